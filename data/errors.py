@@ -1,0 +1,72 @@
+"""Every error a user can meet, named for a state of the world.
+
+    HybridBatchError            the root; `hybrid_batch.py` maps it to exit code 1
+    ├── WrongUsage              what was asked for makes no sense; exit code 2
+    │   ├── NoImages, BadLabels
+    │   ├── NotABundle, ModelRefused, CutNotFound
+    │   └── OtherSettings       the run folder was made by another command
+    ├── StorageFailed           bucket missing or refused, disk full
+    ├── TailUnreachable         nothing answers, however often asked
+    ├── TailRefused             the tail answered that the request is wrong
+    │   └── OtherBundle         the tail serves another model
+    ├── BadFrame                bytes from outside that are no frame of ours
+    └── MissingExtra            an optional dependency is not installed
+
+A message is one sentence: what, the value received, what to do.
+"""
+
+
+class HybridBatchError(Exception):
+    """Root of every error whose message is meant for the user."""
+
+
+class WrongUsage(HybridBatchError):  # noqa: N818 - states of the world, not kinds of error
+    """The command or file given cannot mean anything here."""
+
+
+class NoImages(WrongUsage):
+    """There is no image where the user pointed."""
+
+
+class BadLabels(WrongUsage):
+    """The labels do not fit the images or the model's outputs."""
+
+
+class NotABundle(WrongUsage):
+    """The path is neither a bundle nor a model that can be imported."""
+
+
+class ModelRefused(WrongUsage):
+    """The model would run code of its own, or cannot be frozen."""
+
+
+class CutNotFound(WrongUsage):
+    """No cut of the bundle has this id or name."""
+
+
+class OtherSettings(WrongUsage):
+    """The run folder holds the work of another command."""
+
+
+class StorageFailed(HybridBatchError):
+    """The folder or bucket refuses: missing, forbidden, full."""
+
+
+class TailUnreachable(HybridBatchError):
+    """No answer from the tail after every retry."""
+
+
+class TailRefused(HybridBatchError):
+    """The tail answered that the request is wrong."""
+
+
+class OtherBundle(TailRefused):
+    """The tail serves a bundle with another hash."""
+
+
+class BadFrame(HybridBatchError):
+    """Bytes from outside that do not follow the wire format."""
+
+
+class MissingExtra(HybridBatchError):
+    """An optional dependency is not installed; the message gives the pip line."""
