@@ -1,0 +1,53 @@
+"""Engines compile a part of a bundle's graph and run it; this is what every engine offers, and the table of them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from data.errors import WrongUsage
+from inference.bundle import Bundle
+from inference.cuts import Cut, TensorSpec
+
+ENGINES = ("openvino", "tensorflow")
+
+
+class Segment(Protocol):
+    """A compiled part of the graph; threads may call it at once."""
+
+    def __call__(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Inputs in the boundary's order, each (batch, …); outputs likewise, owned by the caller."""
+        ...
+
+
+class Engine(Protocol):
+    """Compiles any part of one bundle."""
+
+    name: str
+
+    def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Segment:
+        """The part of the graph from these tensors to those, for any batch."""
+        ...
+
+
+def open_engine(name: str, bundle: Bundle) -> Engine:
+    """The engine of this name on a bundle. Raises WrongUsage for an unknown name, MissingExtra if not installed."""
+    if name == "openvino":
+        from inference.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(bundle)
+    if name == "tensorflow":
+        from inference.engines.tensorflow import TensorFlowEngine
+
+        return TensorFlowEngine(bundle)
+    raise WrongUsage(f"No engine named {name!r}; choose one of {', '.join(ENGINES)}.")
+
+
+def compile_head(engine: Engine, bundle: Bundle, cut: Cut) -> Segment:
+    """Input to boundary."""
+    return engine.compile([bundle.input], cut.boundary)
+
+
+def compile_tail(engine: Engine, bundle: Bundle, cut: Cut) -> Segment:
+    """Boundary to scores; of `c000` the whole model."""
+    return engine.compile(cut.boundary, [bundle.output])
