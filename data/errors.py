@@ -4,8 +4,10 @@
     ├── WrongUsage              what was asked for makes no sense; exit code 2
     │   ├── NoImages, BadLabels
     │   ├── NotABundle, ModelRefused, CutNotFound
-    │   └── OtherSettings       the run folder was made by another command
+    │   ├── OtherSettings       the run folder was made by another command
+    │   └── NotARun             the folder holds no run, or one whose files are broken
     ├── StorageFailed           bucket missing or refused, disk full
+    │   └── TooLarge            an object larger than the reader allows
     ├── TailUnreachable         nothing answers, however often asked
     ├── TailRefused             the tail answered that the request is wrong
     │   └── OtherBundle         the tail serves another model
@@ -20,7 +22,7 @@ class HybridBatchError(Exception):
     """Root of every error whose message is meant for the user."""
 
 
-class WrongUsage(HybridBatchError):  # noqa: N818 - states of the world, not kinds of error
+class WrongUsage(HybridBatchError):
     """The command or file given cannot mean anything here."""
 
 
@@ -48,8 +50,16 @@ class OtherSettings(WrongUsage):
     """The run folder holds the work of another command."""
 
 
+class NotARun(WrongUsage):
+    """The folder holds no run, or one whose files cannot be read."""
+
+
 class StorageFailed(HybridBatchError):
     """The folder or bucket refuses: missing, forbidden, full."""
+
+
+class TooLarge(StorageFailed):
+    """An object is larger than its reader allows; none of it was read."""
 
 
 class TailUnreachable(HybridBatchError):

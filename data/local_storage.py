@@ -1,0 +1,145 @@
+"""A local folder as a storage."""
+
+import errno
+import heapq
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import StorageFailed, TooLarge
+from data.storage import Entry
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file would be larger than the system allows; raise the limit (`ulimit -f`)",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; change its permissions or choose another place",
+    errno.EPERM: "the file system does not allow it (hard links are needed); choose another place",
+    errno.EOPNOTSUPP: "the file system has no hard links; choose another place",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStorage:
+    """The folder `folder`; `uri` is how the user wrote it."""
+
+    folder: Path
+    uri: str
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        path = self._path(name)
+        try:
+            # A named pipe or a device would block or never end; only what `entries` lists can be read.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
+            with path.open("rb") as file:
+                if limit is None:
+                    return file.read()
+                size = os.fstat(file.fileno()).st_size
+                if size > limit:
+                    raise TooLarge(f"{path} has {size} bytes; at most {limit} are allowed.")
+                return file.read(limit)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(errno.ENOENT, "No such file", str(path)) from error
+        except OSError as error:
+            raise _failure("read", path, error) from error
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        path = self.folder / name
+        temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        except FileExistsError as error:
+            if path.is_file():
+                return False
+            raise StorageFailed(f"Cannot write {path}: something that is no file stands there.") from error
+        except OSError as error:
+            raise _failure("write", path, error) from error
+        return True
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        # Links to folders wait until every real folder is done and each real folder is entered once: a loop
+        # ends, and a file reachable twice has one name, whatever order the file system lists in.
+        seen: set[tuple[int, int]] = set()
+        waiting: list[tuple[bool, str]] = [(False, "")]
+        while waiting:
+            _, inside = heapq.heappop(waiting)
+            folder = self._path(inside) if inside else self.folder
+            try:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as children:
+                    for child in children:
+                        name = inside + _text(child.name)
+                        if child.is_dir():
+                            if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
+                                heapq.heappush(waiting, (child.is_symlink(), f"{name}/"))
+                        elif name.startswith(prefix) and (size := _size(child)) is not None:
+                            yield Entry(name, size)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise _failure("list", folder, error) from error
+
+    def child(self, name: str) -> "LocalStorage":
+        return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}")
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        if "\\x" in name and not path.exists():
+            return self.folder / os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))
+        return path
+
+
+def _size(child: os.DirEntry[str]) -> int | None:
+    """Bytes of a regular file; None for pipes, devices and files gone meanwhile. A link that leads nowhere is
+    listed with size 0: whoever made it meant a file, and should hear that it cannot be read."""
+    try:
+        status = child.stat()
+    except OSError:
+        return 0 if child.is_symlink() else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+# Disks hold names that are not UTF-8 (old archives, other systems) and Arrow has no string for them. Their
+# odd bytes are written `\xNN`, and read back from that when no file has the name as it stands.
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def _text(name: str) -> str:
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failure(verb: str, path: Path, error: OSError) -> StorageFailed:
+    reason = _ADVICE.get(error.errno or 0, f"{error.strerror or error}; check the disk and the path")
+    return StorageFailed(f"Cannot {verb} {path}: {reason}.")

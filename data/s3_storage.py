@@ -1,0 +1,177 @@
+"""A bucket, or a prefix in one, as a storage.
+
+Endpoint, region and credentials come from the usual AWS variables and files; nothing else is read."""
+
+import errno
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data.errors import StorageFailed, TooLarge, WrongUsage
+from data.storage import Entry
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONNECTIONS = 32
+_ATTEMPTS = 5
+_ABSENT = ("NoSuchKey", "NotFound", "404")
+_STANDS = ("PreconditionFailed", "412")
+_CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
+_REFUSED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
+_BAD_CREDENTIALS = ("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
+_OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "301", "400")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Storage:
+    """The objects of `bucket` whose keys begin with `prefix`, which is empty or ends in '/'."""
+
+    client: "S3Client"
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def open(cls, uri: str) -> "S3Storage":
+        """The storage at `s3://bucket/prefix`, with a client of its own. Raises WrongUsage without a bucket,
+        StorageFailed when the AWS settings make no client."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise WrongUsage(f"{uri!r} names no bucket; write s3://bucket/prefix.")
+        prefix = prefix.strip("/")
+        return cls(_connect(uri), bucket, f"{prefix}/" if prefix else "")
+
+    @property
+    def uri(self) -> str:
+        return self._name("").rstrip("/")
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        with self._failures("read", name):
+            for attempt in range(_ATTEMPTS):
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
+                size = answer["ContentLength"]
+                with closing(answer["Body"]) as body:
+                    if limit is not None and size > limit:
+                        raise TooLarge(f"{self._name(name)} has {size} bytes; at most {limit} are allowed.")
+                    try:
+                        return body.read()
+                    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                        # boto3 retries until the answer begins; a line cut in its middle is ours to retry.
+                        if attempt == _ATTEMPTS - 1:
+                            raise
+                _pause(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        key = self.prefix + name
+        with self._failures("write", name):
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                except ClientError as error:
+                    code = _code(error)
+                    if code in _STANDS:
+                        return False
+                    # Another write of the same key is under way: who won is known only when it has ended.
+                    if code not in _CONFLICT or attempt == _ATTEMPTS - 1:
+                        raise
+                else:
+                    return True
+                _pause(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        pages = self.client.get_paginator("list_objects_v2")
+        with self._failures("list", prefix):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+                for item in page.get("Contents", ()):
+                    if not item["Key"].endswith("/"):  # the empty objects by which consoles show a folder
+                        yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
+
+    def child(self, name: str) -> "S3Storage":
+        return S3Storage(self.client, self.bucket, f"{self.prefix}{name.strip('/')}/")
+
+    def _name(self, name: str) -> str:
+        return f"s3://{self.bucket}/{self.prefix}{name}"
+
+    @contextmanager
+    def _failures(self, verb: str, name: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                raise FileNotFoundError(errno.ENOENT, "No such object", self._name(name)) from error
+            raise StorageFailed(f"Cannot {verb} {self._name(name)}: {self._reason(error)}.") from error
+        except BotoCoreError as error:
+            raise StorageFailed(f"Cannot {verb} {self._name(name)}: {_local_reason(error)}.") from error
+
+    def _reason(self, error: Exception) -> str:
+        """What S3 answered, and what to do."""
+        code = _code(error)
+        if code == "NoSuchBucket":
+            return f"there is no bucket {self.bucket!r}; create it or correct the name"
+        if code in _REFUSED:
+            return (
+                f"access to {self.bucket!r} is denied ({code}); ask for permission or use other credentials"
+            )
+        if code in _BAD_CREDENTIALS:
+            return f"the AWS credentials are not accepted ({code}); renew or correct them"
+        if code in _OTHER_REGION:
+            return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to its own"
+        return f"{_one_line(error)}; check the bucket and the AWS settings"
+
+
+def _connect(uri: str) -> "S3Client":
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.Session()
+        return session.client(
+            "s3",
+            region_name=session.region_name or "us-east-1",
+            config=Config(
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=_CONNECTIONS,
+                retries={"mode": "standard"},
+            ),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise StorageFailed(f"Cannot use {uri}: {_one_line(error)}; correct the AWS settings.") from error
+
+
+def _local_reason(error: Exception) -> str:
+    """Why no answer of S3 was had, and what to do."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return "there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if isinstance(error, exceptions.ParamValidationError):
+        return "this is no bucket name S3 allows; correct it"
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
+        return f"S3 does not answer ({_one_line(error)}); check the network and AWS_ENDPOINT_URL"
+    return f"{_one_line(error)}; check the AWS settings"
+
+
+def _code(error: Exception) -> str:
+    answer: dict[str, dict[str, str]] = getattr(error, "response", {})
+    return answer.get("Error", {}).get("Code", "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 - jitter, not a secret
