@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.decode import Preparation
+
 from data.errors import NotABundle
 from inference.cuts import WHOLE, Cut, TensorSpec, match_cut
 

@@ -115,9 +115,7 @@ def _between(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> list[O
             users.setdefault(_maker(tensor), []).append(op.name)
     source, sink = _maker(input_tensor), _maker(output_tensor)
     forward = _reachable(source, lambda name: users.get(name, ()))
-    backward = _reachable(
-        sink, lambda name: (_maker(t) for t in by_name[name].inputs if _maker(t) in by_name)
-    )
+    backward = _reachable(sink, lambda name: (_maker(t) for t in by_name[name].inputs if _maker(t) in by_name))
     if source not in backward:
         raise ModelRefused("The model's output does not depend on its input; there is nothing to cut.")
     inside = forward & backward

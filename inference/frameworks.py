@@ -1,0 +1,53 @@
+"""TensorFlow and the two Kerases, imported without their chatter, or a clear word on how to install them."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from data.errors import MissingExtra
+
+_INSTALL = "pip install 'hybrid-batch[tensorflow]'"
+
+
+def import_tensorflow() -> Any:  # noqa: ANN401
+    """The `tensorflow` module. Raises MissingExtra."""
+    return _import("tensorflow")
+
+
+def import_keras(major: int) -> Any:  # noqa: ANN401
+    """Keras 3, or for `major` 2 its predecessor `tf_keras`. Raises MissingExtra."""
+    import_tensorflow()
+    return _import("keras" if major >= 3 else "tf_keras")
+
+
+def _import(name: str) -> Any:  # noqa: ANN401
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(name)
+    except ImportError as error:
+        raise MissingExtra(f"This needs {name}, which is not installed ({error}); run: {_INSTALL}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Close stderr's file descriptor to TensorFlow's C++ messages, which no logging setting reaches."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
