@@ -71,7 +71,6 @@ def to_table(records: Sequence[Record]) -> pa.Table:
     """Records in order as a table of `SCHEMA`."""
     columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(Record)}
     columns["top5"] = [
-        None if top is None else [{"label": label, "score": score} for label, score in top]
-        for top in columns["top5"]
+        None if top is None else [{"label": label, "score": score} for label, score in top] for top in columns["top5"]
     ]
     return pa.table(columns, schema=SCHEMA)

@@ -120,9 +120,7 @@ class S3Storage:
         if code == "NoSuchBucket":
             return f"there is no bucket {self.bucket!r}; create it or correct the name"
         if code in _REFUSED:
-            return (
-                f"access to {self.bucket!r} is denied ({code}); ask for permission or use other credentials"
-            )
+            return f"access to {self.bucket!r} is denied ({code}); ask for permission or use other credentials"
         if code in _BAD_CREDENTIALS:
             return f"the AWS credentials are not accepted ({code}); renew or correct them"
         if code in _OTHER_REGION:
