@@ -1,0 +1,49 @@
+"""A tail finishes what a head began: one verb, `infer(cut, frame)`, wherever the work is done."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from data.errors import WrongUsage
+from inference.bundle import Bundle
+from inference.engines import Engine
+from inference.tails.answer import Answer
+from inference.wire import Frame
+
+LOCAL = "local"
+
+
+class Tail(Protocol):
+    """Serves one bundle; threads may call it at once."""
+
+    def check(self, cut_id: str) -> None:
+        """Make sure that the tail answers, serves this very bundle, and has compiled the cut, before images are
+        spent on it. Raises TailUnreachable, OtherBundle, TailRefused."""
+        ...
+
+    def infer(self, cut_id: str, frame: Frame) -> Answer:
+        """The scores of a batch. Raises BadFrame, TailUnreachable, TailRefused, CutNotFound."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; calls that still wait for a retry give up."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_tail(address: str, bundle: Bundle, engine: Engine, in_flight: int = 4) -> Tail:
+    """The tail at an address: `local`, which computes with `engine`, or http(s)://HOST[:PORT], used by up to
+    `in_flight` threads at once. Nothing is sent yet. Raises WrongUsage for an address of no known kind."""
+    if address == LOCAL:
+        from inference.tails.local import LocalTail
+
+        return LocalTail(bundle, engine)
+    if address.startswith(("http://", "https://")):
+        from inference.tails.http import HttpTail
+
+        return HttpTail(address, bundle, in_flight)
+    raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")

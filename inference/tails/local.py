@@ -1,0 +1,53 @@
+"""The tail in this process: frames are encoded and decoded as for any other, so accuracy is that of the codec."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from inference.bundle import Bundle
+from inference.engines import Engine
+from inference.tails.answer import Answer, TailTimes, answer_frame
+from inference.tails.worker import TailWorker
+from inference.wire import Frame, encode_request, encode_response
+
+
+class LocalTail:
+    """See Tail."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self._bundle = bundle
+        self._worker = TailWorker(bundle, engine)
+
+    def check(self, cut_id: str) -> None:
+        """See Tail."""
+        self._worker.segment(self._bundle.cut(cut_id))
+
+    def infer(self, cut_id: str, frame: Frame) -> Answer:
+        """See Tail."""
+        cut = self._bundle.cut(cut_id)
+        began = time.perf_counter_ns()
+        arrived = self._worker.decode(cut, frame)
+        decoded = time.perf_counter_ns()
+        scores = arrived.spread(self._worker.run(cut, arrived.tensors))
+        done = time.perf_counter_ns()
+        times = TailTimes(
+            decode_us=(decoded - began) // 1000,
+            tail_us=(done - decoded) // 1000,
+            server_us=(done - began) // 1000,
+        )
+        request = encode_request(frame)
+        reply = encode_response(
+            answer_frame(self._bundle.output, scores, arrived.errors, times), frame, self._bundle.name, cut.id
+        )
+        return Answer(scores, arrived.errors, times, request.size, reply.size, times.server_us)
+
+    def close(self) -> None:
+        """See Tail."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
