@@ -22,7 +22,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.errors import NotARun
 from data.records import SCHEMA, SCHEMA_VERSION, STAGES
 from evaluation.latency import bucket
 
@@ -35,16 +34,20 @@ SUMMED = (*BYTES, *(f"{stage}_us" for stage in STAGES))
 COLUMNS = ("label", "prediction", "cut", *SUMMED, "error")
 
 
+class NotRecords(ValueError):
+    """The table is not one of records, or of another version of their schema; the message says why."""
+
+
 def count_shard(table: pa.Table) -> Counts:
     """The counts of a table of records, which needs the columns `COLUMNS` of `data.records.SCHEMA`.
 
-    Raises `NotARun` for a table that is not one of records, or of another version of the schema.
+    Raises NotRecords.
     """
     records = _records(table)
     records = records.filter(pc.and_(pc.is_null(records["error"]), pc.is_valid(records["prediction"])))
     for name in ("cut", *SUMMED):
         if records[name].null_count:
-            raise NotARun(f"{records[name].null_count} of its classified records have no {name}")
+            raise NotRecords(f"{records[name].null_count} of its classified records have no {name}")
 
     counts: Counts = {("errors",): len(table) - len(records)}
     labels, label = _codes(records["label"])
@@ -87,17 +90,17 @@ def _records(table: pa.Table) -> pa.Table:
     """The counted columns, each with one dictionary and the type of the schema."""
     version = (table.schema.metadata or {}).get(b"hybrid_batch.schema", str(SCHEMA_VERSION).encode()).decode()
     if version != str(SCHEMA_VERSION):
-        raise NotARun(
+        raise NotRecords(
             f"its records are of schema version {version}, of which this hybrid-batch, that reads version "
             f"{SCHEMA_VERSION}, knows nothing"
         )
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
-        raise NotARun(f"it holds no records: it has no column {', '.join(missing)}")
+        raise NotRecords(f"it holds no records: it has no column {', '.join(missing)}")
     try:
         return table.select(COLUMNS).cast(pa.schema([SCHEMA.field(name) for name in COLUMNS])).unify_dictionaries()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise NotARun(f"it holds no records: {error}") from error
+        raise NotRecords(f"it holds no records: {error}") from error
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Codes]:

@@ -31,7 +31,8 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
     if report["confusion"]:
         title, table = _confusion(report["confusion"], console)
         say(f"\n{title}")
-        console.print(table)
+        if table.row_count:
+            console.print(table)
     for name, cut in sorted(report["cuts"].items()):
         say(f"\n{_cut_title(name, cut)}")
         console.print(_cut_table(cut))

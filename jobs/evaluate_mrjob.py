@@ -1,0 +1,87 @@
+"""Evaluate runs as an mrjob job: `python -m jobs.evaluate_mrjob -r inline RUN...` prints the report as JSON.
+
+RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their
+parts, not the files themselves, so a mapper reads a part whole and through the same storage on every runner.
+Without RUN the list is read from standard input: a line of JSON, `[run, index]`, for each part.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from data.errors import HybridBatchError
+from evaluation.counts import from_bytes, merge, to_bytes
+from evaluation.report import Report, build, from_json, to_json
+from jobs.parts import Part, count_parts, find_work, whole
+
+with warnings.catch_warnings():
+    # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from mrjob.job import MRJob
+    from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
+    from mrjob.step import StepFailedException
+
+
+if TYPE_CHECKING:
+    from mrjob.runner import MRJobRunner
+
+
+class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
+    """Parts to one bag of counts a mapper, bags to one report."""
+
+    INPUT_PROTOCOL = JSONValueProtocol
+    INTERNAL_PROTOCOL = BytesProtocol
+    OUTPUT_PROTOCOL = BytesValueProtocol
+
+    def mapper_init(self) -> None:
+        self.parts: list[Part] = []
+
+    def mapper(self, _: None, line: tuple[str, int]) -> None:
+        self.parts.append(Part(*line))
+
+    def mapper_final(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"counts", to_bytes(count_parts(self.parts))
+
+    def reducer(self, _: bytes, bags: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
+        yield None, to_json(build(merge(map(from_bytes, bags)))).encode()
+
+    def make_runner(self) -> "MRJobRunner":
+        """mrjob's runner, its input the list of the parts of the runs named on the command line."""
+        if self.options.args:
+            work = find_work(self.options.args)
+            sys.stderr.writelines(f"{note}\n" for note in work.notes)
+            self.sandbox(_lines(work.parts), self.stdout, self.stderr)
+            self.options.args = []
+        return super().make_runner()
+
+    def run_job(self) -> None:
+        """Run on the runner asked for and print the report."""
+        self.set_up_logging(quiet=self.options.quiet, verbose=self.options.verbose)
+        sys.stdout.write(f"{to_json(self.report())}\n")
+
+    def report(self) -> Report:
+        """Run, and give the report. Raises NotARun for a part that cannot be counted."""
+        with self.make_runner() as runner:
+            runner.run()
+            return whole(from_json(b"".join(runner.cat_output()).decode()))
+
+
+def evaluate(parts: Sequence[Part]) -> Report:
+    """The report of the parts, by mrjob in this process. Raises NotARun for a part that cannot be counted."""
+    job = EvaluateRuns(["-r", "inline", "--no-conf"])
+    job.sandbox(_lines(parts))
+    return job.report()
+
+
+def _lines(parts: Iterable[Part]) -> BytesIO:
+    return BytesIO("".join(f"{json.dumps([part.run, part.index])}\n" for part in parts).encode())
+
+
+if __name__ == "__main__":
+    try:
+        EvaluateRuns.run()
+    except (HybridBatchError, StepFailedException) as error:
+        sys.exit(str(error))

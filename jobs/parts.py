@@ -1,0 +1,103 @@
+"""The parts of runs: the list every engine shares out, and what a worker makes of its share."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import HybridBatchError, NotARun, WrongUsage
+from data.records import PART_NAME
+from data.runs import RunFolder, find_runs, shards
+from data.storage import open_storage
+from evaluation.counts import Counts, NotRecords, count_shard, merge
+from evaluation.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a run, by names that mean the same in any process: `run` is absolute, or has a scheme."""
+
+    run: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The parts to evaluate, and a sentence for each run that is unfinished."""
+
+    parts: list[Part]
+    notes: list[str]
+
+
+def find_work(uris: Iterable[str]) -> Work:
+    """The parts of the runs at `uris`: folders `LOG/run=ID`, or a LOG that holds a single run.
+
+    A run named twice is taken once. Raises NotARun where there is no run or not one part in all of them,
+    WrongUsage for a log of several runs, StorageFailed.
+    """
+    runs = {run.uri: run for run in map(_run, uris)}.values()
+    parts: list[Part] = []
+    notes: list[str] = []
+    for run in runs:
+        indexes = list(run.parts())
+        parts += [Part(run.uri, index) for index in indexes]
+        notes += _shortfall(run, set(indexes))
+    if not parts:
+        raise NotARun(" ".join(notes) or "No run is given to evaluate; name one or more run folders.")
+    return Work(parts, notes)
+
+
+def count_parts(parts: Iterable[Part]) -> Counts:
+    """The merged counts of the parts, one held at a time. A part that cannot be counted is a `bad_part`."""
+    folders: dict[str, RunFolder] = {}
+
+    def counts(part: Part) -> Counts:
+        try:
+            if part.run not in folders:
+                folders[part.run] = RunFolder(open_storage(part.run))
+            return count_shard(folders[part.run].read_part(part.index))
+        except NotRecords as error:
+            name = PART_NAME.format(part.index)
+            return {("bad_part", f"{part.run}/{name} cannot be counted: {error}; remove it."): 1}
+        except HybridBatchError as error:
+            return {("bad_part", str(error)): 1}
+
+    return merge(map(counts, parts))
+
+
+def whole(report: Report) -> Report:
+    """The report given. Raises NotARun when it lacks parts that could not be counted."""
+    bad = report["bad_parts"]
+    if bad:
+        others = f" ({len(bad) - 1:,} other parts cannot be counted either.)" if len(bad) > 1 else ""
+        raise NotARun(bad[0] + others)
+    return report
+
+
+def _run(uri: str) -> RunFolder:
+    storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
+    runs = find_runs(storage)
+    if len(runs) > 1:
+        names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
+        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); name the one to evaluate.")
+    run = runs[0] if runs else RunFolder(storage)
+    run.settings()  # raises NotARun
+    return run
+
+
+def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:
+    """What an unfinished run lacks, in a sentence; nothing for a finished one."""
+    if run.totals() is not None:
+        return
+    if not done:
+        yield f"{run.uri} holds no records yet; run the same command again to make them."
+        return
+    total = len(run.images())
+    size = run.settings().get("shard_size")
+    if not isinstance(size, int) or size < 1:
+        raise NotARun(f"The settings of {run.uri} give no shard_size but {size!r}; the run cannot be used.")
+    every = dict(shards(total, size))
+    missing = sum(len(images) for index, images in every.items() if index not in done)
+    yield (
+        f"{run.uri} is unfinished: {missing:,} of its {total:,} images are in the "
+        f"{len(every) - len(done):,} of {len(every):,} parts still to come."
+    )
