@@ -1,8 +1,112 @@
-"""The `hybrid-batch` command: assembles its commands and maps errors to exit codes; nothing else.
+"""The `hybrid-batch` command: assembles its commands lazily and maps errors to exit codes; nothing else.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-def main() -> None:
-    """Run the command line."""
+import click
+
+COMMANDS = {
+    "run": "inference.commands.run",
+    "import": "inference.commands.import_model",
+    "cuts": "inference.commands.cuts",
+    "serve": "inference.commands.serve",
+    "evaluate": "jobs.commands.evaluate",
+}
+CONFIG_FILE = Path("hybrid-batch.toml")
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is named; the modules themselves import heavy libraries late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The module's `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(COMMANDS[cmd_name])
+        found: click.Command = module.command
+        return found
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"auto_envvar_prefix": "HYBRID_BATCH", "help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="hybrid-batch", message="%(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Classify folders of images with a neural network cut in two.
+
+    The first layers run here, the rest in another process or in the cloud; every prediction is logged exactly once,
+    and MapReduce jobs compute from the log what that does to accuracy, latency and bytes.
+
+    Options may also stand in hybrid-batch.toml ([run] batch-size = 64) or in the environment
+    (HYBRID_BATCH_RUN_BATCH_SIZE=64).
+
+    \b
+    Example:
+      hybrid-batch run ./images --model digits --split c005
+      hybrid-batch evaluate hybrid-batch-log
+    """
+    ctx.default_map = read_config(CONFIG_FILE)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Option defaults by command from a TOML file; empty without one. Raises WrongUsage when it cannot be read."""
+    if not path.is_file():
+        return {}
+    import tomllib
+
+    from data.errors import WrongUsage
+
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{path} is not valid TOML: {error}.") from error
+    return {
+        command: {option.replace("-", "_"): value for option, value in options.items()}
+        for command, options in tables.items()
+        if isinstance(options, dict)
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    from data.errors import HybridBatchError, WrongUsage
+
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except click.Abort:
+        return _fail("Interrupted.", 130)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except WrongUsage as error:
+        return _fail(str(error), 2)
+    except HybridBatchError as error:
+        return _fail(str(error), 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"hybrid-batch: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

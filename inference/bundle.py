@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.decode import Preparation
-
 from data.errors import NotABundle
 from inference.cuts import WHOLE, Cut, TensorSpec, match_cut
 
@@ -78,7 +77,7 @@ def read_bundle(path: Path) -> Bundle:
         stored: dict[str, Any] = json.loads(text)
         if stored["format"] != FORMAT_VERSION:
             raise NotABundle(
-                f"{path} is a bundle of format {stored['format']}, this software reads {FORMAT_VERSION}; import it again."
+                f"{path} is of bundle format {stored['format']}, this software reads {FORMAT_VERSION}; import it again."
             )
         bundle = Bundle(
             path=path,

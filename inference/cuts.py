@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 from data.errors import CutNotFound, ModelRefused
 
@@ -149,7 +150,7 @@ def _useful(found: Sequence[tuple[Op, Cut]]) -> list[tuple[Op, Cut]]:
     singles = [pair for pair in found if not pair[1].is_frontier]
     repeated = {
         id(cut)
-        for (op, cut), (next_op, next_cut) in zip(singles, singles[1:], strict=False)
+        for (op, cut), (next_op, next_cut) in pairwise(singles)
         if op.layer == next_op.layer and cut.elements == next_cut.elements
     }
     kept: list[tuple[Op, Cut]] = []

@@ -49,6 +49,7 @@ def tensor_spec(tensor: Any) -> TensorSpec | None:  # noqa: ANN401
 
 def count_macs(op: Any) -> int:  # noqa: ANN401
     """Multiply-accumulates of one op for one image; only convolutions and products count."""
+    per_output: int
     if op.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
         *window, channels_in, _ = op.inputs[1].shape.as_list()
         per_output = math.prod(window) * (1 if op.type == "DepthwiseConv2dNative" else channels_in)
@@ -60,7 +61,8 @@ def count_macs(op: Any) -> int:  # noqa: ANN401
         return _einsum_macs(op)
     else:
         return 0
-    return per_output * math.prod(size or 1 for size in op.outputs[0].shape.as_list())
+    outputs: list[int | None] = op.outputs[0].shape.as_list()
+    return per_output * math.prod(size or 1 for size in outputs)
 
 
 def _einsum_macs(op: Any) -> int:  # noqa: ANN401

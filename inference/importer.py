@@ -3,12 +3,11 @@
 TensorFlow is needed here and nowhere else.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.decode import Colour, Preparation, Resize, Scale
-
 from data.errors import BadLabels, ModelRefused
 from inference.bundle import Bundle, write_bundle
 from inference.cuts import TensorSpec, find_cuts
@@ -140,7 +139,8 @@ def _freeze(source: Source) -> tuple[bytes, Any, Any, list[Any]]:
             " one image in and one row of scores out are needed."
         )
     output = frozen.outputs[0]
-    graph_def = tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), [output.op.name])
+    with quiet():
+        graph_def = tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), [output.op.name])
     kinds = {node.op for node in graph_def.node}
     if outside := kinds & _RUNS_CODE:
         raise ModelRefused(f"The model reaches outside its graph ({', '.join(sorted(outside))}); it is refused.")
@@ -188,8 +188,3 @@ def _labels(path: Path | None, classes: int) -> tuple[str, ...]:
     if len(names) != classes:
         raise BadLabels(f"{path} names {len(names)} classes but the model has {classes}; give one name an output.")
     return names
-
-
-def renamed(bundle: Bundle, path: Path) -> Bundle:
-    """The same bundle said to be at another place."""
-    return replace(bundle, path=path)

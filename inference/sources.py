@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.decode import Scale
 from data.errors import ModelRefused, NotABundle, WrongUsage
 from inference.frameworks import import_keras, import_tensorflow, quiet
 from inference.keras_files import read_keras
@@ -14,7 +15,7 @@ from inference.keras_files import read_keras
 APP = "app:"
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 # How each family of keras.applications wants its pixels (its own `preprocess_input`).
-_APP_SCALES = {
+_APP_SCALES: dict[Scale, tuple[str, ...]] = {
     "caffe": ("ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"),
     "torch": ("DenseNet121", "DenseNet169", "DenseNet201"),
     "-1-1": (
@@ -32,7 +33,7 @@ class Source:
 
     function: Any
     layers: frozenset[str]
-    scale: str | None
+    scale: Scale | None
 
 
 def load_source(text: str, *, size: tuple[int, int] | None, weights: str, classes: int | None, trust: bool) -> Source:
@@ -49,7 +50,7 @@ def load_source(text: str, *, size: tuple[int, int] | None, weights: str, classe
     )
 
 
-def trace(model: Any, size: tuple[int, int] | None = None, scale: str | None = None) -> Source:  # noqa: ANN401
+def trace(model: Any, size: tuple[int, int] | None = None, scale: Scale | None = None) -> Source:  # noqa: ANN401
     """Trace a Keras 2 or 3 model object for inference."""
     tf = import_tensorflow()
     shape, dtype = _input_of(model, size)

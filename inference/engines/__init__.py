@@ -30,12 +30,13 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(name: str, bundle: Bundle) -> Engine:
-    """The engine of this name on a bundle. Raises WrongUsage for an unknown name, MissingExtra if not installed."""
+def open_engine(name: str, bundle: Bundle, *, cached: bool = True) -> Engine:
+    """The engine of this name on a bundle; `cached` keeps what it compiles in the user cache. Raises WrongUsage for
+    an unknown name, MissingExtra if it is not installed."""
     if name == "openvino":
         from inference.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(bundle)
+        return OpenVinoEngine(bundle, cached=cached)
     if name == "tensorflow":
         from inference.engines.tensorflow import TensorFlowEngine
 

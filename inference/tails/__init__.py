@@ -47,3 +47,9 @@ def open_tail(address: str, bundle: Bundle, engine: Engine, in_flight: int = 4) 
 
         return HttpTail(address, bundle, in_flight)
     raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")
+
+
+def public_address(address: str) -> str:
+    """The address as it may be logged: without user name, password and query."""
+    scheme, separator, rest = address.partition("://")
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"

@@ -1,0 +1,44 @@
+"""The closing table of a run."""
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from data.records import STAGES
+from inference.runner import Job
+from inference.totals import Totals
+
+
+def print_closing(job: Job, totals: Totals) -> None:
+    """What was classified, how well, what it cost, and where to go from here; on stdout."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    unread = f", {totals.errors} with an error" if totals.errors else ""
+    table.add_row("images", f"{totals.images:,}{unread}")
+    if totals.accuracy is not None:
+        table.add_row("accuracy", f"{totals.accuracy:.4f} ({totals.correct:,} of {totals.labelled:,} labelled)")
+    table.add_row("cut", _cut(job))
+    if job.split.cut is not None:
+        share = totals.sent_bytes / totals.image_bytes if totals.image_bytes else 0
+        uploading = f"{share:.2f} x the files' {decimal(totals.image_bytes)}"
+        table.add_row("sent", f"{decimal(totals.sent_bytes)}, {uploading}; {decimal(totals.received_bytes)} received")
+    table.add_row("ms an image", _stages(totals))
+    table.add_row("log", job.folder.uri)
+    table.add_row("evaluate", f"hybrid-batch evaluate {job.folder.uri}")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table, highlight=False)
+
+
+def _cut(job: Job) -> str:
+    cut = job.split.cut
+    if cut is None:
+        return "local: everything ran here"
+    return f"{cut.id} {cut.name}, {cut.head_share:.1%} of the work here, {job.split.codec} to {job.tail_name}"
+
+
+def _stages(totals: Totals) -> str:
+    count = max(1, totals.images)
+    return " · ".join(f"{stage} {totals.stages_us[stage] / count / 1000:.2f}" for stage in STAGES)

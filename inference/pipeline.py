@@ -1,0 +1,30 @@
+"""Stages that overlap: each takes an iterator and gives an iterator, and nothing ever holds the data set."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def overlap(
+    stage: Callable[[In], Out], items: Iterable[In], *, name: str, workers: int = 1, ahead: int = 1
+) -> Generator[Out, None, None]:
+    """`stage` of every item, in order, computed by `workers` threads while the caller uses earlier results.
+
+    At most `workers + ahead` items are taken that the caller has not been given. What `stage` or `items` raise
+    is raised here, after which nothing more is started.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    pending: deque[Future[Out]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(stage, item))
+            if len(pending) >= workers + ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
