@@ -1,0 +1,49 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench lock digits clean
+
+# `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+install: $(READY)  ## everything into .venv, from the lock file
+
+$(READY): requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(READY)  ## the main job: a tail in another process, 360 pictures through it, the log evaluated by MapReduce
+	PATH="$(abspath $(BIN)):$$PATH" ./docs/demo.sh
+
+test: $(READY)  ## every test; needs nothing beforehand
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## bring the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## measure; prints tables and writes bench/results/*.json
+	$(BIN)/python -m bench
+
+lock:  ## pin what setup.cfg asks for, for Python 3.11 and 3.12 on Linux and macOS
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+digits: $(READY)  ## make the sample images, train the sample model and import it
+	$(BIN)/python -m data.make_digits
+	$(BIN)/hybrid-batch import data/digits/digits.keras --scale 0-1 --classes data/digits/classes.txt \
+		-o data/digits/digits.bundle --force
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
