@@ -56,21 +56,20 @@ def is_pictures(frame: Frame) -> bool:
 
 def decode_pictures(spec: TensorSpec, frame: Frame) -> list[memoryview]:
     """The picture files of a frame, views of its bytes. Raises BadFrame."""
-    (tensor,) = frame.tensors
-    count = math.prod(tensor.shape)
-    if tensor.name != spec.name:
-        raise BadFrame(f"The pictures are named {tensor.name!r}; name them {spec.name!r}.")
-    _check_size([spec], count)
-    return split_bytes(tensor.data, count)
+    return split_bytes(frame.tensors[0].data, batch_of([spec], frame))
 
 
 def batch_of(boundary: Sequence[TensorSpec], frame: Frame) -> int:
-    """Images in a frame of tensors, after checking that they are the boundary's and not too large once decoded.
-    Raises BadFrame."""
+    """Images in a frame, after checking that it holds the boundary's tensors, or pictures for its only one, and is
+    not too large once decoded. Raises BadFrame."""
     arrived = {tensor.name: tensor for tensor in frame.tensors}
     if arrived.keys() != {spec.name for spec in boundary}:
         names = ", ".join(repr(spec.name) for spec in boundary)
         raise BadFrame(f"The tensors are {', '.join(map(repr, arrived))}; this cut takes {names}.")
+    if is_pictures(frame) and len(boundary) == 1:
+        batch = math.prod(frame.tensors[0].shape)
+        _check_size(boundary, batch)
+        return batch
     shapes = [_declared_shape(spec, arrived[spec.name]) for spec in boundary]
     batches = {shape[0] for shape in shapes}
     if len(batches) != 1:

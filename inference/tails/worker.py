@@ -11,6 +11,7 @@ from data.errors import BadFrame, OtherBundle
 from inference import codecs
 from inference.bundle import Bundle
 from inference.cuts import WHOLE, Cut
+from inference.datatypes import NUMPY
 from inference.engines import Engine, Segment, compile_tail
 from inference.wire import Frame
 
@@ -66,12 +67,17 @@ class TailWorker:
                 f"{self.bundle.sha256[:12]}; serve the bundle that the client runs."
             )
 
+    def decoded_bytes(self, cut: Cut, frame: Frame) -> int:
+        """What the frame's tensors or pictures take in memory once decoded. Raises BadFrame."""
+        if codecs.is_pictures(frame) and cut.id != WHOLE:
+            raise BadFrame(f"Pictures are for the whole model, {WHOLE}; cut {cut.id} takes tensors.")
+        return codecs.decoded_bytes(cut.boundary, codecs.batch_of(cut.boundary, frame))
+
     def decode(self, cut: Cut, frame: Frame) -> Arrived:
         """The frame's tensors, or its pictures prepared as the model wants them. Raises BadFrame."""
+        self.decoded_bytes(cut, frame)
         if codecs.is_pictures(frame):
-            if cut.id != WHOLE:
-                raise BadFrame(f"Pictures are for the whole model, {WHOLE}; cut {cut.id} takes tensors.")
-            return self._decode_pictures(codecs.decode_pictures(self.bundle.input, frame))
+            return self._decode_pictures(codecs.decode_pictures(cut.boundary[0], frame))
         tensors = codecs.decode(cut.boundary, frame)
         return Arrived(tensors, (None,) * len(tensors[0]))
 
@@ -91,5 +97,7 @@ class TailWorker:
                 errors.append(None)
             except CannotDecode as error:
                 errors.append(str(error))
-        shape = (len(images), *self.bundle.input.shape)
-        return Arrived([np.stack(images) if images else np.zeros(shape, np.float32)], tuple(errors))
+        tensor = np.empty((len(images), *self.bundle.input.shape), NUMPY[self.bundle.input.datatype])
+        for row, image in zip(tensor, images, strict=True):
+            row[...] = image
+        return Arrived([tensor], tuple(errors))
