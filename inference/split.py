@@ -28,9 +28,8 @@ class Split:
 def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
     """The split for `auto`, `local`, `remote`, or a cut's id or name.
 
-    `auto` takes the smallest boundary in the first half of the work, the earliest of equals. Pictures go as they
-    are (`image`) when the whole model is remote, boundaries as `fp16`, unless `codec` says otherwise. Raises
-    CutNotFound, ModelRefused without any cut to choose, WrongUsage for a codec that does not fit.
+    `auto` takes the smallest boundary in the first half of the work, of equals the last. Pictures go as they are
+    (`image`) when the whole model is remote, boundaries as `fp16`, unless `codec` says otherwise. Raises CutNotFound, ModelRefused without any cut to choose, WrongUsage for a codec that does not fit.
     """
     if wanted == LOCAL:
         if codec is not None:
@@ -46,4 +45,5 @@ def _smallest_early(bundle: Bundle) -> Cut:
     inner = [cut for cut in bundle.cuts if cut is not bundle.whole and not cut.is_frontier]
     if not inner:
         raise ModelRefused(f"{bundle.name} has no place to cut; run it locally: --split local.")
-    return min([cut for cut in inner if cut.head_share <= 0.5] or inner[:1], key=lambda cut: cut.elements)
+    early = [cut for cut in inner if cut.head_share <= 0.5] or inner[:1]
+    return min(reversed(early), key=lambda cut: cut.elements)
