@@ -71,6 +71,7 @@ class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
 
 def evaluate(parts: Sequence[Part]) -> Report:
     """The report of the parts, by mrjob in this process. Raises NotARun for a part that cannot be counted."""
+    EvaluateRuns.set_up_logging(quiet=True)
     job = EvaluateRuns(["-r", "inline", "--no-conf"])
     job.sandbox(_lines(parts))
     return job.report()

@@ -67,9 +67,10 @@ def count_parts(parts: Iterable[Part]) -> Counts:
 def whole(report: Report) -> Report:
     """The report given. Raises NotARun when it lacks parts that could not be counted."""
     bad = report["bad_parts"]
+    if len(bad) == 1:
+        raise NotARun(bad[0])
     if bad:
-        others = f" ({len(bad) - 1:,} other parts cannot be counted either.)" if len(bad) > 1 else ""
-        raise NotARun(bad[0] + others)
+        raise NotARun(f"{bad[0]} ({len(bad):,} parts cannot be counted.)")
     return report
 
 

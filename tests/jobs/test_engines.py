@@ -1,0 +1,167 @@
+"""Every engine gives the same report, to the byte, from the same real files."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from made_records import random_records, write_run
+
+from data.errors import MissingExtra, NotARun
+from data.records import to_table
+from evaluation.counts import count_shard
+from evaluation.report import Report, build, to_json
+from jobs import evaluate_mrjob, evaluate_spark, inline
+from jobs.parts import Part, find_work
+
+CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
+RECORDS = random_records(1000, CLASSES)
+EXPECTED = to_json(build(count_shard(to_table(RECORDS))))
+
+Engine = Callable[[Sequence[Part]], Report]
+ENGINES: dict[str, Engine] = {
+    "inline": inline.evaluate,
+    "mrjob": evaluate_mrjob.evaluate,
+    "spark": evaluate_spark.evaluate,
+}
+# pyspark leaves the socket of `collect` to the garbage collector.
+UNCLOSED = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(params=["inline", "mrjob", pytest.param("spark", marks=UNCLOSED)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "spark":
+        request.getfixturevalue("spark")
+    return ENGINES[request.param]
+
+
+@pytest.fixture(scope="session")
+def local_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = str(tmp_path_factory.mktemp("log") / "run=x")
+    write_run(uri, RECORDS, 70)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def no_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment as on a machine where nobody installed Java."""
+    folder = tmp_path_factory.mktemp("bin")
+    for tool in ("bash", "basename", "cat", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sed", "uname"):
+        (folder / tool).symlink_to(
+            next(path for path in map(Path, ("/usr/bin", "/bin")) if (path / tool).exists()) / tool
+        )
+    return {"PATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def spark(ministack: str, no_java: dict[str, str]) -> Iterator[None]:
+    """The product's own Spark session, kept for all tests: it takes seconds to start."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("JAVA_HOME", raising=False)
+        environment.setenv("PATH", no_java["PATH"])
+        environment.setenv("AWS_ENDPOINT_URL", ministack)
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        with evaluate_spark._session():
+            yield
+
+
+def script(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    return subprocess.run(
+        [sys.executable, "-m", f"jobs.{name}", *arguments],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_engines_agree_on_a_folder(engine: Engine, local_run: str) -> None:
+    assert to_json(engine(find_work([local_run]).parts)) == EXPECTED
+
+
+def test_engines_agree_on_a_bucket(engine: Engine, bucket: str) -> None:
+    uri = f"s3://{bucket}/log/run=x"
+    write_run(uri, RECORDS, 300)
+    assert to_json(engine(find_work([f"s3://{bucket}/log"]).parts)) == EXPECTED
+
+
+def test_a_truncated_part_is_one_sentence_from_every_engine(engine: Engine, tmp_path: Path) -> None:
+    write_run(str(tmp_path), RECORDS, 300)
+    part = tmp_path / "part-00002.parquet"
+    part.write_bytes(part.read_bytes()[:1000])
+    with pytest.raises(NotARun, match=r"part-00002\.parquet is not a readable Parquet file"):
+        engine(find_work([str(tmp_path)]).parts)
+
+
+@pytest.mark.parametrize("runner", ["inline", "local"])
+def test_the_mrjob_script_prints_the_report(runner: str, local_run: str, tmp_path: Path) -> None:
+    done = script("evaluate_mrjob", "-r", runner, "--no-conf", local_run, TMPDIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
+
+
+def test_the_mrjob_script_reads_a_bucket_in_its_workers(bucket: str, tmp_path: Path) -> None:
+    uri = f"s3://{bucket}/run=x"
+    write_run(uri, RECORDS, 300)
+    done = script("evaluate_mrjob", "-r", "local", "--no-conf", "--no-bootstrap-mrjob", uri, TMPDIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
+
+
+def test_the_mrjob_script_fails_in_one_sentence(tmp_path: Path) -> None:
+    write_run(str(tmp_path / "run"), RECORDS, 300, finished=False)
+    (tmp_path / "run" / "part-00000.parquet").write_bytes(b"PAR1")
+    done = script(
+        "evaluate_mrjob",
+        "-r",
+        "local",
+        "--no-conf",
+        "--no-bootstrap-mrjob",
+        "-q",
+        str(tmp_path / "run"),
+        TMPDIR=str(tmp_path),
+    )
+    note, error = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is unfinished: 100 of its 1,000 images" in note
+    assert "part-00000.parquet is not a readable Parquet file" in error
+
+
+def test_the_spark_script_needs_no_java_and_says_nothing_else(local_run: str, no_java: dict[str, str]) -> None:
+    done = script("evaluate_spark", local_run, **no_java)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")
+
+
+def test_the_spark_script_fails_in_one_sentence(tmp_path: Path) -> None:
+    done = script("evaluate_spark", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"There is no run in {tmp_path}")
+
+
+def test_a_java_that_is_not_there_is_told(local_run: str, tmp_path: Path) -> None:
+    done = script("evaluate_spark", local_run, JAVA_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"Spark's Java did not start (JAVA_HOME is '{tmp_path}')")
+
+
+def test_spark_4_asks_for_a_java_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingExtra, match=r"Spark 4\.0\.0 finds no Java; install Java 17"):
+        evaluate_spark._find_java("4.0.0")
+
+
+def test_an_interrupt_leaves_the_threads_only_the_parts_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def interrupted(parts: Iterator[Part]) -> dict[tuple[str], int]:
+        taken.append(next(parts))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inline, "count_parts", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inline.evaluate([Part("run", index) for index in range(10_000)])
+    assert len(taken) <= (os.cpu_count() or 1)

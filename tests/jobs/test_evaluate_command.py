@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from made_records import random_records, write_run
+
+from data.records import to_table
+from evaluation.counts import count_shard
+from evaluation.report import build, to_json
+from hybrid_batch import run as command
+
+RECORDS = random_records(200, ["a", "b"])
+EXPECTED = to_json(build(count_shard(to_table(RECORDS))))
+
+
+@pytest.mark.parametrize("engine", ["inline", "mrjob"])
+def test_json_is_the_report_and_nothing_else(engine: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 30)
+    assert command(["evaluate", str(tmp_path), "--engine", engine, "--json"]) == 0
+    assert capfd.readouterr() == (f"{EXPECTED}\n", "")
+
+
+def test_the_table_is_printed_and_the_report_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 30)
+    assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(tmp_path / "out" / "here")]) == 0
+    assert capsys.readouterr().out.startswith("accuracy   0.")
+    assert (tmp_path / "out" / "here" / "report.json").read_text() == f"{EXPECTED}\n"
+
+
+def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path), RECORDS, 30, finished=False)
+    assert command(["evaluate", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert out == to_json(build(count_shard(to_table(RECORDS[:180])))) + "\n"
+    assert err.startswith(f"Note: {tmp_path} is unfinished: 20 of its 200 images")
+
+
+@pytest.mark.parametrize("arguments", [[], ["absent"], ["nfs://host/log"], ["absent", "--engine", "abacus"]])
+def test_wrong_usage_is_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(["evaluate", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 200)
+    (tmp_path / "file").write_text("")
+    assert command(["evaluate", str(tmp_path), "--output", str(tmp_path / "file" / "below")]) == 1
+    assert "Cannot write the report to" in capsys.readouterr().err

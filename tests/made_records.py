@@ -1,0 +1,80 @@
+"""Records and run folders made by hand, for the tests of every room that reads them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
+
+import pyarrow as pa
+
+from data.images import IMAGES_SCHEMA
+from data.records import Record, to_table
+from data.runs import RunFolder
+from data.storage import open_storage
+
+PLAIN = Record(
+    image="a/1.png",
+    label="a",
+    prediction="a",
+    confidence=0.75,
+    top5=(("a", 0.75), ("b", 0.25)),
+    cut="c001",
+    codec="fp32",
+    tail="local",
+    batch=8,
+    image_bytes=1000,
+    sent_bytes=100,
+    received_bytes=10,
+    decode_us=1,
+    head_us=2,
+    encode_us=3,
+    link_us=4,
+    queue_us=5,
+    tail_us=6,
+    latency_us=21,
+    started_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+
+
+def record(**changes: object) -> Record:
+    return replace(PLAIN, **changes)  # type: ignore[arg-type]
+
+
+def random_records(count: int, classes: Sequence[str], seed: int = 0) -> list[Record]:
+    """Records of three cuts, some with an error, some without a label, the times of all sizes."""
+    random = Random(seed)
+    made = []
+    for number in range(count):
+        failed = random.random() < 0.05
+        made.append(
+            record(
+                image=f"{number:05d}.png",
+                label=random.choice(classes) if random.random() < 0.9 else None,
+                prediction=None if failed else random.choice(classes),
+                error="cannot identify image file" if failed else None,
+                cut=random.choice(["c001", "c002", "local"]),
+                image_bytes=random.randrange(10**6),
+                sent_bytes=random.randrange(10**5),
+                link_us=int(10 ** random.uniform(0, 9)),
+                latency_us=int(10 ** random.uniform(0, 9)),
+            )
+        )
+    return made
+
+
+def write_run(uri: str, records: Sequence[Record], shard_size: int, finished: bool = True) -> RunFolder:
+    """A run folder as the runner leaves it; an unfinished one lacks its last part and the totals."""
+    run = RunFolder(open_storage(uri))
+    run.claim({"shard_size": shard_size})
+    images = {
+        "image": [made.image for made in records],
+        "label": [made.label for made in records],
+        "size": [made.image_bytes for made in records],
+    }
+    run.fix_images(pa.table(images, schema=IMAGES_SCHEMA))
+    starts = range(0, len(records), shard_size)
+    for index, start in enumerate(starts if finished else starts[:-1]):
+        run.commit(index, to_table(records[start : start + shard_size]))
+    if finished:
+        run.finish({"images": len(records)})
+    return run
