@@ -54,7 +54,9 @@ def write_images(folder: Path, pixels: np.ndarray, digits: np.ndarray, indices: 
 
 
 def build_model() -> Any:  # noqa: ANN401 - keras has no types
-    """A residual network of 8x8x1 pixels from 0 to 1, narrowing to 16 numbers before its 10 probabilities."""
+    """A residual network of 8x8x1 pixels from 0 to 1, to 10 probabilities.
+
+    Half-way it squeezes the image into 4x4x4 numbers, where a byte each is less than the PNG file has."""
     from keras import Input, Model, layers
 
     def convolve(x: Any, name: str, filters: int, stride: int = 1, relu: bool = True) -> Any:  # noqa: ANN401
@@ -65,15 +67,17 @@ def build_model() -> Any:  # noqa: ANN401 - keras has no types
     def block(x: Any, name: str, filters: int, stride: int = 1) -> Any:  # noqa: ANN401
         inside = convolve(x, f"{name}_a", filters, stride)
         inside = convolve(inside, f"{name}_b", filters, relu=False)
-        if stride > 1:
+        if x.shape[-1] != filters:
             x = layers.Conv2D(filters, 1, stride, name=f"{name}_shortcut")(x)
         return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([x, inside]))
 
     image = Input((8, 8, 1), name="image")
-    x = convolve(image, "stem", 16)
-    x = block(x, "block_1", 16)
+    x = convolve(image, "stem", 12)
+    x = block(x, "block_1", 12)
     x = block(x, "block_2", 32, stride=2)
+    x = convolve(x, "squeeze", 4)
     x = block(x, "block_3", 32)
+    x = block(x, "block_4", 32)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(16, "relu", name="narrow")(x)
     return Model(image, layers.Dense(10, "softmax", name="digit")(x), name="digits")
