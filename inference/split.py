@@ -29,7 +29,8 @@ def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
     """The split for `auto`, `local`, `remote`, or a cut's id or name.
 
     `auto` takes the smallest boundary in the first half of the work, of equals the last. Pictures go as they are
-    (`image`) when the whole model is remote, boundaries as `fp16`, unless `codec` says otherwise. Raises CutNotFound, ModelRefused without any cut to choose, WrongUsage for a codec that does not fit.
+    (`image`) when the whole model is remote, boundaries as `fp16`, unless `codec` says otherwise. Raises CutNotFound,
+    ModelRefused without any cut to choose, WrongUsage for a codec that does not fit.
     """
     if wanted == LOCAL:
         if codec is not None:

@@ -1,12 +1,14 @@
 """What tests of every room share: a local AWS, a bucket in it, and the folder of real models and images."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -118,3 +120,54 @@ def bucket(aws: str) -> str:
     name = f"test-{uuid.uuid4()}"
     boto3.client("s3").create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Imported models and compiled segments go to a folder of this test session."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBRID_BATCH_CACHE", str(folder))
+        yield folder
+
+
+COMMAND = (sys.executable, str(ROOT / "hybrid_batch.py"))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A `hybrid-batch serve` in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="session")
+def serve(cache: Path) -> Iterator[Callable[..., Server]]:
+    """Starts `hybrid-batch serve ARGUMENTS` on a port the system chooses; all are stopped at the end."""
+    servers: list[Server] = []
+
+    def start(*arguments: str) -> Server:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", *arguments, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        servers.append(Server(json.loads(process.stdout.readline())["url"], process))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.terminate()
+        try:
+            server.process.wait(20)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def digits_server(serve: Callable[..., Server]) -> Server:
+    """A server of the sample model."""
+    return serve("digits")
