@@ -8,7 +8,7 @@ from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.tails.answer import Answer, TailTimes, answer_frame
 from inference.tails.worker import TailWorker
-from inference.wire import Frame, encode_request, encode_response
+from inference.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
 
 
 class LocalTail:
@@ -36,10 +36,10 @@ class LocalTail:
             server_us=(done - began) // 1000,
         )
         request = encode_request(frame)
-        reply = encode_response(
-            answer_frame(self._bundle.output, scores, arrived.errors, times), frame, self._bundle.name, cut.id
-        )
-        return Answer(scores, arrived.errors, times, request.size, reply.size, times.server_us)
+        asked = Frame((), parameters={BINARY_OUTPUT: True})
+        reply = answer_frame(self._bundle.output, scores, arrived.errors, times)
+        received = encode_response(reply, asked, self._bundle.name, cut.id)
+        return Answer(scores, arrived.errors, times, request.size, received.size, times.server_us)
 
     def close(self) -> None:
         """See Tail."""
