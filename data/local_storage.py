@@ -21,6 +21,7 @@ _ADVICE = {
     errno.EACCES: "permission denied; change its permissions or choose another place",
     errno.EPERM: "the file system does not allow it (hard links are needed); choose another place",
     errno.EOPNOTSUPP: "the file system has no hard links; choose another place",
+    errno.EEXIST: "what stands there or in the way is of another kind; choose another place",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
@@ -65,11 +66,9 @@ class LocalStorage:
             finally:
                 temporary.unlink(missing_ok=True)
             _sync_folder(path.parent)
-        except FileExistsError as error:
-            if path.is_file():
-                return False
-            raise StorageFailed(f"Cannot write {path}: something that is no file stands there.") from error
         except OSError as error:
+            if isinstance(error, FileExistsError) and path.is_file():
+                return False
             raise _failure("write", path, error) from error
         return True
 
@@ -89,7 +88,7 @@ class LocalStorage:
                 with os.scandir(folder) as children:
                     for child in children:
                         name = inside + _text(child.name)
-                        if child.is_dir():
+                        if _is_folder(child):
                             if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
                                 heapq.heappush(waiting, (child.is_symlink(), f"{name}/"))
                         elif name.startswith(prefix) and (size := _size(child)) is not None:
@@ -107,6 +106,13 @@ class LocalStorage:
         if "\\x" in name and not path.exists():
             return self.folder / os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))
         return path
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link to itself, or into a forbidden folder
+        return False
 
 
 def _size(child: os.DirEntry[str]) -> int | None:

@@ -69,4 +69,4 @@ def open_storage(uri: str) -> Storage:
 def open_file(uri: str) -> tuple[Storage, str]:
     """The storage that holds one file, and the file's name in it."""
     folder, slash, name = uri.rstrip("/").rpartition("/")
-    return open_storage(folder + slash if slash else "."), name
+    return open_storage(folder + slash if slash else "."), unquote(name) if folder.startswith("file:") else name

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from data.errors import StorageFailed, TooLarge, WrongUsage
-from data.storage import Entry, Storage, open_file, open_storage
+
+from data.errors import TooLarge, WrongUsage
+from data.storage import Storage, open_file, open_storage
 
 
 @pytest.fixture(params=["local", "file", "ministack", "rclone"])
@@ -92,9 +93,7 @@ def test_entries_are_recursive_and_follow_the_prefix(storage: Storage) -> None:
         "run=c/",
         "run=b/deep/part-1",
     ):
-        assert found(prefix) == {name: size for name, size in sizes.items() if name.startswith(prefix)}, (
-            prefix
-        )
+        assert found(prefix) == {name: size for name, size in sizes.items() if name.startswith(prefix)}, prefix
     assert {entry.name for entry in storage.child("run=a").entries("part")} == {"part-1", "part-2"}
 
 
@@ -122,9 +121,7 @@ def test_of_many_threads_one_writes(storage: Storage, uri: str) -> None:
         name = f"part-{attempt}"
         with ThreadPoolExecutor(8) as threads:
             wins = list(
-                threads.map(
-                    lambda index, name=name: storage.write_once(name, b"%d" % index * 10_000), range(8)
-                )
+                threads.map(lambda index, name=name: storage.write_once(name, b"%d" % index * 10_000), range(8))
             )
         assert wins.count(True) == 1
         assert storage.read(name) == b"%d" % wins.index(True) * 10_000
@@ -138,3 +135,31 @@ def test_of_many_processes_one_writes(storage: Storage, uri: str) -> None:
             wins = processes.map(_write, [(uri, name, index) for index in range(4)], chunksize=1)
             assert wins.count(True) == 1
             assert storage.read(name) == b"%d" % wins.index(True) * 10_000
+
+
+def test_uri_is_as_written(tmp_path: Path, aws: str) -> None:
+    for uri in ("some/folder", str(tmp_path), f"file://{tmp_path}", "s3://bucket", "s3://bucket/some/prefix"):
+        assert open_storage(uri).uri == uri
+        assert open_storage(uri).child("run=1").uri == f"{uri}/run=1"
+    assert open_storage("s3://bucket/prefix/").child("a").uri == "s3://bucket/prefix/a"
+    assert open_storage("/").child("a").uri == "/a"
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "http://host/x", "s3:///key", "file://elsewhere/x"])
+def test_other_places_are_refused(uri: str) -> None:
+    with pytest.raises(WrongUsage, match=uri):
+        open_storage(uri)
+
+
+def test_one_file_is_opened_by_its_uri(uri: str) -> None:
+    open_storage(uri).write_once("a b.png", b"pixels")
+    for written in (f"{uri}/a b.png", *([f"{uri}/a%20b.png"] if uri.startswith("file:") else [])):
+        storage, name = open_file(written)
+        assert storage.read(name) == b"pixels"
+
+
+def test_one_file_is_opened_in_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_bytes(b"image,label\n")
+    storage, name = open_file("labels.csv")
+    assert storage.read(name) == b"image,label\n"

@@ -1,0 +1,129 @@
+"""A folder as disks really are: full, forbidden, linked in circles, oddly named."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data.errors import StorageFailed
+from data.storage import open_storage
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[None]:
+    """Forbidden means forbidden: the superuser becomes nobody for the test."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    os.chown(tmp_path, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    yield
+    os.seteuid(0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in open_storage(str(folder)).entries())
+
+
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / "b" / "deep" / "x.png").touch()
+    (tmp_path / "b" / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "b" / "self").symlink_to("self")
+    # A folder keeps its real name, though the link comes first by the alphabet.
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    assert names(tmp_path) == ["b/deep/x.png", "b/self"]
+
+
+def test_linked_folders_and_files_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.png").write_bytes(b"xyz")
+    (tmp_path / "root" / "sub").mkdir(parents=True)
+    (tmp_path / "root" / "one").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "two").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "sub" / "file.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    assert names(tmp_path / "root") == ["one/x.png", "sub/file.png"]
+    assert {entry.size for entry in open_storage(str(tmp_path / "root")).entries()} == {3}
+
+
+def test_link_to_nowhere_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    assert names(tmp_path) == ["gone.png"]
+    with pytest.raises(FileNotFoundError):
+        open_storage(str(tmp_path)).read("gone.png")
+
+
+def test_pipes_are_neither_listed_nor_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert names(tmp_path) == []
+    with pytest.raises(StorageFailed, match="not a file"):
+        open_storage(str(tmp_path)).read("pipe.png")
+
+
+def test_names_that_are_not_utf8_can_be_listed_and_read(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.png")).write_bytes(b"odd")
+    assert names(tmp_path) == [r"caf\xe9/\xff.png"]
+    assert open_storage(str(tmp_path)).read(r"caf\xe9/\xff.png") == b"odd"
+
+
+def test_forbidden_folders_and_files_are_named(tmp_path: Path, unprivileged: None) -> None:
+    storage = open_storage(str(tmp_path))
+    (tmp_path / "secret").mkdir(mode=0o000)
+    with pytest.raises(StorageFailed, match=r"Cannot list .*/secret: permission denied"):
+        list(storage.entries())
+    with pytest.raises(StorageFailed, match=r"Cannot write .*/secret/x: permission denied"):
+        storage.write_once("secret/x", b"")
+    (tmp_path / "closed.png").touch(mode=0o000)
+    with pytest.raises(StorageFailed, match=r"Cannot read .*/closed.png: permission denied"):
+        storage.read("closed.png")
+    (tmp_path / "secret").chmod(0o700)
+
+
+def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    with pytest.raises(StorageFailed, match=r"/log/part: what stands there or in the way is of another kind"):
+        open_storage(str(tmp_path / "log")).write_once("part", b"")
+    with pytest.raises(StorageFailed, match=r"/log/run=1/part: a file stands where a folder is needed"):
+        open_storage(str(tmp_path / "log")).write_once("run=1/part", b"")
+    (tmp_path / "part").mkdir()
+    with pytest.raises(StorageFailed, match="is of another kind"):
+        open_storage(str(tmp_path)).write_once("part", b"")
+
+
+def test_nothing_is_left_beside_what_is_written(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    assert storage.write_once("part", b"1")
+    assert not storage.write_once("part", b"2")
+    assert names(tmp_path) == ["part"]
+
+
+WRITE = "from data.storage import open_storage; open_storage('{}').write_once('part', b'x' * 1_000_000)"
+
+
+def test_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    program = [sys.executable, "-c", limit + WRITE.format(tmp_path)]
+    result = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert f"StorageFailed: Cannot write {tmp_path}/part: the file would be larger" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    mount = f"mount -t tmpfs -o size=64k none {tmp_path}"
+    own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*own_mounts, mount], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a small file system to fill")
+    script = f'{mount} && "$0" -c "$1"; ls -A {tmp_path}'
+    program = [*own_mounts, script, sys.executable, WRITE.format(tmp_path)]
+    result = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert f"StorageFailed: Cannot write {tmp_path}/part: the disk is full" in result.stderr
+    assert result.stdout == ""
