@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from data.errors import BadLabels
+from data.images import IMAGES_SCHEMA
+from data.labels import label_images
+from data.storage import open_storage
+
+CLASSES = ["cat", "dog", "horse"]
+
+
+def images(*names: str) -> pa.Table:
+    rows = [{"image": name, "label": None, "size": 1} for name in names]
+    return pa.Table.from_pylist(rows, IMAGES_SCHEMA)
+
+
+def labels(table: pa.Table, source: str) -> list[str | None]:
+    labelled = label_images(table, source, CLASSES)
+    assert labelled.note is None
+    assert labelled.table.schema == IMAGES_SCHEMA
+    assert labelled.table["image"] == table["image"]
+    found: list[str | None] = labelled.table["label"].to_pylist()
+    return found
+
+
+def test_the_first_folder_is_the_label() -> None:
+    assert labels(images("cat/1.png", "dog/cat/2.png", "3.png"), "folders") == ["cat", "dog", None]
+
+
+def test_a_flat_folder_has_no_labels() -> None:
+    assert labels(images("1.png", "2.png"), "folders") == [None, None]
+
+
+def test_no_labels_are_wanted() -> None:
+    assert labels(images("unknown/1.png"), "none") == [None]
+
+
+def test_folders_that_mean_something_else() -> None:
+    labelled = label_images(images("monday/1.png", "2.png"), "folders", CLASSES)
+    assert labelled.table["label"].to_pylist() == [None, None]
+    assert labelled.note == "No labels: no folder of the images is named for one of the model's 3 classes."
+
+
+def test_folders_of_which_some_are_classes() -> None:
+    with pytest.raises(
+        BadLabels, match=r"1 labels are not among the model's 3 classes: 'hors' \(did you mean 'horse'\?\);"
+    ):
+        label_images(images("cat/1.png", "hors/2.png"), "folders", CLASSES)
+
+
+def test_many_unknown_labels_are_not_all_named() -> None:
+    table = images("cat/1.png", *(f"x{index}/1.png" for index in range(7)))
+    with pytest.raises(BadLabels, match=r"^7 labels .*'x0', 'x1', 'x2', 'x3', 'x4' and 2 more;"):
+        label_images(table, "folders", CLASSES)
+
+
+NAMES = ("a/1.png", "a/2.png", "b.png", "c, d.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("image,label\na/1.png,cat\nb.png,dog\n", ["cat", None, "dog", None]),
+        ("\ufeffimage,label\r\na/2.png,cat\r\n", [None, "cat", None, None]),
+        ("id,label,image,note\n1,dog,./b.png,x\n2,cat,.//a/1.png,\n", ["cat", None, "dog", None]),
+        ('image,label\na\\1.png, cat \n"c, d.png",dog\n', ["cat", None, None, "dog"]),
+        ("image,label\na/1.png,cat\n./a/1.png,cat\n", ["cat", None, None, None]),
+        ("image,label\na/1.png,\nb.png,dog\n", [None, None, "dog", None]),
+        ("image,label\n", [None, None, None, None]),
+    ],
+)
+def test_labels_from_a_file(tmp_path: Path, text: str, expected: list[str | None]) -> None:
+    (tmp_path / "labels.csv").write_text(text, newline="")
+    assert labels(images(*NAMES), str(tmp_path / "labels.csv")) == expected
+
+
+def test_words_are_labels_even_if_they_look_like_none(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label\na/1.png,null\nb.png,NA\n")
+    labelled = label_images(images(*NAMES), str(tmp_path / "labels.csv"), ["null", "NA"])
+    assert labelled.table["label"].to_pylist() == ["null", None, "NA", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"image;label\na/1.png;cat\n", r"has the columns \['image;label'\]; it needs image and label"),
+        (b"image,label,label\na/1.png,cat,dog\n", "once each"),
+        (b"a/1.png,cat\n", r"has the columns \['a/1.png', 'cat'\]"),
+        (b"image,label\na/1.png,cat\na/1.png,dog\n", "gives 'a/1.png' two labels, 'cat' and 'dog'"),
+        (
+            b"image,label\nx.png,cat\ny.png,cat\nz.png,cat\nw.png,cat\nb.png,cat\n",
+            "names 4 images that do not exist, such as 'x.png', 'y.png', 'z.png'; write paths relative",
+        ),
+        (b"image,label\nb.png,cow\n", "'cow'"),
+        (b"image,label\nb.png,cat,more\n", "is not a CSV file"),
+        (b"image,label\nb.png,\xff\n", "is not a CSV file in UTF-8"),
+        (b"", "is not a CSV file"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "labels.csv"),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(BadLabels, match=said) as caught:
+        label_images(images(*NAMES), str(tmp_path / "labels.csv"), CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BadLabels, match=r"No labels file .*nowhere.csv"):
+        label_images(images("a.png"), str(tmp_path / "nowhere.csv"), CLASSES)
+
+
+def test_a_file_in_a_bucket(bucket: str) -> None:
+    open_storage(f"s3://{bucket}/x").write_once("labels.csv", b"image,label\nb.png,dog\n")
+    assert labels(images("b.png"), f"s3://{bucket}/x/labels.csv") == ["dog"]

@@ -1,0 +1,184 @@
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import NotARun
+from data.images import IMAGES_SCHEMA
+from data.records import SCHEMA, Record, to_table
+from data.runs import RunFolder, find_runs, run_folder, shards
+from data.storage import open_storage
+
+RECORD = Record(
+    image="a.png",
+    label="1",
+    prediction="1",
+    confidence=0.75,
+    top5=(("1", 0.75), ("7", 0.25)),
+    cut="c003",
+    codec="fp32",
+    tail="local",
+    batch=8,
+    image_bytes=100,
+    sent_bytes=64,
+    received_bytes=40,
+    decode_us=1,
+    head_us=2,
+    encode_us=3,
+    link_us=4,
+    queue_us=5,
+    tail_us=6,
+    latency_us=21,
+    started_at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+)
+IMAGES = pa.table([["a.png", "b.png"], [None, "1"], [1, 2]], schema=IMAGES_SCHEMA)
+
+
+@pytest.fixture(params=["local", "s3"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "log") if request.param == "local" else f"s3://{request.getfixturevalue('bucket')}/log"
+
+
+@pytest.fixture
+def run(log: str) -> RunFolder:
+    return run_folder(open_storage(log), "one")
+
+
+def test_a_run_from_first_to_last(run: RunFolder, log: str) -> None:
+    settings = {"model": "digits", "shard_size": 1, "nested": {"é": [1, 2.5, None]}}
+    assert run.uri == f"{log}/run=one"
+    assert run.claim(settings) == settings
+    assert run.fix_images(IMAGES).equals(IMAGES)
+    assert run.parts() == {}
+    records = to_table([RECORD, replace(RECORD, image="b.png", prediction=None, top5=None, error="broken")])
+    assert run.commit(1, records)
+    assert run.commit(0, records.slice(0, 1))
+    assert run.parts() == {0: "part-00000.parquet", 1: "part-00001.parquet"}
+    assert run.read_part(1).equals(records)
+    assert run.read_part(1).schema.equals(SCHEMA)
+    assert run.read_part(1).schema.metadata == SCHEMA.metadata
+    assert run.totals() is None
+    run.finish({"images": 2})
+    assert run.totals() == {"images": 2}
+
+
+def test_what_stands_stays(run: RunFolder) -> None:
+    assert run.claim({"model": "a"}) == {"model": "a"}
+    assert run.claim({"model": "b"}) == {"model": "a"}
+    run.fix_images(IMAGES)
+    assert run.fix_images(IMAGES.slice(0, 1)).equals(IMAGES)
+    first, second = to_table([RECORD]), to_table([replace(RECORD, image="other.png")])
+    assert run.commit(0, first)
+    assert not run.commit(0, second)
+    assert run.read_part(0).equals(first)
+    run.finish({"images": 1})
+    run.finish({"images": 2})
+    assert run.totals() == {"images": 1}
+
+
+def test_parts_are_not_confused_with_other_files(run: RunFolder) -> None:
+    for name in ("part-00003.parquet", "part-123456.parquet"):
+        run.storage.write_once(name, b"")
+    for name in ("part-3.parquet", "part-00004.parquet.tmp", "part-00005.csv", "sub/part-00006.parquet", ".tmp-1"):
+        run.storage.write_once(name, b"")
+    assert run.parts() == {3: "part-00003.parquet", 123456: "part-123456.parquet"}
+
+
+def test_parts_are_one_table_to_others(tmp_path: Path) -> None:
+    run = run_folder(open_storage(str(tmp_path)), "one")
+    run.claim({})
+    run.fix_images(IMAGES)
+    for index in range(3):
+        run.commit(index, to_table([RECORD]))
+    run.finish({})
+    table = pq.read_table(tmp_path / "run=one", partitioning=None)
+    assert table.schema.names == SCHEMA.names
+    assert table.num_rows == 3
+    column = pq.ParquetFile(tmp_path / "run=one" / "part-00000.parquet").metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+
+
+def test_runs_are_found(log: str) -> None:
+    storage = open_storage(log)
+    for name in ("b", "a"):
+        run_folder(storage, name).claim({"name": name})
+        run_folder(storage, name).commit(0, to_table([RECORD]))
+    run_folder(storage, "not-yet").commit(0, to_table([RECORD]))
+    storage.write_once("other/_run.json", b"{}")
+    storage.write_once("run=a/run=nested/_run.json", b"{}")
+    runs = find_runs(storage)
+    assert [run.uri for run in runs] == [f"{log}/run=a", f"{log}/run=b"]
+    assert [run.settings() for run in runs] == [{"name": "a"}, {"name": "b"}]
+
+
+def test_no_runs_where_nothing_is(log: str) -> None:
+    assert find_runs(open_storage(log)) == []
+
+
+def test_missing_files_are_named(run: RunFolder) -> None:
+    with pytest.raises(NotARun, match=r"There is no run in .*run=one: it has no _run.json"):
+        run.settings()
+    with pytest.raises(NotARun, match=r"run=one has no _images.parquet"):
+        run.images()
+    with pytest.raises(NotARun, match=r"run=one has no part-00007.parquet"):
+        run.read_part(7)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"format": 99}', b"{}"])
+def test_broken_settings_are_named(run: RunFolder, content: bytes) -> None:
+    run.storage.write_once("_run.json", content)
+    with pytest.raises(NotARun, match=r"run=one") as caught:
+        run.settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_tables_are_named(run: RunFolder) -> None:
+    run.commit(0, to_table([RECORD]))
+    whole = run.storage.read("part-00000.parquet")
+    broken = [b"", b"no parquet at all", whole[:-1], whole[:100], whole[: len(whole) // 2] + whole[-200:]]
+    for index, content in enumerate(broken, start=1):
+        run.storage.write_once(f"part-{index:05}.parquet", content)
+        with pytest.raises(NotARun, match=rf"part-{index:05}.parquet is not a readable Parquet file") as caught:
+            run.read_part(index)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_of_another_kind_are_refused(run: RunFolder) -> None:
+    run.storage.write_once("_images.parquet", b"")
+    with pytest.raises(NotARun, match=r"_images.parquet is not a readable"):
+        run.images()
+    other = RunFolder(run.storage.child("other"))
+    other.commit(0, pa.table({"x": [1]}))
+    other.storage.write_once("_images.parquet", other.storage.read("part-00000.parquet"))
+    with pytest.raises(NotARun, match=r"_images.parquet has columns \['x'\]"):
+        other.images()
+
+
+def test_two_runners_agree(run: RunFolder) -> None:
+    start, standing = threading.Barrier(2), []
+
+    def claim(name: str) -> None:
+        start.wait()
+        standing.append(run.claim({"name": name}))
+
+    threads = [threading.Thread(target=claim, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert standing[0] == standing[1]
+
+
+@given(st.integers(0, 5_000), st.integers(1, 700))
+def test_shards_cover_every_image_once_in_order(images: int, size: int) -> None:
+    parts = list(shards(images, size))
+    assert [index for index, _ in parts] == list(range(-(-images // size)))
+    assert [position for _, positions in parts for position in positions] == list(range(images))
+    assert all(len(positions) == size for _, positions in parts[:-1])
+    assert all(0 < len(positions) <= size for _, positions in parts)
