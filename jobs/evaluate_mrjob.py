@@ -12,18 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from data.errors import HybridBatchError
+from data.errors import HybridBatchError, MissingExtra
 from evaluation.counts import from_bytes, merge, to_bytes
 from evaluation.report import Report, build, from_json, to_json
 from jobs.parts import Part, count_parts, find_work, whole
 
-with warnings.catch_warnings():
-    # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from mrjob.job import MRJob
-    from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
-    from mrjob.step import StepFailedException
-
+try:
+    with warnings.catch_warnings():
+        # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from mrjob.job import MRJob
+        from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
+        from mrjob.step import StepFailedException
+except ModuleNotFoundError as error:  # of mrjob, or of what it needs: on Python 3.12 that is setuptools
+    raise MissingExtra(
+        f"mrjob cannot be used ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
+    ) from error
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner

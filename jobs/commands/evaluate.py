@@ -35,17 +35,12 @@ def command(runs: tuple[str, ...], engine: str, as_json: bool, output: Path | No
     """
     from importlib import import_module
 
-    from data.errors import MissingExtra, StorageFailed
+    from data.errors import StorageFailed
     from evaluation.report import to_json
     from evaluation.table import print_report
     from jobs.parts import find_work
 
-    try:
-        evaluate = import_module(ENGINES[engine]).evaluate
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"Engine {engine} cannot start ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
-        ) from error
+    evaluate = import_module(ENGINES[engine]).evaluate  # late: mrjob is an extra
     work = find_work(runs)
     for note in work.notes:
         click.echo(f"Note: {note}", err=True)

@@ -54,6 +54,17 @@ def test_wrong_usage_is_2(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("engine", "library"), [("mrjob", "mrjob.job"), ("spark", "pyspark")])
+def test_an_engine_that_is_not_installed_gives_the_pip_line(
+    engine: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 200)
+    monkeypatch.setitem(sys.modules, library, None)  # what Python itself holds to refuse an import
+    monkeypatch.delitem(sys.modules, "jobs.evaluate_mrjob", raising=False)
+    assert command(["evaluate", str(tmp_path), "--engine", engine]) == 1
+    assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err
+
+
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     (tmp_path / "file").write_text("")
