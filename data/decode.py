@@ -51,8 +51,8 @@ class CannotDecode(ValueError):
 class Preparation:
     """How an image becomes the input of a model. Raises WrongUsage for what cannot be.
 
-    `colour` is the order of the channels. `resize`, by Pillow's bilinear filter, either squashes the image to the
-    size or crops its centre to the size's proportions first. `scale` says what becomes of pixels from 0 to 255;
+    `colour` is the order of the channels. `resize`, by Pillow's bilinear filter, squashes the image to the
+    size, or fits its shorter side and crops the centre. `scale` says what becomes of pixels from 0 to 255;
     `caffe` and `torch` are those of keras.applications, and `caffe` means blue first whatever `colour` says."""
 
     height: int

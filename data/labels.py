@@ -112,11 +112,12 @@ def _read(uri: str) -> pa.Table:
                 strings_can_be_null=True,
             ),
         )
-    except pa.ArrowInvalid as error:
+        columns = rows.column_names  # a file of another kind may have a first line that is no text
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise BadLabels(f"{uri} is not a CSV file in UTF-8 with columns image,label ({reason}).") from error
-    if any(rows.column_names.count(column) != 1 for column in ("image", "label")):
-        raise BadLabels(f"{uri} has the columns {rows.column_names}; it needs image and label, once each.")
+    if any(columns.count(column) != 1 for column in ("image", "label")):
+        raise BadLabels(f"{uri} has the columns {columns}; it needs image and label, once each.")
     names = pc.replace_substring(rows["image"], "\\", "/")
     names = pc.replace_substring_regex(names, r"^(\./+)+", "")
     return pa.table({"image": names, "label": pc.utf8_trim_whitespace(rows["label"])}).drop_null()

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,0 +1,55 @@
+"""The sample is what it says: real digits held out, and a model that is right about them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.make_digits import DIGITS, PREPARATION, load_digits
+
+pytest.importorskip("sklearn")
+pytest.importorskip("tensorflow", exc_type=ImportError)
+
+
+def pixels_in(folder: Path) -> dict[str, bytes]:
+    """Every image by its name: the files' own bytes change with the version of zlib."""
+    paths = sorted(folder.glob("images/*/*.png"))
+    return {str(path.relative_to(folder)): Image.open(path).convert("L").tobytes() for path in paths}
+
+
+def test_images_are_the_digits_held_out() -> None:
+    pixels, digits, held_out = load_digits()
+    found = pixels_in(DIGITS)
+    assert found == {f"images/{digits[index]}/{index:04}.png": pixels[index].tobytes() for index in held_out}
+    assert len(found) == 360
+    assert np.bincount(digits[held_out]).min() >= 35
+    assert set(np.unique(pixels)) == {round(shade * 255 / 16) for shade in range(17)}
+    assert (DIGITS / "classes.txt").read_text().split() == [str(digit) for digit in range(10)]
+
+
+ACCURACY = """
+import keras
+from data.make_digits import DIGITS, accuracy
+print(accuracy(DIGITS, keras.models.load_model(DIGITS / "digits.keras")))
+"""
+
+
+def test_the_model_is_right_about_them() -> None:
+    result = subprocess.run([sys.executable, "-c", ACCURACY], capture_output=True, text=True, check=True)
+    assert float(result.stdout.split()[-1]) >= 0.98
+    assert (DIGITS / "digits.keras").stat().st_size < 1_000_000
+    assert (PREPARATION.height, PREPARATION.width, PREPARATION.channels) == (8, 8, 1)
+
+
+def test_the_script_makes_it_again(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "data.make_digits", tmp_path]
+    result = subprocess.run(program, capture_output=True, text=True, check=True)
+    accuracy = re.search(r"accuracy on the 360 images held out: (0\.\d+)", result.stdout)
+    assert accuracy
+    assert float(accuracy[1]) >= 0.98
+    assert pixels_in(tmp_path) == pixels_in(DIGITS)
+    assert (tmp_path / "classes.txt").read_bytes() == (DIGITS / "classes.txt").read_bytes()
