@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import uvicorn
 from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
 
 from data.errors import WrongUsage
 from inference.engines import open_engine
@@ -28,9 +30,6 @@ def serve(settings: ServiceSettings, host: str, port: int, workers: int, announc
     """Serve until SIGTERM or SIGINT, then finish what is in flight. `announce` is given the URL once requests are
     answered there. Port 0 lets the system choose. Raises WrongUsage if the address cannot be listened on, and
     MissingExtra if the engine is not installed."""
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
     open_engine(settings.engine, settings.bundle)
     listener = _listen(host, port)
     config = uvicorn.Config(
@@ -49,13 +48,21 @@ def serve(settings: ServiceSettings, host: str, port: int, workers: int, announc
     )
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if workers > 1:
-        Multiprocess(config, [listener]).run()
+        _Workers(config, [listener]).run()
         return
     server = uvicorn.Server(config)
     # uvicorn puts back the handlers it found and sends itself the signal once more: these make that harmless.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     server.run([listener])
+
+
+class _Workers(Multiprocess):
+    def terminate_all(self) -> None:
+        """Stop listening first: connections that no worker will accept any more must not wait for one."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
 
 def _listen(host: str, port: int) -> socket.socket:

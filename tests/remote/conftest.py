@@ -1,0 +1,113 @@
+"""The built-in model, its engine, and real servers of it in processes of their own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.bundle import Bundle
+from inference.engines import Engine, Segment, compile_head, open_engine
+from inference.models import open_model
+from inference.tails.local import LocalTail
+
+ROOT = Path(__file__).parent.parent.parent
+Serve = Callable[..., "Server"]
+
+
+class Server:
+    """A `hybrid-batch serve` that is ready."""
+
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "hybrid_batch.py", "serve", *options, "--port", "0", "--json"]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server did not start: {self.process.communicate()[1]}")
+        self.url: str = json.loads(line)["url"]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def stop(self) -> tuple[int, str]:
+        """Exit code, and what it said on stderr."""
+        self.process.terminate()
+        try:
+            _, said = self.process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            _, said = self.process.communicate()
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers with the options given and stops them after the test."""
+    servers: list[Server] = []
+
+    def start(*options: str) -> Server:
+        servers.append(Server("digits", *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One server for all the tests that leave it as it was."""
+    server = Server("digits")
+    yield server
+    code, said = server.stop()
+    assert code == 0
+    assert said.count("\n") == 1, f"a server says where it is and nothing else: {said}"
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return open_model("digits")
+
+
+@pytest.fixture(scope="session")
+def engine(bundle: Bundle) -> Engine:
+    return open_engine("openvino", bundle)
+
+
+@pytest.fixture(scope="session")
+def local(bundle: Bundle, engine: Engine) -> LocalTail:
+    return LocalTail(bundle, engine)
+
+
+@pytest.fixture(scope="session")
+def heads(bundle: Bundle, engine: Engine) -> Callable[[str], Segment]:
+    """The compiled head of a cut, each compiled once."""
+    compiled: dict[str, Segment] = {}
+
+    def head(cut_id: str) -> Segment:
+        if cut_id not in compiled:
+            compiled[cut_id] = compile_head(engine, bundle, bundle.cut(cut_id))
+        return compiled[cut_id]
+
+    return head
+
+
+@pytest.fixture(scope="session")
+def digits(bundle: Bundle) -> list[bytes]:
+    """The files of 40 pictures of the sample, of every class."""
+    return [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::9]]
+
+
+@pytest.fixture(scope="session")
+def pixels(bundle: Bundle, digits: list[bytes]) -> np.ndarray:
+    """The same pictures as the model takes them."""
+    from data.decode import decode
+
+    return np.stack([decode(picture, bundle.preparation) for picture in digits])

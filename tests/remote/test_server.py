@@ -1,0 +1,341 @@
+"""A real server process, asked by plain HTTP and by the unmodified client of Triton."""
+
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
+
+from data.errors import OtherBundle, TailRefused, TailUnreachable
+from inference import codecs
+from inference.tails.http import HttpTail, Patience
+from inference.wire import Frame, encode_request
+
+HASTE = Patience(attempts=2, first_pause_s=0.01)
+CUTS = ("c000", "c004", "c010")
+CODECS = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture
+def http(server):
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def tail(server, bundle):
+    with HttpTail(server.url, bundle) as tail:
+        yield tail
+
+
+@pytest.fixture
+def frame(bundle, heads, pixels):
+    """Makes the frame of the first images at a cut."""
+
+    def make(cut_id="c004", codec="fp32", images=slice(0, 8)):
+        boundary = bundle.cut(cut_id).boundary
+        tensors = [pixels[images]] if cut_id == "c000" else heads(cut_id)([pixels[images]])
+        return Frame(codecs.encode(codec, boundary, tensors))
+
+    return make
+
+
+def post(client, frame, path="/v2/models/digits/versions/c004/infer", **headers):
+    body = encode_request(frame)
+    return client.post(path, content=body.join(), headers=body.headers | headers)
+
+
+@pytest.mark.parametrize("cut_id", CUTS)
+def test_triton_client_gets_what_our_client_gets(server, bundle, tail, frame, cut_id):
+    sent = frame(cut_id)
+    ours = tail.infer(cut_id, sent)
+    client = tritonclient.http.InferenceServerClient(server.url.removeprefix("http://"))
+    try:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("digits", cut_id)
+        assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+        metadata = client.get_model_metadata("digits", cut_id)
+        assert metadata["versions"] == [cut.id for cut in bundle.cuts]
+        inputs = []
+        for described, tensor in zip(metadata["inputs"], sent.tensors, strict=True):
+            assert described["shape"] == [-1, *tensor.shape[1:]]
+            inputs.append(tritonclient.http.InferInput(described["name"], tensor.shape, described["datatype"]))
+            inputs[-1].set_data_from_numpy(np.frombuffer(tensor.data, "<f4").reshape(tensor.shape))
+        name = metadata["outputs"][0]["name"]
+        for outputs in (
+            None,
+            [tritonclient.http.InferRequestedOutput(name, binary_data=True)],
+            [tritonclient.http.InferRequestedOutput(name, binary_data=False)],
+        ):
+            result = client.infer("digits", inputs, cut_id, outputs, request_id="7")
+            np.testing.assert_array_equal(result.as_numpy(name), ours.scores)
+            assert result.get_response()["id"] == "7"
+        with pytest.raises(InferenceServerException, match="No cut named 'c04'"):
+            client.get_model_metadata("digits", "c04")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("cut_id", CUTS)
+def test_http_gives_what_this_process_gives(tail, local, frame, cut_id, codec):
+    sent = frame(cut_id, codec)
+    there, here = tail.infer(cut_id, sent), local.infer(cut_id, sent)
+    np.testing.assert_array_equal(there.scores, here.scores)
+    assert there.errors == here.errors == (None,) * 8
+    assert abs(there.sent_bytes - here.sent_bytes) < 100
+    assert there.sent_bytes > sum(len(tensor.data) for tensor in sent.tensors)
+    assert 0 < there.times.tail_us <= there.times.server_us <= there.round_trip_us
+    assert there.link_us == there.round_trip_us - there.times.server_us
+
+
+def test_split_gives_what_the_whole_model_gives(tail, frame):
+    whole, split = (tail.infer(cut, frame(cut)).scores for cut in ("c000", "c004"))
+    np.testing.assert_allclose(split, whole, atol=1e-5)
+
+
+def test_pictures_that_cannot_be_decoded_fail_alone(tail, local, bundle, digits, frame):
+    pictures = [digits[0], b"no picture", digits[1], b""]
+    sent = Frame(codecs.encode_pictures(bundle.input, pictures))
+    whole = tail.infer("c000", frame("c000", images=slice(0, 2))).scores
+    for answer in (tail.infer("c000", sent), local.infer("c000", sent)):
+        assert [error is None for error in answer.errors] == [True, False, True, False]
+        assert answer.errors[1] == "no known image format"
+        np.testing.assert_array_equal(answer.scores[[0, 2]], whole)
+        np.testing.assert_array_equal(answer.scores[[1, 3]], 0)
+
+
+def test_pictures_none_of_which_can_be_decoded(tail, bundle):
+    answer = tail.infer("c000", Frame(codecs.encode_pictures(bundle.input, [b"a", b"b"])))
+    assert None not in answer.errors
+    assert answer.scores.shape == (2, 10)
+
+
+def test_an_empty_batch_has_an_empty_answer(tail, frame):
+    assert tail.infer("c004", frame(images=slice(0, 0))).scores.shape == (0, 10)
+
+
+def test_a_plain_json_client_gets_json(http, bundle, tail, frame, pixels):
+    inputs = [{"name": bundle.input.name, "datatype": "FP32", "shape": [2, 8, 8, 1], "data": pixels[:2].tolist()}]
+    reply = http.post("/v2/models/digits/infer", json={"inputs": inputs})
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "application/json"
+    (output,) = reply.json()["outputs"]
+    scores = tail.infer("c000", frame("c000", images=slice(0, 2))).scores
+    np.testing.assert_array_equal(np.array(output["data"], np.float32).reshape(output["shape"]), scores)
+    assert reply.json()["model_version"] == "c000"
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("/v2/models/digit", "'digits'"),
+        ("/v2/models/other/versions/c001/ready", "'digits'"),
+        ("/v2/models/digits/versions/c04", "did you mean"),
+        ("/v2/models", "Not Found"),
+        ("/", "Not Found"),
+    ],
+)
+def test_what_is_not_there_is_404_with_near_names(http, path, near):
+    reply = http.get(path)
+    assert reply.status_code == 404
+    assert near in reply.json()["error"]
+
+
+def test_metadata_names_the_bundle_and_its_hash(http, bundle):
+    metadata = http.get("/v2/models/digits").json()
+    assert metadata["parameters"]["sha256"] == bundle.sha256
+    assert metadata["outputs"] == [{"name": bundle.output.name, "datatype": "FP32", "shape": [-1, 10]}]
+    assert http.get("/v2/models/digits/infer").status_code == 405
+
+
+@pytest.mark.parametrize("length", [None, "5", "abc", "999999"])
+def test_bytes_that_are_no_frame_are_400(http, length):
+    headers = {"Inference-Header-Content-Length": length} if length else {}
+    reply = http.post("/v2/models/digits/versions/c004/infer", content=b"\0" * 99, headers=headers)
+    assert reply.status_code == 400
+    assert reply.json()["error"]
+
+
+def test_compressed_bodies_are_415(http, frame):
+    assert post(http, frame(), **{"Content-Encoding": "gzip"}).status_code == 415
+
+
+def test_pictures_for_a_cut_inside_are_400(http, bundle):
+    reply = post(http, Frame(codecs.encode_pictures(bundle.cut("c004").boundary[0], [b"x"])))
+    assert (reply.status_code, "whole model" in reply.json()["error"]) == (400, True)
+
+
+def test_another_bundle_is_409_and_names_both(http, bundle, frame):
+    reply = post(http, Frame(frame().tensors, parameters={"bundle": "f00" * 20}))
+    assert reply.status_code == 409
+    assert "f00f00" in reply.json()["error"]
+    assert bundle.sha256[:12] in reply.json()["error"]
+
+
+def test_wrong_tensors_are_refused_with_the_servers_message(tail, bundle):
+    spec = bundle.cut("c010").boundary
+    sent = Frame(codecs.encode("fp32", spec, [np.zeros((1, 32), np.float32)]))
+    with pytest.raises(TailRefused, match=r"400.*this cut takes"):
+        tail.infer("c004", sent)
+
+
+def test_check_compiles_the_cut_and_knows_the_bundle(server, tail, bundle):
+    from dataclasses import replace
+
+    tail.check("c009")
+    with HttpTail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle) as raised:
+        other.check("c009")
+    assert "000000000000" in str(raised.value)
+    assert bundle.sha256[:12] in str(raised.value)
+    with HttpTail(server.url, replace(bundle, name="cats")) as other, pytest.raises(OtherBundle, match=r"cats.*digits"):
+        other.check("c009")
+    with HttpTail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle, match="refused"):
+        other.infer("c010", Frame(codecs.encode("fp32", bundle.cut("c010").boundary, [np.zeros((1, 32), "<f4")])))
+
+
+def test_64_clients_at_once_each_get_their_own_answers(server, bundle, local, frame, pixels):
+    """Their requests share engine calls; the scores must be those of each request alone, to the last bit."""
+    work = [(cut, codec, slice(i, i + 3)) for i in range(0, 32, 3) for cut in CUTS for codec in CODECS][:96]
+    frames = [frame(*job) for job in work]
+    alone = [local.infer(job[0], sent).scores for job, sent in zip(work, frames, strict=True)]
+    start = threading.Barrier(64)
+
+    def client(offset):
+        with HttpTail(server.url, bundle) as tail:
+            start.wait()
+            for index in [(offset + step) % len(work) for step in range(6)]:
+                np.testing.assert_array_equal(tail.infer(work[index][0], frames[index]).scores, alone[index])
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(client, range(64)))
+
+
+def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle, frame):
+    small = serve("--max-request-mb", "1")
+    boundary = bundle.cut("c004").boundary
+    large = Frame(
+        codecs.encode(
+            "fp32", boundary, [np.zeros(((2 << 20) // (4 * boundary[0].elements), *boundary[0].shape), np.float32)]
+        )
+    )
+    with HttpTail(small.url, bundle, patience=HASTE) as tail:
+        with pytest.raises(TailRefused, match=r"413.*--max-request-mb"):
+            tail.infer("c004", large)
+        assert len(tail.infer("c004", frame()).scores) == 8
+
+    def endless():
+        for _ in range(64):
+            yield bytes(1 << 16)
+
+    reply = httpx.post(f"{small.url}/v2/models/digits/infer", content=endless(), trust_env=False)
+    assert reply.status_code == 413
+
+
+def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
+    narrow = serve("--queue", "1")
+    with open_request(narrow, encode_request(frame())) as held:
+        reply = httpx.get(f"{narrow.url}/v2/health/ready", trust_env=False)
+        assert reply.status_code == 200
+        with httpx.Client(base_url=narrow.url, trust_env=False) as client:
+            busy = post(client, frame())
+            assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
+            assert "ask again" in busy.json()["error"]
+            assert held.finish()[0] == 200
+            assert post(client, frame()).status_code == 200
+
+
+class open_request:  # noqa: N801 - used as a context
+    """An inference request of which the last byte has not been sent."""
+
+    def __init__(self, server, body):
+        content = body.join()
+        headers = "".join(f"{name}: {value}\r\n" for name, value in body.headers.items())
+        self._last = content[-1:]
+        self._socket = socket.create_connection(server.address, timeout=20)
+        self._socket.sendall(
+            f"POST /v2/models/digits/versions/c004/infer HTTP/1.1\r\nHost: x\r\n{headers}"
+            f"Content-Length: {len(content)}\r\n\r\n".encode()
+            + content[:-1]
+        )
+        time.sleep(0.1)  # for the server to have read it
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def finish(self):
+        """Send the last byte; status and body of the reply."""
+        self._socket.sendall(self._last)
+        reply = b""
+        while b"\r\n\r\n" not in reply:
+            received = self._socket.recv(1 << 16)
+            if not received:
+                raise ConnectionError(f"closed after {reply!r}")
+            reply += received
+        head, _, content = reply.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        while len(content) < int(fields["content-length"]):
+            content += self._socket.recv(1 << 16)
+        return int(head.split()[1]), content
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_shutdown_finishes_what_is_in_flight_and_refuses_the_rest(serve, bundle, frame, options, number):
+    server = serve(*options)
+    body = encode_request(frame())
+    held = [open_request(server, body) for _ in range(8)]
+    server.process.send_signal(number)
+    time.sleep(1.2 if options else 0.4)
+    assert server.process.poll() is None, "it left requests in flight behind"
+    with HttpTail(server.url, bundle, patience=HASTE) as late, pytest.raises(TailUnreachable):
+        late.infer("c004", frame())
+    assert [request.finish()[0] for request in held] == [200] * 8
+    code, said = server.stop()
+    assert code == 0
+    assert said.startswith("Serving digits (")
+    assert said.count("\n") == 1, said
+    for request in held:
+        request.__exit__()
+
+
+def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
+    server = serve()
+    sent = frame()
+    answered = []
+
+    def run():
+        while True:
+            answered.append(tail.infer("c004", sent).scores)
+
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(run) for _ in range(4)]
+        while len(answered) < 20:
+            time.sleep(0.01)
+        server.process.kill()
+        errors = [future.exception(timeout=20) for future in running]
+    assert all(isinstance(error, TailUnreachable) for error in errors)
+    assert server.url in str(errors[0])
+    assert all((scores == answered[0]).all() for scores in answered)
+
+
+def test_killing_the_parent_of_several_workers_leaves_none_behind(serve, bundle):
+    server = serve("--workers", "2")
+    server.process.kill()
+    server.process.wait()
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(server.address) != 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("workers still listen after their parent was killed")
