@@ -1,0 +1,258 @@
+"""Our client against servers that fail: a script of behaviours, played one per request over real sockets."""
+
+import json
+import socketserver
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from data.errors import BadFrame, OtherBundle, TailRefused, TailUnreachable, WrongUsage
+from inference import codecs
+from inference.tails import open_tail
+from inference.tails.answer import TailTimes, answer_frame
+from inference.tails.http import HttpTail, Patience
+from inference.tails.local import LocalTail
+from inference.wire import Frame, encode_response
+
+HASTE = Patience(connect_s=1, answer_s=0.5, attempts=4, first_pause_s=0.01, longest_pause_s=0.02)
+JSON = "Content-Type: application/json\r\n"
+
+
+class Script(socketserver.ThreadingTCPServer):
+    """Answers the n-th request as the n-th behaviour says, and the last one for ever."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, *behaviours):
+        super().__init__(("127.0.0.1", 0), _Player)
+        self.behaviours = list(behaviours)
+        self.asked = []
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Player(socketserver.StreamRequestHandler):
+    def handle(self):
+        while line := self.rfile.readline():
+            length = 0
+            while (header := self.rfile.readline()) not in (b"\r\n", b""):
+                if header.lower().startswith(b"content-length:"):
+                    length = int(header.split(b":")[1])
+            self.rfile.read(length)
+            with self.server.lock:
+                self.server.asked.append(line.decode().split()[1])
+                turn = min(len(self.server.asked), len(self.server.behaviours)) - 1
+            reply = self.server.behaviours[turn]
+            if reply is None:
+                return
+            if callable(reply):
+                reply = reply(line.decode().split()[1])
+            self.wfile.write(reply)
+            if b"Content-Length" not in reply.partition(b"\r\n\r\n")[0] or b"cut off" in reply:
+                return
+
+
+def reply(status, content, headers=""):
+    return f"HTTP/1.1 {status} x\r\n{headers}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def error(status, message, headers=""):
+    return reply(status, json.dumps({"error": message}).encode(), JSON + headers)
+
+
+DROP = None
+CUT_OFF = b"HTTP/1.1 200 x\r\nContent-Length: 500\r\n\r\ncut off"
+BUSY = error(429, "too many", "Retry-After: 1\r\n")
+DOWN = error(503, "starting")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Starts scripted servers. A proxy named in the environment must not come between."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    started = []
+
+    def start(*behaviours):
+        started.append(Script(*behaviours))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def frame(bundle, heads, pixels):
+    return Frame(codecs.encode("int8", bundle.cut("c004").boundary, heads("c004")([pixels[:3]])))
+
+
+@pytest.fixture
+def good(bundle):
+    """A valid reply for a batch of three."""
+    scores = np.arange(30, dtype=np.float32).reshape(3, 10)
+    answer = answer_frame(bundle.output, scores, (None, "bad", None), TailTimes(1, 2, 3, 10**12))
+    body = encode_response(answer, Frame((), parameters={"binary_data_output": True}), "digits", "c004")
+    return reply(200, body.join(), "".join(f"{key}: {value}\r\n" for key, value in body.headers.items()))
+
+
+def test_it_asks_again_until_there_is_an_answer(script, bundle, frame, good):
+    server = script(DROP, DOWN, CUT_OFF, good)
+    with HttpTail(server.url, bundle, patience=HASTE) as tail:
+        answer = tail.infer("c004", frame)
+    assert server.asked == ["/v2/models/digits/versions/c004/infer"] * 4
+    assert answer.scores.ravel().tolist() == list(range(30))
+    assert answer.errors == (None, "bad", None)
+    assert answer.times == TailTimes(1, 2, 3, answer.round_trip_us), "a server's time is at most the round trip"
+    assert answer.link_us == 0
+
+
+def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
+    server = script(BUSY, good)
+    began = time.monotonic()
+    with HttpTail(server.url, bundle, patience=HASTE) as tail:
+        tail.infer("c004", frame)
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        (DROP, "disconnected"),
+        (DOWN, "503 starting"),
+        (error(500, "broken"), "500 broken"),
+        (error(429, "too many"), "429 too many"),
+        (CUT_OFF, "closed"),
+        (b"nonsense\r\n\r\n", "illegal"),
+        (lambda _: time.sleep(2) or b"", "timed out"),
+    ],
+)
+def test_after_enough_attempts_the_tail_is_unreachable(script, bundle, frame, behaviour, cause):
+    server = script(behaviour)
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailUnreachable) as raised:
+        tail.infer("c004", frame)
+    assert len(server.asked) == HASTE.attempts
+    assert server.url in str(raised.value)
+    assert f"{HASTE.attempts} times" in str(raised.value)
+    assert cause in str(raised.value)
+
+
+def test_nobody_there(bundle, frame):
+    with (
+        HttpTail("http://127.0.0.1:1", bundle, patience=HASTE) as tail,
+        pytest.raises(TailUnreachable, match=r"127\.0\.0\.1:1.*refused"),
+    ):
+        tail.check("c004")
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 302])
+def test_a_refusal_is_final_and_keeps_the_servers_message(script, bundle, frame, status):
+    server = script(error(status, "what you sent is wrong"))
+    with (
+        HttpTail(server.url, bundle, patience=HASTE) as tail,
+        pytest.raises(TailRefused, match=f"{status}.*what you sent is wrong"),
+    ):
+        tail.infer("c004", frame)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<html>hello</html>",
+        b"{}",
+        b'{"outputs": []}',
+        b'{"outputs": [{"name": "Identity:0", "datatype": "FP32", "shape": [1, 10], "data": [0,1,2,3,4,5,6,7,8,9]}]}',
+        b'{"outputs": [{"name": "other", "datatype": "FP32", "shape": [3], "data": [0, 1, 2]}]}',
+        b"[" * 3000,
+    ],
+)
+def test_an_answer_that_is_none_is_a_bad_frame(script, bundle, frame, content):
+    server = script(reply(200, content, JSON))
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame):
+        tail.infer("c004", frame)
+
+
+def test_an_answer_without_end_is_cut_off(script, bundle, frame):
+    endless = b"HTTP/1.1 200 x\r\n\r\n" + bytes(1 << 20)
+    server = script(endless)
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame, match="more than"):
+        tail.infer("c004", frame)
+
+
+def test_a_compressed_answer_is_refused(script, bundle, frame):
+    server = script(reply(200, b"\x1f\x8b", "Content-Encoding: gzip\r\n"))
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame, match="compressed"):
+        tail.infer("c004", frame)
+
+
+def test_a_long_error_message_is_cut_short(script, bundle, frame):
+    server = script(reply(400, b"x\n" * 9999))
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailRefused) as raised:
+        tail.infer("c004", frame)
+    assert len(str(raised.value)) < 700
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("metadata", [b"{}", b"[]", b'{"parameters": 3}', b"no"])
+def test_a_server_that_does_not_tell_its_bundle_is_refused(script, bundle, metadata):
+    server = script(reply(200, metadata, JSON))
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailRefused, match="which bundle"):
+        tail.check("c004")
+
+
+def test_a_server_with_another_hash_is_refused_by_name(script, bundle):
+    server = script(reply(200, b'{"parameters": {"sha256": "123456789abcdef"}}', JSON))
+    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(OtherBundle) as raised:
+        tail.check("c004")
+    assert "123456789abc" in str(raised.value)
+    assert bundle.sha256[:12] in str(raised.value)
+
+
+def test_closing_ends_the_waiting(script, bundle, frame):
+    server = script(BUSY)
+    patient = Patience(attempts=30)
+    tail = HttpTail(server.url, bundle, patience=patient)
+    raised = []
+
+    def ask():
+        try:
+            tail.infer("c004", frame)
+        except TailUnreachable as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while not server.asked:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    tail.close()
+    thread.join(0.8)
+    assert len(raised) == 1
+
+
+def test_pauses_grow_to_a_limit_and_honour_the_server():
+    patience = Patience(first_pause_s=0.1, longest_pause_s=1, longest_retry_after_s=30)
+    for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (9, 1.0)):
+        pauses = [patience.pause_s(failures, None) for _ in range(100)]
+        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+    assert patience.pause_s(1, "7") == 7
+    assert patience.pause_s(1, "9999999") == 30
+    assert patience.pause_s(1, "Fri, 31 Dec 1999 23:59:59 GMT") <= 0.1
+
+
+def test_addresses(bundle, engine):
+    assert isinstance(open_tail("local", bundle, engine), LocalTail)
+    with open_tail("http://127.0.0.1:1/", bundle, engine) as tail:
+        assert isinstance(tail, HttpTail)
+    for wrong in ("", "ftp://host", "host:8000", "http://", "http://host:port", "Local"):
+        with pytest.raises(WrongUsage, match="give"):
+            open_tail(wrong, bundle, engine)

@@ -1,0 +1,84 @@
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from hybrid_batch import run
+from inference.commands.serve import command
+from inference.server import make_app
+from inference.service import ServiceSettings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_help_ends_with_an_example():
+    result = CliRunner().invoke(command, ["--help"])
+    assert result.exit_code == 0
+    assert "hybrid-batch serve digits --port 8000" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.bundle"], "nowhere.bundle"),
+        (["digits", "--engine", "abacus"], "abacus"),
+        (["digits", "--port", "70000"], "70000"),
+        (["digits", "--host", "nohost.invalid"], "choose another --host"),
+        (["digits", "--workers", "0"], "0"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, message, capfd):
+    assert run(["serve", *arguments]) == 2
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_port_in_use_is_wrong_usage(capfd):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["serve", "digits", "--port", str(port)]) == 2
+    assert f"Cannot listen on 127.0.0.1:{port}" in capfd.readouterr().err
+
+
+def test_an_open_address_is_served_with_a_warning(serve):
+    server = serve("--host", "0.0.0.0")  # noqa: S104
+    assert httpx.get(f"http://127.0.0.1:{server.address[1]}/v2/health/live", trust_env=False).status_code == 200
+    code, said = server.stop()
+    assert code == 0
+    assert said.startswith("Warning: whoever reaches 0.0.0.0")
+
+
+def test_serving_imports_no_tensorflow():
+    """Nor what only other commands need, so that it is up in a fraction of a second."""
+    code = (
+        "import sys, inference.serving, inference.tails\n"
+        "from inference.engines import open_engine; from inference.models import open_model\n"
+        "from inference.server import make_app; from inference.service import ServiceSettings\n"
+        "make_app(ServiceSettings(open_model('digits')))\n"
+        "print([m for m in ('tensorflow', 'keras', 'pyarrow', 'boto3', 'pandas', 'httpx') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_while_closing_new_requests_are_503_and_the_server_is_not_ready(bundle):
+    app = make_app(ServiceSettings(bundle))
+    app.state.service.room.closing = True
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            infer = await client.post("/v2/models/digits/infer", content=b"{}")
+            return infer, await client.get("/v2/health/ready"), await client.get("/v2/health/live")
+
+    infer, ready, live = asyncio.run(ask())
+    app.state.service.close()
+    assert (infer.status_code, infer.headers["Retry-After"]) == (503, "1")
+    assert "shutting down" in infer.json()["error"]
+    assert (ready.status_code, live.status_code) == (503, 200)
