@@ -85,14 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    from data.errors import HybridBatchError, WrongUsage
+    from data.errors import HybridBatchError, Interrupted, WrongUsage
 
     try:
         cli.main(arguments, standalone_mode=False)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted.", 130)
-    except KeyboardInterrupt:
-        return _fail("Interrupted.", 130)
+    except Interrupted as error:
+        return _fail(str(error), 130)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -12,7 +12,8 @@
     ├── TailRefused             the tail answered that the request is wrong
     │   └── OtherBundle         the tail serves another model
     ├── BadFrame                bytes from outside that are no frame of ours
-    └── MissingExtra            an optional dependency is not installed
+    ├── MissingExtra            an optional dependency is not installed
+    └── Interrupted             by the user; exit code 130
 
 A message is one sentence: what, the value received, what to do.
 """
@@ -80,3 +81,7 @@ class BadFrame(HybridBatchError):
 
 class MissingExtra(HybridBatchError):
     """An optional dependency is not installed; the message gives the pip line."""
+
+
+class Interrupted(HybridBatchError):
+    """The user stopped it; the message says what stands."""

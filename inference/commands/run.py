@@ -68,6 +68,7 @@ def command(**options: object) -> None:
 
 
 def _run(options: RunOptions) -> None:
+    from data.errors import Interrupted
     from data.images import Images, find_images
     from data.labels import label_images
     from data.runs import run_folder
@@ -111,8 +112,13 @@ def _run(options: RunOptions) -> None:
             Pace(options.batch_size, options.in_flight),
         )
         if finished is None:
-            with Progress(job) as progress:
-                totals = run_shards(job, progress.watch)
+            try:
+                with Progress(job) as progress:
+                    totals = run_shards(job, progress.watch)
+            except KeyboardInterrupt as interrupt:
+                raise Interrupted(
+                    f"Interrupted; {len(folder.parts())} shards are in {folder.uri}, the same command does the rest."
+                ) from interrupt
         else:
             totals = Totals.from_dict(finished)
             _say("This run is complete; nothing to do. (--run-id NAME makes another.)")

@@ -1,0 +1,68 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from data.errors import OtherSettings
+from data.images import IMAGES_SCHEMA, Images
+from data.runs import RunFolder
+from data.storage import open_storage
+from inference.claim import Identity, claim_run
+
+IDENTITY = Identity("b" * 64, "auto", "fp16", "openvino")
+
+
+def images_of(*names: str, label: str | None = "a") -> Images:
+    table = pa.table([list(names), [label] * len(names), [1] * len(names)], schema=IMAGES_SCHEMA)
+    return Images(open_storage("images"), table)
+
+
+def folder_in(path: Path) -> RunFolder:
+    return RunFolder(open_storage(str(path / "run=x")))
+
+
+def test_the_name_of_a_run_depends_on_all_that_decides_predictions_or_accuracy():
+    names = {
+        IDENTITY.run_id(images_of("a.png", "b.png").table),
+        IDENTITY.run_id(images_of("a.png", "c.png").table),
+        IDENTITY.run_id(images_of("a.png", "b.png", label="b").table),
+        IDENTITY.run_id(images_of("a.png", "b.png", label=None).table),
+        *(
+            replace(IDENTITY, **{field: "other"}).run_id(images_of("a.png", "b.png").table)
+            for field in ("bundle", "split", "codec", "engine")
+        ),
+    }
+    assert len(names) == 8
+    assert IDENTITY.run_id(images_of("a.png", "b.png").table) in names
+
+
+def test_the_first_shard_size_stands(tmp_path):
+    first = claim_run(folder_in(tmp_path), IDENTITY, images_of("a", "b"), 10, {})
+    again = claim_run(folder_in(tmp_path), IDENTITY, images_of("a", "b"), 99, {})
+    assert (first.shard_size, again.shard_size) == (10, 10)
+    assert again.images.table.equals(first.images.table)
+
+
+@pytest.mark.parametrize("field", ["bundle", "split", "codec", "engine"])
+def test_a_folder_of_other_settings_is_left_alone(tmp_path, field):
+    claim_run(folder_in(tmp_path), IDENTITY, images_of("a"), 10, {})
+    before = (tmp_path / "run=x" / "_run.json").read_bytes()
+    with pytest.raises(OtherSettings, match=f"made with {field} .*--run-id"):
+        claim_run(folder_in(tmp_path), replace(IDENTITY, **{field: "other"}), images_of("a"), 10, {})
+    assert (tmp_path / "run=x" / "_run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("images", [images_of("a", "c"), images_of("a"), images_of("a", "b", label="z")])
+def test_a_folder_of_other_images_is_left_alone(tmp_path, images):
+    claim_run(folder_in(tmp_path), IDENTITY, images_of("a", "b"), 10, {})
+    with pytest.raises(OtherSettings, match="other images"):
+        claim_run(folder_in(tmp_path), IDENTITY, images, 10, {})
+
+
+def test_what_is_claimed_says_what_it_is_about(tmp_path):
+    claim_run(folder_in(tmp_path), IDENTITY, images_of("a"), 10, {"tail": "local"})
+    stored = json.loads((tmp_path / "run=x" / "_run.json").read_text())
+    assert stored["tail"] == "local"
+    assert stored["identity"]["split"] == "auto"

@@ -1,0 +1,92 @@
+"""The runner is killed at random moments; the same command again leaves every image exactly once."""
+
+import random
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import COMMAND, ROOT
+from tests.made_runs import await_parts, count_parts, read_records, without_times
+
+IMAGES = ROOT / "data" / "digits" / "images"
+
+
+def kill_five_times_then_finish(log: str, *arguments: str) -> None:
+    """Kill each of five runners when it has committed a random number of shards, at a random moment after."""
+    command = [*COMMAND, "run", str(IMAGES), "--log", log, "--shard-size", "1", "--batch-size", "1", *arguments]
+    chance, committed = random.Random(), 0
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        committed = await_parts(log, committed + chance.randrange(1, 30))
+        time.sleep(chance.uniform(0, 0.02))
+        at_work = process.poll() is None
+        process.kill()
+        process.wait()
+        assert at_work, "the runner was done before it could be killed"
+    assert 5 <= count_parts(log) < 360
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def check_every_image_once(log: str | Path) -> None:
+    records = read_records(log)
+    expected = sorted(str(path.relative_to(IMAGES)) for path in IMAGES.rglob("*.png"))
+    assert [record["image"] for record in records] == expected
+    assert Counter(record["error"] for record in records) == {None: 360}
+
+
+def test_in_a_folder(tmp_path):
+    kill_five_times_then_finish(str(tmp_path))
+    check_every_image_once(tmp_path)
+
+
+def test_in_a_folder_with_the_tail_in_another_process(tmp_path, digits_server):
+    kill_five_times_then_finish(str(tmp_path), "--tail", digits_server.url)
+    check_every_image_once(tmp_path)
+
+
+def test_in_a_bucket(bucket):
+    kill_five_times_then_finish(f"s3://{bucket}/logs")
+    check_every_image_once(f"s3://{bucket}/logs")
+
+
+def test_two_runners_at_once_share_one_log(tmp_path):
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "16"]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    check_every_image_once(tmp_path)
+
+
+@pytest.mark.parametrize("tail", ["here", "there"])
+def test_a_folder_and_a_bucket_hold_the_same_records(tmp_path, bucket, digits_server, tail):
+    tail = digits_server.url if tail == "there" else "local"
+    for log in (str(tmp_path), f"s3://{bucket}"):
+        subprocess.run(
+            [*COMMAND, "run", str(IMAGES), "--log", log, "--tail", tail], check=True, stdout=subprocess.DEVNULL
+        )
+    assert without_times(read_records(tmp_path)) == without_times(read_records(f"s3://{bucket}"))
+
+
+def test_images_are_read_from_a_bucket(tmp_path, bucket):
+    import boto3
+
+    client = boto3.client("s3")
+    for path in sorted(IMAGES.glob("[34]/*.png")):
+        client.put_object(Bucket=bucket, Key=f"in/{path.relative_to(IMAGES)}", Body=path.read_bytes())
+    command = [*COMMAND, "run", f"s3://{bucket}/in", "--log", str(tmp_path / "log")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    records = read_records(tmp_path / "log")
+    assert len(records) == len(list(IMAGES.glob("[34]/*.png")))
+    assert {record["label"] for record in records} == {"3", "4"}
+
+
+@pytest.mark.parametrize(("place", "words"), [("s3://no-such-bucket-here/logs", "no-such-bucket-here")])
+def test_a_bucket_that_is_not_there(aws, place, words):
+    done = subprocess.run(
+        [*COMMAND, "run", str(IMAGES), "--log", place], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1

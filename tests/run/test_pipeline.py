@@ -1,0 +1,71 @@
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from inference.pipeline import overlap
+
+
+def test_results_come_in_order_whatever_finishes_first():
+    gates = [threading.Event() for _ in range(3)]
+
+    def stage(item: int) -> int:
+        if item == 0:
+            gates[2].wait(10)
+        gates[item].set()
+        return item * 10
+
+    assert list(overlap(stage, range(3), name="test", workers=3)) == [0, 10, 20]
+
+
+def test_no_more_is_taken_than_workers_and_what_waits():
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(100):
+            taken += 1
+            yield item
+
+    results = overlap(lambda item: item, items(), name="test", workers=2, ahead=3)
+    for used in range(1, 10):
+        next(results)
+        assert taken <= used + 2 + 3
+    results.close()
+    assert taken < 20
+
+
+def test_stages_work_while_the_caller_does():
+    both = threading.Barrier(2, timeout=10)
+
+    def stage(item: int) -> int:
+        if item == 1:
+            both.wait()
+        return item
+
+    results = overlap(stage, range(3), name="test")
+    assert next(results) == 0
+    both.wait()  # would break if item 1 only began when asked for
+    assert list(results) == [1, 2]
+
+
+@pytest.mark.parametrize("where", ["stage", "items"])
+def test_what_is_raised_reaches_the_caller_and_nothing_more_starts(where: str):
+    started: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield 0
+        if where == "items":
+            raise ValueError("broken")
+        yield from range(1, 100)
+
+    def stage(item: int) -> int:
+        started.append(item)
+        if where == "stage":
+            raise ValueError("broken")
+        return item
+
+    with pytest.raises(ValueError, match="broken"):
+        list(overlap(stage, items(), name="test"))
+    assert len(started) <= 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]

@@ -1,0 +1,262 @@
+"""`hybrid-batch run` on real images, against real servers."""
+
+import json
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import hybrid_batch
+from tests.conftest import COMMAND, ROOT, Server, free_port
+from tests.made_runs import await_parts, read_records, without_times
+
+IMAGES = ROOT / "data" / "digits" / "images"
+
+
+def run(capsys, *arguments: object) -> dict:
+    code = hybrid_batch.run(["run", *map(str, arguments), "--json"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return json.loads(printed.out)
+
+
+def refused(capsys, *arguments: object) -> tuple[int, str]:
+    code = hybrid_batch.run(["run", *map(str, arguments)])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if not line.startswith(("Note", "Importing"))]
+    assert len(lines) == 1, printed.err
+    assert "Traceback" not in printed.err
+    return code, lines[0]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, tuple[str, float]]:
+    """Prediction and confidence of each image by the uncut model."""
+    log = tmp_path_factory.mktemp("whole")
+    assert hybrid_batch.run(["run", str(IMAGES), "--split", "local", "--log", str(log), "--json"]) == 0
+    return {record["image"]: (record["prediction"], record["confidence"]) for record in read_records(log)}
+
+
+@pytest.mark.parametrize("split", ["auto", "stem_relu", "c006", "pool", "remote"])
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_a_split_run_predicts_what_the_whole_model_does(capsys, tmp_path, digits_server, whole, split, where):
+    tail = digits_server.url if where == "there" else "local"
+    codec = [] if split == "remote" else ["--codec", "fp32"]
+    totals = run(capsys, IMAGES, "--split", split, "--tail", tail, "--log", tmp_path, *codec)
+    records = read_records(tmp_path)
+    assert {record["image"]: (record["prediction"], record["confidence"]) for record in records} == whole
+    assert totals["images"] == totals["labelled"] == 360
+    assert totals["accuracy"] >= 0.98
+    assert totals["sent_bytes"] == sum(record["sent_bytes"] for record in records) > 0
+    assert {record["tail"] for record in records} == {tail}
+
+
+@pytest.mark.parametrize("codec", ["fp16", "int8"])
+def test_lossy_codecs_send_less_and_keep_accuracy(capsys, tmp_path, digits_server, codec):
+    totals = run(capsys, IMAGES, "--split", "c006", "--codec", codec, "--tail", digits_server.url, "--log", tmp_path)
+    raw = 360 * 4 * 4 * 32 * 4
+    assert totals["sent_bytes"] < raw * (0.55 if codec == "fp16" else 0.4)
+    assert totals["accuracy"] >= 0.98
+
+
+def test_images_never_travel_when_the_model_is_cut(capsys, tmp_path, whole):
+    totals = run(capsys, IMAGES, "--split", "local", "--log", tmp_path)
+    assert totals["sent_bytes"] == totals["received_bytes"] == 0
+
+
+def test_the_log_accounts_for_the_time(capsys, tmp_path, digits_server):
+    run(capsys, IMAGES, "--tail", digits_server.url, "--log", tmp_path, "--batch-size", 360)
+    stages = ("decode_us", "head_us", "encode_us", "link_us", "queue_us", "tail_us")
+    for record in read_records(tmp_path):
+        assert record["decode_us"] > 0
+        assert record["tail_us"] > 0
+        # Each image of a batch waits for the whole batch at every stage but the one it began in.
+        assert record["latency_us"] >= 360 * sum(record[stage] for stage in stages[1:])
+
+
+def test_broken_and_odd_files_become_records(capsys, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(IMAGES / "3", images / "3")
+    (images / "3" / "cut.png").write_bytes(next((IMAGES / "3").iterdir()).read_bytes()[:60])
+    (images / "3" / "empty.png").write_bytes(b"")
+    (images / "3" / "text.png").write_text("no picture")
+    (images / "3" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (images / "3" / "notes.txt").write_text("not tried")
+    totals = run(capsys, images, "--log", tmp_path / "log")
+    records = {record["image"]: record for record in read_records(tmp_path / "log")}
+    broken = {"3/cut.png", "3/empty.png", "3/text.png", "3/gone.png"}
+    assert {name for name, record in records.items() if record["error"]} == broken
+    assert all(records[name]["prediction"] is None for name in broken)
+    assert totals["errors"] == 4
+    assert totals["images"] == len(records) == len(list((IMAGES / "3").iterdir())) + 4
+    remote = run(capsys, images, "--log", tmp_path / "remote", "--split", "remote")
+    assert remote["errors"] == 4
+
+
+def test_a_folder_of_broken_images_alone_is_still_a_run(capsys, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_bytes(b"broken")
+    for split in ("local", "auto", "remote"):
+        totals = run(capsys, tmp_path / "images", "--log", tmp_path / split, "--split", split)
+        assert (totals["images"], totals["errors"], totals["accuracy"]) == (2, 2, None)
+
+
+def test_labels_come_from_a_file(capsys, tmp_path):
+    names = sorted(str(path.relative_to(IMAGES)) for path in IMAGES.rglob("*.png"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,label\n" + "".join(f"{name},7\n" for name in names[:100]))
+    totals = run(capsys, IMAGES, "--labels", labels, "--log", tmp_path / "log")
+    assert totals["labelled"] == 100
+    unlabelled = run(capsys, IMAGES, "--labels", "none", "--log", tmp_path / "other")
+    assert unlabelled["accuracy"] is None
+
+
+def test_the_same_command_again_finds_its_run_complete(capsys, tmp_path):
+    first = run(capsys, IMAGES, "--log", tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert run(capsys, IMAGES, "--log", tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
+
+
+def test_a_run_goes_on_where_it_stopped_with_another_tail(capsys, tmp_path, digits_server):
+    first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 100)
+    (folder,) = tmp_path.iterdir()
+    before = without_times(read_records(tmp_path))
+    (folder / "_SUCCESS").unlink()
+    (folder / "part-00002.parquet").unlink()
+    kept = (folder / "part-00001.parquet").stat().st_mtime_ns
+    again = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 7, "--tail", digits_server.url)
+    assert (folder / "part-00001.parquet").stat().st_mtime_ns == kept
+    after = without_times(read_records(tmp_path))
+    assert [record["image"] for record in after] == [record["image"] for record in before]
+    assert [record["prediction"] for record in after] == [record["prediction"] for record in before]
+    assert again["correct"] == first["correct"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["no/such/folder"], 2, "No folder 'no/such/folder'"),
+        ([IMAGES, "--split", "blok_1_add"], 2, "did you mean 'block_1_add'"),
+        ([IMAGES, "--model", "no-such-model"], 2, "No model at no-such-model"),
+        ([IMAGES, "--model", ROOT / "README.md"], 2, "is no model"),
+        ([IMAGES, "--labels", "no.csv"], 2, "No labels file 'no.csv'"),
+        ([IMAGES, "--tail", "ftp://x"], 2, "No tail at 'ftp://x'"),
+        ([IMAGES, "--split", "local", "--codec", "int8"], 2, "leave it out"),
+        ([IMAGES, "--log", "gs://bucket"], 2, "gs://bucket"),
+    ],
+)
+def test_wrong_usage_gets_one_sentence(capsys, tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, *arguments)[0] == code
+    assert words in refused(capsys, *arguments)[1]
+    assert not list(tmp_path.rglob("part-*"))
+
+
+def test_empty_folders_and_folders_of_other_files(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refused(capsys, tmp_path / "empty")[0] == 2
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x")
+    code, line = refused(capsys, tmp_path / "texts")
+    assert code == 2
+    assert "only 1 other file" in line
+
+
+def test_labels_that_are_no_classes_are_told(capsys, tmp_path):
+    shutil.copytree(IMAGES / "3", tmp_path / "3")
+    shutil.copytree(IMAGES / "4", tmp_path / "four")
+    code, line = refused(capsys, tmp_path, "--log", tmp_path / "log")
+    assert code == 2
+    assert "'four'" in line
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,label\n3/none.png,3\n")
+    code, line = refused(capsys, tmp_path, "--labels", labels)
+    assert code == 2
+    assert "names 1 images that do not exist" in line
+
+
+def test_a_run_of_other_settings_is_not_touched(capsys, tmp_path):
+    run(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine")
+    code, line = refused(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine", "--codec", "int8")
+    assert code == 2
+    assert "codec fp16 (now int8)" in line
+
+
+def test_a_tail_nobody_answers_at(capsys, tmp_path):
+    code, line = refused(capsys, IMAGES, "--tail", f"http://127.0.0.1:{free_port()}", "--log", tmp_path)
+    assert code == 1
+    assert "No answer from http://127.0.0.1" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
+    bundle = tmp_path / "digits.bundle"
+    again = ["import", str(ROOT / "data/digits/digits.keras"), "-o", str(bundle), "--scale", "0-255"]
+    assert hybrid_batch.run(again) == 0
+    capsys.readouterr()
+    code, line = refused(capsys, IMAGES, "--model", bundle, "--tail", digits_server.url, "--log", tmp_path / "log")
+    assert code == 1
+    assert "serve the same bundle" in line
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_tail_that_dies_loses_nothing(capsys, tmp_path, serve):
+    server: Server = serve("digits")
+    command = [*COMMAND, "run", str(IMAGES), "--tail", server.url, "--log", str(tmp_path), "--shard-size", "8"]
+    runner = subprocess.Popen([*command, "--batch-size", "1"], stderr=subprocess.PIPE, text=True)
+    await_parts(tmp_path, 3)
+    server.process.kill()
+    _, error = runner.communicate(timeout=120)
+    assert runner.returncode == 1
+    assert f"No answer from {server.url}" in error
+    assert len(error.splitlines()) == 1
+    totals = run(capsys, IMAGES, "--log", tmp_path)
+    assert totals["images"] == 360
+    assert len({record["image"] for record in read_records(tmp_path)}) == 360
+
+
+def test_an_interrupt_stops_cleanly(capsys, tmp_path):
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "4", "--batch-size", "1"]
+    runner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    await_parts(tmp_path, 2)
+    runner.send_signal(signal.SIGINT)
+    output, error = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert output == ""
+    assert "same command" in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.glob("run=*/_SUCCESS"))
+    assert run(capsys, IMAGES, "--log", tmp_path)["images"] == 360
+
+
+def test_a_full_disk_leaves_no_half_written_shard(tmp_path):
+    """`ulimit -f` stands for the full disk: the system refuses the bytes of a real write."""
+    command = " ".join([*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "local"])
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"trap '' XFSZ; ulimit -f 12; exec {command}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Cannot write" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("run=*/part-*"))
+    assert not list(tmp_path.glob("run=*/.tmp*"))
+
+
+def test_a_log_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, line = refused(capsys, IMAGES, "--log", tmp_path / "file")
+    assert code == 1
+    assert "a file stands where a folder is needed" in line
+
+
+def test_secrets_in_an_address_are_not_logged(capsys, tmp_path, digits_server):
+    address = digits_server.url.replace("http://", "http://user:secret@")
+    run(capsys, IMAGES, "--tail", address, "--log", tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"secret" not in path.read_bytes()
+    assert {record["tail"] for record in read_records(tmp_path)} == {digits_server.url}
