@@ -143,7 +143,6 @@ def _resized(image: Image.Image, preparation: Preparation) -> Image.Image:
     mode, size = "L" if preparation.colour == "grey" else "RGB", (preparation.width, preparation.height)
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
-    image.info.pop("transparency", None)  # conversion would warn of it and keep it
     if image.mode != mode:
         image = image.convert(mode)
     if image.size == size:

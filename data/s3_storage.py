@@ -134,10 +134,9 @@ def _connect(uri: str) -> "S3Client":
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session()
-        return session.client(
+        # No region is asked for: S3, unlike other services, answers without one and says where the bucket is.
+        return boto3.Session().client(
             "s3",
-            region_name=session.region_name or "us-east-1",
             config=Config(
                 connect_timeout=5,
                 read_timeout=60,

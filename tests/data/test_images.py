@@ -68,6 +68,8 @@ def test_one_image(place: str) -> None:
     images = find_images(f"{place}/a.png")
     assert images.table.to_pylist() == [{"image": "a.png", "label": None, "size": 5}]
     assert images.root.read("a.png") == b"a.png"
+    with pytest.raises(NoImages, match="No folder"):
+        find_images(f"{place}/a.pn")
 
 
 def test_one_image_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_runs_are_found(log: str) -> None:
         run_folder(storage, name).commit(0, to_table([RECORD]))
     run_folder(storage, "not-yet").commit(0, to_table([RECORD]))
     storage.write_once("other/_run.json", b"{}")
-    storage.write_once("run=a/run=nested/_run.json", b"{}")
+    storage.write_once("run=c/run=nested/_run.json", b"{}")
     runs = find_runs(storage)
     assert [run.uri for run in runs] == [f"{log}/run=a", f"{log}/run=b"]
     assert [run.settings() for run in runs] == [{"name": "a"}, {"name": "b"}]
