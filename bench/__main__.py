@@ -1,0 +1,28 @@
+"""Measure on this machine: `python -m bench [NAME …]`, by default all. Prints tables, saves bench/results/NAME.json."""
+
+import sys
+from importlib import import_module
+
+BENCHES = {
+    "engines": "the whole model: our engines against Keras predict and tf.function",
+    "runner": "the runner against a bare loop over the same images and engine",
+    "loopback": "a split over loopback HTTP against the same split in one process, per cut",
+    "start": "seconds from process start to the first record, and to --help",
+    "memory": "peak memory of a run over 1,000 and 20,000 images",
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the benches named."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"No bench named {unknown[0]!r}; there are {', '.join(BENCHES)}.", file=sys.stderr)
+        return 2
+    for name in names or BENCHES:
+        print(f"\n{name}: {BENCHES[name]}")
+        import_module(f"bench.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

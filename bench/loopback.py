@@ -1,0 +1,90 @@
+"""Split inference over loopback HTTP against the same split in one process, per cut: what the wire itself costs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.results import Spread, ratios, report
+from bench.subjects import bundle_of, keras_models, pictures
+from data.images import Images, find_images
+from data.runs import RunFolder
+from data.storage import open_storage
+from inference.bundle import Bundle
+from inference.cuts import Cut
+from inference.engines import Engine, open_engine
+from inference.runner import Job, Pace, run_shards
+from inference.split import choose_split
+from inference.tails import Tail, open_tail
+
+_COUNT, _BATCH, _ROUNDS, _CUTS = 640, 32, 3, 8
+
+
+def main() -> None:
+    """Measure and report."""
+    rows = []
+    with TemporaryDirectory() as folder, pictures(_COUNT, 240, 320) as images:
+        os.environ["HYBRID_BATCH_CACHE"] = folder
+        bundle = bundle_of(keras_models()["MobileNetV2"], Path(folder))
+        engine = open_engine("openvino", bundle)
+        subject = _Subject(bundle, engine, find_images(str(images)), Path(folder))
+        command = [sys.executable, "-m", "hybrid_batch", "serve", str(bundle.path), "--port", "0", "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            assert server.stdout is not None  # noqa: S101
+            url = json.loads(server.stdout.readline())["url"]
+            try:
+                with open_tail("local", bundle, engine) as near, open_tail(url, bundle, engine) as far:
+                    for cut in _spread(bundle):
+                        rows.append(_row(subject, cut, {"local": near, "http": far}))
+            finally:
+                server.terminate()
+    report("loopback", rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    bundle: Bundle
+    engine: Engine
+    images: Images
+    folder: Path
+
+
+def _spread(bundle: Bundle) -> list[Cut]:
+    """Some single-tensor cuts, evenly from first to last."""
+    cuts = [cut for cut in bundle.cuts if not cut.is_frontier]
+    return [cuts[round(at * (len(cuts) - 1) / (_CUTS - 1))] for at in range(_CUTS)]
+
+
+def _row(subject: _Subject, cut: Cut, tails: dict[str, Tail]) -> dict[str, object]:
+    bundle, folder = subject.bundle, subject.folder
+    split = choose_split(bundle, cut.id, "fp16")
+    rate: dict[str, list[float]] = {name: [] for name in tails}
+    sent = 0
+    for turn in range(_ROUNDS + 1):
+        for name, tail in tails.items():
+            log = folder / "log"
+            start = time.perf_counter()
+            run = RunFolder(open_storage(str(log)))
+            job = Job(bundle, split, subject.engine, tail, name, subject.images, run, 512, Pace(_BATCH))
+            totals = run_shards(job, lambda _: None)
+            if turn:
+                rate[name].append(totals.images / (time.perf_counter() - start))
+            sent = totals.sent_bytes // totals.images
+            shutil.rmtree(log)
+    return {
+        "cut": f"{cut.id} {cut.name}",
+        "head's work": f"{cut.head_share:.0%}",
+        "bytes an image": sent,
+        "local images/s": Spread.of(rate["local"]),
+        "http images/s": Spread.of(rate["http"]),
+        "http / local": ratios(rate["http"], rate["local"]),
+    }
+
+
+if __name__ == "__main__":
+    main()

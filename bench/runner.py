@@ -1,0 +1,96 @@
+"""The runner's images/s over a bare loop: as many decoding threads, the same engine, the same batch, no log."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from bench.results import Spread, ratios, report
+from bench.subjects import bundle_of, keras_models, pictures
+from data.decode import decode
+from data.images import find_images
+from data.runs import RunFolder
+from data.storage import open_storage
+from inference.bundle import Bundle
+from inference.engines import Engine, Segment, compile_tail, open_engine
+from inference.runner import Job, Pace, run_shards
+from inference.split import choose_split
+from inference.tails import open_tail
+
+_PICTURES = {"MobileNetV2": (2000, 240, 320), "ResNet50": (400, 240, 320), "emotions": (10_000, 48, 48)}
+_ROUNDS = 5
+
+
+def main() -> None:
+    """Measure and report."""
+    rows = []
+    with TemporaryDirectory() as folder:
+        for name, model in keras_models().items():
+            bundle = bundle_of(model, Path(folder))
+            engine = open_engine("openvino", bundle, cached=False)
+            whole = compile_tail(engine, bundle, bundle.whole)
+            count, height, width = _PICTURES[name]
+            with pictures(count, height, width) as images:
+                for batch in (1, 8, 32):
+                    ours, bare = [], []
+                    for turn in range(_ROUNDS + 1):
+                        mine, loop = (
+                            count / _run(bundle, engine, images, Path(folder) / "log", batch),
+                            count / _bare_loop(bundle, whole, images, batch),
+                        )
+                        if turn:
+                            ours.append(mine)
+                            bare.append(loop)
+                    rows.append(
+                        {
+                            "model": name,
+                            "batch": batch,
+                            "runner images/s": Spread.of(ours),
+                            "bare loop images/s": Spread.of(bare),
+                            "runner / bare loop": ratios(ours, bare),
+                        }
+                    )
+    report("runner", rows)
+
+
+def _run(bundle: Bundle, engine: Engine, images: Path, log: Path, batch: int) -> float:
+    """Seconds of a whole run, from listing the folder to `_SUCCESS`, with the model compiled before."""
+    with open_tail("local", bundle, engine) as tail:
+        start = time.perf_counter()
+        found = find_images(str(images))
+        folder = RunFolder(open_storage(str(log)))
+        split = choose_split(bundle, "local", None)
+        run_shards(Job(bundle, split, engine, tail, "local", found, folder, 512, Pace(batch)), lambda _: None)
+        spent = time.perf_counter() - start
+    shutil.rmtree(log)
+    return spent
+
+
+def _bare_loop(bundle: Bundle, whole: Segment, images: Path, batch: int) -> float:
+    start = time.perf_counter()
+    files = sorted(images.iterdir())
+    groups = [files[at : at + batch] for at in range(0, len(files), batch)]
+    decoders = Pace(batch).decoders
+
+    def load(group: list[Path]) -> np.ndarray:
+        return np.stack([decode(file.read_bytes(), bundle.preparation) for file in group])
+
+    def ahead(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+        waiting = [pool.submit(load, group) for group in groups[: decoders + 1]]
+        for group in [*groups[decoders + 1 :], *[None] * len(waiting)]:
+            yield waiting.pop(0).result()
+            if group is not None:
+                waiting.append(pool.submit(load, group))
+
+    with ThreadPoolExecutor(decoders) as pool:
+        for pixels in ahead(pool):
+            whole([pixels])[0].argmax(axis=1)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
