@@ -1,5 +1,6 @@
 """Engines compile a part of a bundle's graph and run it; this is what every engine offers, and the table of them."""
 
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from inference.bundle import Bundle
 from inference.cuts import Cut, TensorSpec
 
 ENGINES = ("openvino", "tensorflow")
+
+# OpenVINO's package reports each of its imports to Google Analytics, by a forked process that may hang and then keeps
+# our port and pipes open. Where the reporting package is missing it falls silent, so here it is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class Segment(Protocol):

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def test_serving_imports_no_tensorflow():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_opening_the_engine_reports_to_nobody(tmp_path):
+    """OpenVINO's package would keep an identity under the home folder and send it from a forked process."""
+    code = "from inference.engines import open_engine; from inference.models import open_model\n"
+    code += "open_engine('openvino', open_model('digits'))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"HOME": str(tmp_path)}, check=True)
+    assert not (tmp_path / "intel").exists()
 
 
 def test_while_closing_new_requests_are_503_and_the_server_is_not_ready(bundle):
