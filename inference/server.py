@@ -1,10 +1,8 @@
 """The Open Inference Protocol v2 over HTTP for one bundle: every cut is a version, `c000` the whole model."""
 
-import asyncio
-import contextlib
 import signal
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -22,7 +20,6 @@ from inference.cuts import Cut, TensorSpec
 from inference.service import ServiceSettings, TailService
 from inference.wire import HEADER_LENGTH
 
-_LINGER_S = 5.0
 _STATUS: dict[type[Exception], int] = {
     BadFrame: 400,
     CutNotFound: 404,
@@ -115,20 +112,16 @@ async def _model_ready(request: Request) -> Response:
 
 async def _infer(request: Request) -> Response:
     service = _service(request)
-    with ExitStack() as inside:
-        try:
-            cut = _cut(request)
-            place = inside.enter_context(service.room.enter())
-            content = await _read(request, service.settings.max_request_bytes, place)
-        except Exception:
-            await _discard(request)
-            raise
+    cut = _cut(request)
+    with service.room.enter() as place:
+        content = await _read(request, service.settings.max_request_bytes, place)
         body = await service.answer(cut, content, request.headers.get(HEADER_LENGTH), place)
     return Response(body.join(), headers=body.headers)
 
 
 async def _read(request: Request, limit: int, place: Place) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
+    """The body, refused as soon as it is known to be too large; uvicorn then reads the rest and forgets it, so that
+    the client gets the refusal and not a broken connection."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise HTTPException(415, "Compressed bodies are not read here; send the body as it is.")
     declared = request.headers.get("Content-Length", "")
@@ -149,15 +142,6 @@ def _too_large(size: int, limit: int) -> HTTPException:
         f"A request of {size} bytes is too large, the limit here is {limit}; "
         "send fewer images at once, or serve with a greater --max-request-mb.",
     )
-
-
-async def _discard(request: Request) -> None:
-    """Read what is left of a refused body for a while: closing at once would reset the connection, and the client
-    would see that in place of the refusal."""
-    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
-        async with asyncio.timeout(_LINGER_S):
-            async for _ in request.stream():
-                pass
 
 
 def _refuse(_: Request, error: Exception) -> Response:

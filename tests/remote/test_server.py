@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import httpx
 import numpy as np
@@ -223,13 +224,17 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
     boundary = bundle.cut("c004").boundary
     large = Frame(
         codecs.encode(
-            "fp32", boundary, [np.zeros(((2 << 20) // (4 * boundary[0].elements), *boundary[0].shape), np.float32)]
+            "fp32", boundary, [np.zeros(((48 << 20) // (4 * boundary[0].elements), *boundary[0].shape), np.float32)]
         )
     )
     with HttpTail(small.url, bundle, patience=HASTE) as tail:
         with pytest.raises(TailRefused, match=r"413.*--max-request-mb"):
             tail.infer("c004", large)
         assert len(tail.infer("c004", frame()).scores) == 8
+    connection = HTTPConnection(*small.address, timeout=20)
+    connection.request("POST", "/v2/models/digits/infer", bytes(48 << 20))  # sends all of it before it reads
+    assert connection.getresponse().status == 413
+    connection.close()
 
     def endless():
         for _ in range(64):

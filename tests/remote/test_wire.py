@@ -216,6 +216,17 @@ def test_a_header_of_another_length_is_refused(header_bytes):
         decode_request(VALID.join(), header_bytes)
 
 
+def test_a_tensor_with_other_bytes_than_its_shape_needs_is_refused():
+    body = encode_request(Frame((WireTensor("a:0", "FP32", (1, 3), SCORES.tobytes()),)))
+    with pytest.raises(BadFrame, match="8 bytes"):
+        decode_request(body.join(), body.header_bytes)
+
+
+def test_bytes_after_the_last_tensor_are_refused():
+    with pytest.raises(BadFrame, match="3 bytes after"):
+        decode_request(VALID.join() + b"abc", VALID.header_bytes)
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "\u0661", "0x10", "9" * 30])
 def test_a_header_length_that_is_no_number_is_refused(text):
     with pytest.raises(BadFrame):
