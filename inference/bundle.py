@@ -5,6 +5,7 @@ imports TensorFlow, and nothing in a bundle is code of anyone's.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.decode import Preparation
-from data.errors import NotABundle
+from data.errors import NotABundle, StorageFailed, WrongUsage
 from inference.cuts import WHOLE, Cut, TensorSpec, match_cut
+from inference.folders import new_folder
 
 FORMAT_VERSION = 1
 OutputKind = Literal["probabilities", "logits"]
@@ -51,13 +53,20 @@ class Bundle:
 
 
 def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:
-    """Write the folder `bundle.path`; gives the bundle with its hash."""
+    """Write the folder `bundle.path`, replacing a bundle that is there; gives the bundle with its hash.
+
+    The folder appears whole or not at all. Raises WrongUsage if something else is there, StorageFailed."""
     content = _content(bundle)
-    bundle = replace(bundle, sha256=_hash(content, graph))
+    bundle = replace(bundle, sha256=_hash(content, io.BytesIO(graph)))
     head = {"format": FORMAT_VERSION, "name": bundle.name, "source": bundle.source, "sha256": bundle.sha256}
-    bundle.path.mkdir(parents=True, exist_ok=True)
-    bundle.graph_path.write_bytes(graph)
-    (bundle.path / _DESCRIPTION).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
+    try:
+        if bundle.path.exists() and not is_bundle(bundle.path) and any(bundle.path.iterdir()):
+            raise WrongUsage(f"{bundle.path} holds something else; choose another place for the bundle.")
+        with new_folder(bundle.path) as folder:
+            (folder / _GRAPH).write_bytes(graph)
+            (folder / _DESCRIPTION).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageFailed(f"Cannot write the bundle {bundle.path}: {error.strerror or error}.") from error
     return bundle
 
 
@@ -69,12 +78,7 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path) -> Bundle:
     """The bundle in a folder. Raises NotABundle when something is missing, foreign or altered."""
     try:
-        text = (path / _DESCRIPTION).read_text(encoding="utf-8")
-        graph = (path / _GRAPH).read_bytes()
-    except OSError as error:
-        raise NotABundle(f"{path} is no bundle: {error.strerror} ({error.filename}).") from error
-    try:
-        stored: dict[str, Any] = json.loads(text)
+        stored: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
         if stored["format"] != FORMAT_VERSION:
             raise NotABundle(
                 f"{path} is of bundle format {stored['format']}, this software reads {FORMAT_VERSION}; import it again."
@@ -91,9 +95,13 @@ def read_bundle(path: Path) -> Bundle:
             output_kind=stored["output_kind"],
             cuts=tuple(_cut(cut) for cut in stored["cuts"]),
         )
+        with bundle.graph_path.open("rb") as graph:
+            found = _hash(_content(bundle), graph)
+    except OSError as error:
+        raise NotABundle(f"{path} is no bundle: {error.strerror} ({error.filename}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotABundle(f"{path / _DESCRIPTION} is damaged ({error!r}); import the model again.") from error
-    if _hash(_content(bundle), graph) != bundle.sha256:
+    if found != bundle.sha256:
         raise NotABundle(f"{path} was altered after import (its hash differs); import the model again.")
     return bundle
 
@@ -119,10 +127,9 @@ def _content(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _hash(content: Mapping[str, Any], graph: bytes) -> str:
+def _hash(content: Mapping[str, Any], graph: io.BufferedIOBase) -> str:
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
-    digest.update(graph)
-    return digest.hexdigest()
+    return hashlib.file_digest(graph, lambda: digest).hexdigest()
 
 
 def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:

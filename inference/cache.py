@@ -1,7 +1,8 @@
-"""The user's cache: imported models and compiled segments, all of it safe to delete."""
+"""The user's cache: imported models and compiled segments, each a folder that appears whole; all safe to delete."""
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 SEGMENTS_LIMIT_BYTES = 4 << 30
@@ -18,16 +19,16 @@ def cache_folder(kind: str) -> Path:
 
 
 def prune(folder: Path, limit_bytes: int = SEGMENTS_LIMIT_BYTES) -> None:
-    """Delete the files longest unused until the folder holds at most `limit_bytes`."""
-    files = []
-    for file in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process may be pruning too
-            found = file.stat()
-            files.append((max(found.st_atime, found.st_mtime), found.st_size, file))
-    total = sum(size for _, size, _ in files)
-    for _, size, file in sorted(files):
+    """Delete the folders longest unused until `folder` holds at most `limit_bytes`. Others may be doing the same."""
+    found = []
+    for place in folder.iterdir():
+        with contextlib.suppress(OSError):
+            files = [file.stat() for file in place.iterdir()]
+            used = max((max(file.st_atime, file.st_mtime) for file in files), default=0)
+            found.append((used, sum(file.st_size for file in files), place))
+    total = sum(size for _, size, _ in found)
+    for _, size, place in sorted(found):
         if total <= limit_bytes:
             return
-        with contextlib.suppress(OSError):
-            file.unlink()
+        shutil.rmtree(place, ignore_errors=True)
         total -= size

@@ -31,22 +31,29 @@ def _import(name: str) -> Any:  # noqa: ANN401
     if name in sys.modules:
         return sys.modules[name]
     try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return import_module(name)
     except ImportError as error:
         raise MissingExtra(f"This needs {name}, which is not installed ({error}); run: {_INSTALL}") from error
 
 
+def first_line(error: Exception) -> str:
+    """What a foreign library's error says first, as the end of a sentence of ours."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".:")[:300] + "."
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Close stderr's file descriptor to TensorFlow's C++ messages, which no logging setting reaches."""
+    """Mute warnings, and stderr's file descriptor for TensorFlow's C++ messages, which no logging setting reaches."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("w", encoding="utf-8") as nothing:
             os.dup2(nothing.fileno(), 2)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         sys.stderr.flush()
         os.dup2(kept, 2)

@@ -5,35 +5,18 @@ TensorFlow is needed here and nowhere else.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data.decode import Colour, Preparation, Resize, Scale
-from data.errors import BadLabels, ModelRefused
+from data.errors import BadLabels, ModelRefused, NotABundle, WrongUsage
+from inference.applications import APP, make_application
 from inference.bundle import Bundle, write_bundle
-from inference.cuts import TensorSpec, find_cuts
-from inference.frameworks import import_tensorflow, quiet
-from inference.graph import list_ops, output_kind, tensor_spec
-from inference.sources import Source, load_source
+from inference.cuts import find_cuts
+from inference.frozen import freeze
+from inference.keras_files import read_keras
+from inference.saved_models import read_saved_model
+from inference.sources import Source, trace
 
-# Ops that reach outside the graph, and those that keep state or calls which freezing should have removed.
-_RUNS_CODE = {
-    "PyFunc",
-    "PyFuncStateless",
-    "EagerPyFunc",
-    "ReadFile",
-    "WriteFile",
-    "MatchingFiles",
-    "Save",
-    "SaveV2",
-}
-_NOT_FROZEN = {
-    "VarHandleOp",
-    "ReadVariableOp",
-    "PartitionedCall",
-    "StatefulPartitionedCall",
-    "While",
-    "HashTableV2",
-}
+_KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 
 
@@ -62,48 +45,53 @@ def import_model(text: str, path: Path, settings: ImportSettings) -> Imported:
     """Import the model `text` names into the folder `path`.
 
     Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels
-    (the classes file does not fit the outputs), MissingExtra (no TensorFlow here).
+    (the classes file does not fit the outputs), WrongUsage (a setting that cannot be), MissingExtra (no TensorFlow).
     """
     labels = None if settings.classes is None else read_classes(settings.classes)
-    source = load_source(
-        text,
-        size=settings.size,
-        weights=settings.weights,
-        classes=None if labels is None else len(labels),
-        trust=settings.trust,
-    )
+    source = _load(text, settings, None if labels is None else len(labels))
     return import_source(source, Path(text).name, path, settings)
 
 
+def _load(text: str, settings: ImportSettings, classes: int | None) -> Source:
+    if text.startswith(APP):
+        return make_application(text, settings.size, settings.weights, classes)
+    path = Path(text)
+    if path.is_dir():
+        return read_saved_model(path, settings.size)
+    if not path.exists():
+        raise NotABundle(f"No model at {text}; give a model file, a SavedModel folder or app:NAME.")
+    if path.suffix.lower() in _KERAS_SUFFIXES:
+        return trace(read_keras(path, trust=settings.trust), settings.size)
+    raise NotABundle(f"{text} is no model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME.")
+
+
 def import_source(source: Source, named: str, path: Path, settings: ImportSettings) -> Imported:
-    """Import a traced model, whatever it came from; `named` is what the bundle says of its origin."""
-    graph_def, input_tensor, output_tensor, operations = _freeze(source)
-    image, scores = _image(input_tensor), _scores(output_tensor)
-    ops = list_ops(input_tensor.graph, source.layers)
-    notes = [] if settings.scale or source.scale else ["assumed pixels from 0 to 1 (state it with --scale)"]
+    """Import a model that is in memory already; `named` is what the bundle says of its origin."""
+    colour, (scale, notes) = _colour(settings.colour, source.shape[2]), _scale(settings.scale, source)
+    frozen = freeze(source)
+    tensors = {spec.name: spec for op in frozen.ops for spec in op.outputs if spec is not None}
+    scores = tensors.get(frozen.output)
+    if scores is None or len(scores.shape) != 1 or scores.datatype != "FP32":
+        shape = "of no fixed shape" if scores is None else f"{'x'.join(map(str, scores.shape))} of {scores.datatype}"
+        raise ModelRefused(f"The model's output for an image is {shape}; one row of scores is needed.")
     classes = 2 if scores.elements == 1 else scores.elements
     labels = _labels(settings.classes, classes)
     if settings.classes is None:
-        notes.append(f"named the classes 0 to {classes - 1} (name them with --classes FILE)")
+        notes = (*notes, f"named the classes 0 to {classes - 1} (name them with --classes FILE)")
+    height, width, _ = source.shape
     bundle = Bundle(
         path=path,
         name=path.name.removesuffix(".bundle"),
         source=named,
         sha256="",
-        input=image,
+        input=tensors[frozen.input],
         output=scores,
-        preparation=Preparation(
-            height=image.shape[0],
-            width=image.shape[1],
-            colour=_colour(settings.colour, image.shape[2]),
-            resize=settings.resize,
-            scale=settings.scale or source.scale or "0-1",
-        ),
+        preparation=Preparation(height, width, colour, settings.resize, scale),
         labels=labels,
-        output_kind=output_kind(operations, output_tensor.name),
-        cuts=find_cuts(ops, image.name, scores.name),
+        output_kind=frozen.output_kind,
+        cuts=find_cuts(frozen.ops, frozen.input, frozen.output),
     )
-    return Imported(write_bundle(bundle, graph_def), tuple(notes))
+    return Imported(write_bundle(bundle, frozen.graph), notes)
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -123,56 +111,14 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _freeze(source: Source) -> tuple[bytes, Any, Any, list[Any]]:
-    """The frozen graph's bytes, its input and output tensors and its operations."""
-    tf = import_tensorflow()
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    try:
-        with quiet():
-            frozen = convert_variables_to_constants_v2(source.function)
-    except Exception as error:  # the converter raises anything on what it does not know
-        raise ModelRefused(f"TensorFlow cannot freeze this model: {str(error).splitlines()[0]}") from error
-    if len(frozen.inputs) != 1 or len(frozen.outputs) != 1:
-        raise ModelRefused(
-            f"The model has {len(frozen.inputs)} inputs and {len(frozen.outputs)} outputs;"
-            " one image in and one row of scores out are needed."
-        )
-    output = frozen.outputs[0]
-    with quiet():
-        graph_def = tf.compat.v1.graph_util.extract_sub_graph(frozen.graph.as_graph_def(), [output.op.name])
-    kinds = {node.op for node in graph_def.node}
-    if outside := kinds & _RUNS_CODE:
-        raise ModelRefused(f"The model reaches outside its graph ({', '.join(sorted(outside))}); it is refused.")
-    if left := kinds & _NOT_FROZEN:
-        raise ModelRefused(f"The model keeps state or control flow that cannot be frozen ({', '.join(sorted(left))}).")
-    return (
-        graph_def.SerializeToString(deterministic=True),
-        frozen.inputs[0],
-        output,
-        frozen.graph.get_operations(),
-    )
-
-
-def _image(tensor: Any) -> TensorSpec:  # noqa: ANN401
-    spec = tensor_spec(tensor)
-    if spec is None or len(spec.shape) != 3:
-        raise ModelRefused(
-            f"The model's input has shape {_shape(tensor)}; (batch, height, width, channels) is needed, with"
-            " any batch. Where height and width are unknown, state them with --size HEIGHTxWIDTH."
-        )
-    return spec
-
-
-def _scores(tensor: Any) -> TensorSpec:  # noqa: ANN401
-    spec = tensor_spec(tensor)
-    if spec is None or len(spec.shape) != 1:
-        raise ModelRefused(f"The model's output has shape {_shape(tensor)}; a classifier's is (batch, classes).")
-    return spec
-
-
-def _shape(tensor: Any) -> str:  # noqa: ANN401
-    return str(tensor.shape).replace("None", "?")
+def _scale(stated: Scale | None, source: Source) -> tuple[Scale, tuple[str, ...]]:
+    """The scale, and a note if it was assumed."""
+    if not source.dtype.startswith(("float", "bfloat")):
+        if stated not in (None, "0-255"):
+            raise WrongUsage(f"The model takes {source.dtype} pixels, which --scale {stated} does not give; use 0-255.")
+        return "0-255", ()
+    known = stated or source.scale
+    return known or "0-1", () if known else ("assumed pixels from 0 to 1 (state it with --scale)",)
 
 
 def _colour(stated: Colour | None, channels: int) -> Colour:

@@ -1,14 +1,14 @@
 """From what the user calls a model to its bundle; a model that is no bundle is imported once into the cache."""
 
+import fcntl
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import data
-from data.errors import NotABundle
-from inference.bundle import Bundle, is_bundle, read_bundle
+from data.errors import NotABundle, StorageFailed
+from inference.bundle import FORMAT_VERSION, Bundle, is_bundle, read_bundle
 from inference.cache import cache_folder
 
 BUILT_IN = "digits"
@@ -17,7 +17,7 @@ BUILT_IN_PATH = Path(data.__file__).parent / "digits" / "digits.bundle"
 
 def open_model(text: str, say: Callable[[str], None] = lambda _: None) -> Bundle:
     """The bundle of a bundle folder, a model file, `app:NAME`, or `digits`. `say` gets one line when an import
-    is needed. Raises NotABundle, ModelRefused, MissingExtra."""
+    is needed. Raises NotABundle, ModelRefused, StorageFailed, MissingExtra."""
     path = Path(text)
     if text == BUILT_IN and not path.exists():
         return read_bundle(BUILT_IN_PATH)
@@ -29,26 +29,42 @@ def open_model(text: str, say: Callable[[str], None] = lambda _: None) -> Bundle
 
 
 def _imported(text: str, say: Callable[[str], None]) -> Bundle:
-    name = Path(text).stem.removeprefix("app:") or "model"
+    name = Path(text).resolve().stem.removeprefix("app:")
     place = cache_folder("bundles") / _key(text) / f"{name}.bundle"
-    if is_bundle(place):
-        return read_bundle(place)
-    from inference.importer import ImportSettings, import_model
+    with _lock(place.parent):
+        if is_bundle(place):
+            try:
+                return read_bundle(place)
+            except NotABundle:
+                say(f"The imported {text} in the cache is damaged.")
+        from inference.importer import ImportSettings, import_model
 
-    say(f"Importing {text} into the cache, once …")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        imported = import_model(text, Path(folder) / place.name, ImportSettings())
+        say(f"Importing {text} into the cache, once …")
+        imported = import_model(text, place, ImportSettings())
         for note in imported.notes:
             say(f"{name}: {note}; `hybrid-batch import` states it for good.")
-        if not is_bundle(place):
-            shutil.move(imported.bundle.path, place)
-    return read_bundle(place)
+        return imported.bundle
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Of processes that need the same model one imports it and the others wait."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StorageFailed(
+            f"Cannot keep imported models in {folder}: {error.strerror or error}; import the model with"
+            " `hybrid-batch import`, or set HYBRID_BATCH_CACHE to a folder that can be written."
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _key(text: str) -> str:
-    """The content of the model, whatever its path."""
-    digest = hashlib.sha256()
+    """The content of the model, whatever its path, and the format it is imported to."""
+    digest = hashlib.sha256(f"{FORMAT_VERSION}\n".encode())
     path = Path(text)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:

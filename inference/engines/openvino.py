@@ -7,7 +7,6 @@ the last bit whatever the batch (docs/decisions.md).
 
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,9 @@ from data.errors import NotABundle
 from inference.bundle import Bundle
 from inference.cache import cache_folder, prune
 from inference.cuts import TensorSpec
+from inference.folders import new_folder
 
+_DESCRIPTION, _WEIGHTS = "segment.xml", "segment.bin"
 # On a CPU with bf16 the default precision is bf16, which moves probabilities by up to 0.017.
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -63,25 +64,21 @@ class OpenVinoEngine:
     def _load(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
         """The converted part from the cache. It is read back even when just written, so that the first run
         and the next compile the same thing and agree to the last bit."""
-        words = [
-            ov.__version__,
-            self._bundle.sha256,
-            *(t.name for t in inputs),
-            ">",
-            *(t.name for t in outputs),
-        ]
-        stem = hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
         folder = cache_folder("segments")
-        description, weights = folder / f"{stem}.xml", folder / f"{stem}.bin"
-        with contextlib.suppress(OSError, RuntimeError):
-            return self._core.read_model(description, weights)
+        words = [ov.__version__, self._bundle.sha256, *(t.name for t in inputs), ">", *(t.name for t in outputs)]
+        place = folder / hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+        with contextlib.suppress(RuntimeError):  # absent, or damaged
+            return self._read(place)
         model = self._convert(inputs, outputs)
-        try:
-            _save(model, description, weights)
+        with contextlib.suppress(OSError, RuntimeError):  # a cache that cannot be written only costs the conversion
+            with new_folder(place) as temporary:
+                ov.save_model(model, temporary / _DESCRIPTION, compress_to_fp16=False)
             prune(folder)
-            return self._core.read_model(description, weights)
-        except (OSError, RuntimeError):  # a cache that cannot be written only costs the conversion
-            return model
+            return self._read(place)
+        return model
+
+    def _read(self, place: Path) -> Any:  # noqa: ANN401
+        return self._core.read_model(place / _DESCRIPTION, place / _WEIGHTS)
 
     def _convert(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
         front_end = FrontEndManager().load_by_framework("tf")
@@ -103,12 +100,3 @@ class OpenVinoEngine:
 def _port(ports: Sequence[Any], tensor: TensorSpec, position: int) -> Any:  # noqa: ANN401
     named = [port for port in ports if tensor.name in port.get_names()]
     return named[0] if named else ports[position]
-
-
-def _save(model: Any, description: Path, weights: Path) -> None:  # noqa: ANN401
-    """Both files appear whole: other processes may be reading the cache."""
-    description.parent.mkdir(parents=True, exist_ok=True)
-    temporary = description.with_suffix(f".{os.getpid()}-{threading.get_ident()}.xml")
-    ov.save_model(model, temporary, compress_to_fp16=False)
-    temporary.with_suffix(".bin").replace(weights)
-    temporary.replace(description)
