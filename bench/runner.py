@@ -21,8 +21,8 @@ from inference.runner import Job, Pace, run_shards
 from inference.split import choose_split
 from inference.tails import open_tail
 
-_PICTURES = {"MobileNetV2": (2000, 240, 320), "ResNet50": (400, 240, 320), "emotions": (10_000, 48, 48)}
-_ROUNDS = 5
+_PICTURES = {"MobileNetV2": (1000, 240, 320), "ResNet50": (200, 240, 320), "emotions": (5000, 48, 48)}
+_ROUNDS = 4
 
 
 def main() -> None:
