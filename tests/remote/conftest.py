@@ -1,6 +1,8 @@
 """The built-in model, its engine, and real servers of it in processes of their own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ class Server:
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "hybrid_batch.py", "serve", *options, "--port", "0", "--json"]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         line = self.process.stdout.readline()
         if not line:
@@ -42,7 +44,7 @@ class Server:
         try:
             _, said = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # its workers too
             _, said = self.process.communicate()
         return self.process.returncode, said
 
