@@ -12,6 +12,10 @@
     ├── TailRefused             the tail answered that the request is wrong
     │   └── OtherBundle         the tail serves another model
     ├── BadFrame                bytes from outside that are no frame of ours
+    ├── EmrRefused              EMR answered no: credentials, permission, region, no such cluster
+    ├── EmrUnreachable          no answer from EMR, or none but "later", however often asked
+    ├── JobFailed               what ran on EMR failed, was cancelled, or did not end in time
+    ├── PackageFailed           the archives for EMR cannot be made
     ├── MissingExtra            an optional dependency is not installed
     └── Interrupted             by the user; exit code 130
 
@@ -77,6 +81,22 @@ class OtherBundle(TailRefused):
 
 class BadFrame(HybridBatchError):
     """Bytes from outside that do not follow the wire format."""
+
+
+class EmrRefused(HybridBatchError):
+    """EMR answered that the request is wrong, or not allowed."""
+
+
+class EmrUnreachable(HybridBatchError):
+    """No answer from EMR after every retry; whether it acted is not known."""
+
+
+class JobFailed(HybridBatchError):
+    """What ran on EMR did not end well; the message ends with the line of its logs that says why."""
+
+
+class PackageFailed(HybridBatchError):
+    """The archives that a job on EMR needs cannot be made."""
 
 
 class MissingExtra(HybridBatchError):

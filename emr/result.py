@@ -1,0 +1,37 @@
+"""What a job left in S3: the report, and which attempts there were."""
+
+import re
+from dataclasses import replace
+
+from data.errors import JobFailed
+from data.storage import open_storage
+from emr.job import Job
+from evaluation.report import Report, from_json
+from jobs.parts import whole
+
+_ATTEMPT = re.compile(r"attempt-(\d+)/(.+)")
+
+
+def read_result(uri: str) -> Report:
+    """The report at a job's result. Raises JobFailed when it has left none, NotARun when parts could not be
+    counted, StorageFailed."""
+    storage = open_storage(uri)
+    for name in ("report.json", "part-00000"):
+        try:
+            # Hadoop Streaming ends a line that has no value with a tab.
+            return whole(from_json(storage.read(name).decode().strip()))
+        except FileNotFoundError:
+            continue
+    raise JobFailed(f"There is no report in {uri}; the job has not ended, or failed: see `hybrid-batch emr status`.")
+
+
+def look_back(job: Job) -> tuple[Job, str | None]:
+    """The job as its next attempt, and the result of an earlier attempt that succeeded. Raises StorageFailed."""
+    attempts: dict[int, set[str]] = {}
+    for entry in open_storage(job.folder).entries("attempt-"):
+        if match := _ATTEMPT.fullmatch(entry.name):
+            attempts.setdefault(int(match[1]), set()).add(match[2])
+    for attempt, names in sorted(attempts.items()):
+        if "result/report.json" in names or {"result/part-00000", "result/_SUCCESS"} <= names:
+            return job, replace(job, attempt=attempt).result
+    return replace(job, attempt=max(attempts, default=-1) + 1), None

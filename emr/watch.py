@@ -1,0 +1,88 @@
+"""Waiting for a job: polling that slows down, a limit, and an end that leaves nothing running by mistake."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from data.errors import EmrUnreachable, HybridBatchError, JobFailed, StorageFailed
+from emr.logs import read_logs, telling_line
+from emr.state import State, Work
+
+_SLOWER = 1.4
+_MOST_S = 30.0
+_LOG_LOOKS = 8  # with the default pace: two minutes, in which EMR has brought the logs of an ended job to S3
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often to ask, at first, and how long in all."""
+
+    poll_s: float
+    timeout_s: float
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait before each next question, without end."""
+        pause = self.poll_s
+        while True:
+            yield pause
+            pause = min(pause * _SLOWER, max(_MOST_S, self.poll_s))
+
+
+def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> State:
+    """How the job ended; `tell` hears each change. Raises JobFailed when it has not ended in time, and EmrRefused.
+
+    A question that EMR does not answer is asked again until the time is over."""
+    end = time.monotonic() + patience.timeout_s
+    last = None
+    for pause in patience.pauses():
+        with suppress(EmrUnreachable):
+            state = work.state()
+            if state != last:
+                tell(state)
+                last = state
+            if state.ended:
+                return state
+        if time.monotonic() + pause > end:
+            seen = f"its last known state is {last.word}" if last else "EMR has not said how it stands"
+            raise JobFailed(f"The job has not ended within {patience.timeout_s:g} s ({seen}).")
+        time.sleep(pause)
+    raise AssertionError("the pauses have no end")
+
+
+def why_failed(work: Work, state: State, patience: Patience) -> str:
+    """One sentence on a job that ended badly: its state, EMR's reason, and the line of the logs that says most."""
+    said = f"The job ended {state.word}"
+    if state.reason:
+        said += f" ({' '.join(state.reason.split()).rstrip('.')})"
+    line = _await_line(work, patience)
+    return f"{said}: {line}" if line else f"{said}; its logs do not say why, or are not in S3 yet."
+
+
+def _await_line(work: Work, patience: Patience) -> str | None:
+    """EMR brings the logs to S3 a while after the job has ended, so they are looked for more than once."""
+    for _, pause in zip(range(_LOG_LOOKS), patience.pauses(), strict=False):
+        try:
+            logs = work.logs()
+            if logs is None:
+                return None
+            texts = read_logs(logs)
+        except StorageFailed as error:
+            return f"the logs cannot be read: {error}"
+        except HybridBatchError:
+            return None
+        if line := telling_line(texts.values()):
+            return line
+        time.sleep(pause)
+    return None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C break off what the first one began: the end of what costs money."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
