@@ -13,6 +13,7 @@ from data.records import Record
 from inference.bundle import Bundle
 
 TOP = 5
+FILES_BYTES = 32 << 20
 NO_NUMBER = "the model gave no finite score"
 # Durations come from one monotonic clock; this turns its readings into the time of day.
 _CLOCK_START = datetime.now(UTC) - timedelta(microseconds=time.perf_counter_ns() / 1000)
@@ -52,18 +53,31 @@ class Batch:
 
 
 def plan_batches(images: pa.Table, shards: Sequence[tuple[int, range]], batch_size: int) -> Iterator[Batch]:
-    """The batches of these shards in order; none crosses a shard's border."""
+    """The batches of these shards in order: at most `batch_size` images and, unless one image alone is larger,
+    FILES_BYTES of files each; none crosses a shard's border."""
     for shard, rows in shards:
-        for start in range(rows.start, rows.stop, batch_size):
-            stop = min(start + batch_size, rows.stop)
-            part = images.slice(start, stop - start)
+        part = images.slice(rows.start, len(rows))
+        sizes = part["size"].to_pylist()
+        for start, stop in _cut_up(sizes, batch_size):
+            group = part.slice(start, stop - start)
             yield Batch(
                 shard,
-                part["image"].to_pylist(),
-                part["label"].to_pylist(),
-                part["size"].to_pylist(),
-                last=stop == rows.stop,
+                group["image"].to_pylist(),
+                group["label"].to_pylist(),
+                sizes[start:stop],
+                last=stop == len(rows),
             )
+
+
+def _cut_up(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
+    start, held = 0, 0
+    for at, size in enumerate(sizes):
+        if at > start and (at - start == batch_size or held + size > FILES_BYTES):
+            yield start, at
+            start, held = at, 0
+        held += size
+    if sizes:
+        yield start, len(sizes)
 
 
 def to_scores(bundle: Bundle, output: np.ndarray) -> np.ndarray:

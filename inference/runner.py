@@ -27,6 +27,8 @@ from inference.totals import Totals
 from inference.wire import Frame
 
 IMAGE_LIMIT_BYTES = 256 << 20
+PICTURE_LIMIT_BYTES = 32 << 20  # of a picture that travels; servers refuse requests above 64 MiB
+BOUNDARY_BYTES = 32 << 20
 _Stage = Callable[[Batch], Batch]
 
 
@@ -67,7 +69,7 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
         totals.add(folder.read_part(shard))
     missing = [(shard, rows) for shard, rows in shards(table.num_rows, job.shard_size) if shard not in present]
 
-    batches: Iterator[Batch] = plan_batches(table, missing, job.pace.batch_size)
+    batches: Iterator[Batch] = plan_batches(table, missing, _fitting(job))
     for name, stage, workers in _stages(job):
         batches = overlap(stage, batches, name=name, workers=workers)
 
@@ -82,6 +84,14 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
             totals.add(records)
     folder.finish(totals.to_dict())
     return totals
+
+
+def _fitting(job: Job) -> int:
+    """The batch size, less where the boundary is so large that a frame would be refused."""
+    cut = job.split.cut
+    if cut is None or job.split.codec == codecs.IMAGE:
+        return job.pace.batch_size
+    return max(1, min(job.pace.batch_size, BOUNDARY_BYTES // codecs.decoded_bytes(cut.boundary, 1)))
 
 
 def _stages(job: Job) -> list[tuple[str, _Stage, int]]:
@@ -111,7 +121,7 @@ class _Work:
     def read(self, batch: Batch) -> Batch:
         """Picture files as they are."""
         start = time.perf_counter_ns()
-        batch.load = [file for _, file in self._files(batch)]
+        batch.load = [file for _, file in self._files(batch, PICTURE_LIMIT_BYTES)]
         batch.decode_ns = time.perf_counter_ns() - start
         return batch
 
@@ -120,7 +130,7 @@ class _Work:
         start = time.perf_counter_ns()
         pixels = np.empty((len(batch.images), *self._bundle.input.shape), self._dtype)
         filled = 0
-        for position, file in self._files(batch):
+        for position, file in self._files(batch, IMAGE_LIMIT_BYTES):
             try:
                 pixels[filled] = decode(file, self._bundle.preparation)
                 filled += 1
@@ -180,16 +190,16 @@ class _Work:
         assert self._split.cut is not None  # noqa: S101 - these stages exist only where there is a cut
         return self._split.cut
 
-    def _files(self, batch: Batch) -> Iterator[tuple[int, bytes]]:
+    def _files(self, batch: Batch, limit: int) -> Iterator[tuple[int, bytes]]:
         """The files that can be read, one at a time; the others become errors."""
         for position, name in enumerate(batch.images):
             batch.started.append(time.perf_counter_ns())
             try:
-                file = self._root.read(name, IMAGE_LIMIT_BYTES)
+                file = self._root.read(name, limit)
             except FileNotFoundError:
                 batch.errors[position] = "the file is gone"
             except TooLarge:
-                batch.errors[position] = f"the file has more than {IMAGE_LIMIT_BYTES} bytes"
+                batch.errors[position] = f"the file has more than {limit} bytes"
             except StorageFailed as error:
                 if not any(entry.name == name for entry in self._root.entries(name)):
                     raise  # not this image alone: the storage is no longer there

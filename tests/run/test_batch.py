@@ -54,6 +54,14 @@ def test_batches_cover_every_image_once_and_never_cross_a_shard():
     assert batches[1].sizes == [2, 3]
 
 
+def test_large_files_make_smaller_batches_and_one_too_large_stands_alone():
+    sizes = [20 << 20, 10 << 20, 10 << 20, 90 << 20, 1, 1]
+    images = pa.table([list("abcdef"), [None] * 6, sizes], schema=IMAGES_SCHEMA)
+    batches = list(plan_batches(images, [(0, range(6))], 4))
+    assert ["".join(batch.images) for batch in batches] == ["ab", "c", "d", "ef"]
+    assert [batch.last for batch in batches] == [False, False, False, True]
+
+
 def test_logits_become_probabilities_without_overflow():
     scores = to_scores(bundle_of(3, "logits"), np.float32([[1000, 1000, -1000], [0, 0, 0]]))
     assert scores == pytest.approx(np.float32([[0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]]))

@@ -95,6 +95,25 @@ def test_broken_and_odd_files_become_records(capsys, tmp_path):
     assert remote["errors"] == 4
 
 
+def test_pictures_and_boundaries_too_large_for_one_frame(capsys, tmp_path, serve, monkeypatch):
+    """More bytes than the server takes at once go in several frames; one picture too large is its own error."""
+    server = serve("digits", "--max-request-mb", "1")
+    images = tmp_path / "images"
+    shutil.copytree(IMAGES / "3", images / "3")
+    first = sorted((images / "3").iterdir())[0]
+    for number in range(3):
+        (images / "3" / f"large-{number}.png").write_bytes(first.read_bytes() + bytes(400_000))
+    (images / "3" / "largest.png").write_bytes(first.read_bytes() + bytes(900_000))
+    monkeypatch.setattr("inference.batch.FILES_BYTES", 900_000)
+    monkeypatch.setattr("inference.runner.PICTURE_LIMIT_BYTES", 800_000)
+    totals = run(capsys, images, "--log", tmp_path / "log", "--split", "remote", "--tail", server.url)
+    assert (totals["images"], totals["errors"]) == (len(list((images / "3").iterdir())), 1)
+    monkeypatch.setattr("inference.runner.BOUNDARY_BYTES", 100_000)
+    arguments = ["--split", "stem_relu", "--codec", "fp32", "--batch-size", "1024", "--tail", server.url]
+    assert run(capsys, IMAGES, "--log", tmp_path / "other", *arguments)["errors"] == 0
+    assert {record["batch"] for record in read_records(tmp_path / "other")} == {32, 360 % 32}
+
+
 def test_a_folder_of_broken_images_alone_is_still_a_run(capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png"):

@@ -1,0 +1,78 @@
+"""The `hybrid-batch` command itself: laziness, configuration, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import hybrid_batch
+from tests.conftest import COMMAND, ROOT
+
+HEAVY = ("tensorflow", "openvino", "pyspark", "mrjob", "boto3", "matplotlib", "numpy", "pyarrow", "rich", "httpx")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["serve", "--help"], ["evaluate", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    script = (
+        "import sys, hybrid_batch; code = hybrid_batch.run(sys.argv[1:]);"
+        f"print([name for name in {HEAVY} if name in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_running_on_a_bundle_never_imports_tensorflow(tmp_path):
+    script = "import sys, hybrid_batch; code = hybrid_batch.run(sys.argv[1:]); print('tensorflow' in sys.modules, code)"
+    arguments = ["run", str(ROOT / "data/digits/images"), "--log", str(tmp_path), "--json"]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False 0"
+
+
+def test_help_lists_every_command(capsys):
+    assert hybrid_batch.run(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name in hybrid_batch.COMMANDS:
+        assert f"  {name}" in printed
+
+
+def test_an_unknown_command_or_option_is_wrong_usage(capsys):
+    assert hybrid_batch.run(["nonsense"]) == 2
+    assert hybrid_batch.run(["run", "--nonsense"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_options_come_from_the_file_the_environment_and_the_line_in_rising_order(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hybrid-batch.toml").write_text('[run]\nsplit = "local"\nlog = "from-file"\nbatch-size = 9\n')
+    images = str(ROOT / "data/digits/images")
+
+    def cut_and_log(*arguments: str) -> tuple[str, str]:
+        assert hybrid_batch.run(["run", images, "--json", *arguments]) == 0
+        found = json.loads(capsys.readouterr().out)
+        return found["cut"], found["run"].partition("/")[0]
+
+    assert cut_and_log() == ("local", "from-file")
+    monkeypatch.setenv("HYBRID_BATCH_RUN_LOG", "from-environment")
+    assert cut_and_log() == ("local", "from-environment")
+    assert cut_and_log("--log", "from-line", "--split", "c003") == ("c003", "from-line")
+
+
+def test_a_broken_configuration_file_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hybrid-batch.toml").write_text("[run\n")
+    assert hybrid_batch.run(["cuts"]) == 2
+    assert "hybrid-batch.toml is not valid TOML" in capsys.readouterr().err
+
+
+def test_output_of_a_pipe_has_no_escape_codes(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "run", str(ROOT / "data/digits/images"), "--log", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TERM": "xterm-256color"},
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr == ""
