@@ -17,6 +17,7 @@ COMMANDS = {
     "cuts": "inference.commands.cuts",
     "serve": "inference.commands.serve",
     "evaluate": "jobs.commands.evaluate",
+    "emr": "emr.commands",
 }
 CONFIG_FILE = Path("hybrid-batch.toml")
 

@@ -7,6 +7,7 @@ from emr.api import ATTEMPTS, Api, pause
 from emr.handle import Handle
 from emr.job import Job
 from emr.plan import Call, Plan, Upload
+from emr.undisturbed import undisturbed
 
 
 class Target(Protocol):
@@ -57,7 +58,12 @@ def carry_out(plan: Plan, target: Target, job: Job) -> Handle:
     plan.upload()
     for attempt in range(ATTEMPTS - 1):
         try:
-            return target.find(job) or target.handle(target.api.send(plan.call))
+            return _start(plan, target, job)
         except EmrUnreachable:
             pause(attempt)
-    return target.find(job) or target.handle(target.api.send(plan.call))
+    return _start(plan, target, job)
+
+
+def _start(plan: Plan, target: Target, job: Job) -> Handle:
+    with undisturbed():
+        return target.find(job) or target.handle(target.api.send(plan.call))

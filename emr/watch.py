@@ -1,9 +1,8 @@
 """Waiting for a job: polling that slows down, a limit, and an end that leaves nothing running by mistake."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from data.errors import EmrUnreachable, HybridBatchError, JobFailed, StorageFailed
@@ -31,7 +30,8 @@ class Patience:
 
 
 def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> State:
-    """How the job ended; `tell` hears each change. Raises JobFailed when it has not ended in time, and EmrRefused.
+    """How the job ended; `tell` hears each change. Raises JobFailed when it has not ended in time, having
+    cancelled it, and EmrRefused.
 
     A question that EMR does not answer is asked again until the time is over."""
     end = time.monotonic() + patience.timeout_s
@@ -46,7 +46,8 @@ def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> 
                 return state
         if time.monotonic() + pause > end:
             seen = f"its last known state is {last.word}" if last else "EMR has not said how it stands"
-            raise JobFailed(f"The job has not ended within {patience.timeout_s:g} s ({seen}).")
+            work.cancel()
+            raise JobFailed(f"The job had not ended after {patience.timeout_s:g} s ({seen}), and was cancelled.")
         time.sleep(pause)
     raise AssertionError("the pauses have no end")
 
@@ -76,13 +77,3 @@ def _await_line(work: Work, patience: Patience) -> str | None:
             return line
         time.sleep(pause)
     return None
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C break off what the first one began: the end of what costs money."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,21 @@
+"""`hybrid-batch emr`: evaluate runs on Amazon EMR."""
+
+import click
+
+from emr.commands.jobs import cancel, fetch, logs, status
+from emr.commands.package import package
+from emr.commands.submit import submit
+
+
+@click.group("emr", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Evaluate runs on Amazon EMR: on a cluster, on one made for the job, or serverless.
+
+    \b
+    Example:
+      hybrid-batch emr submit s3://my-bucket/logs/run=3f9c2a --create --wait
+    """
+
+
+for subcommand in (submit, status, logs, cancel, fetch, package):
+    command.add_command(subcommand)
