@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench lock digits clean
+.PHONY: help install demo test lint format bench architecture lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
 install: $(READY)  ## everything into .venv, from the lock file
 
@@ -35,6 +35,9 @@ format: $(READY)  ## bring the code into its form
 
 bench: $(READY)  ## measure; prints tables and writes bench/results/*.json
 	$(BIN)/python -m bench
+
+architecture: $(READY)  ## write the list of modules in docs/architecture.md
+	$(BIN)/python docs/architecture.py
 
 lock:  ## pin what setup.cfg asks for, for Python 3.11 and 3.12 on Linux and macOS
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
