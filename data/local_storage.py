@@ -37,20 +37,17 @@ class LocalStorage:
     def read(self, name: str, limit: int | None = None) -> bytes:
         path = self._path(name)
         try:
-            # A named pipe or a device would block or never end; only what `entries` lists can be read.
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
-            with path.open("rb") as file:
-                if limit is None:
-                    return file.read()
-                size = os.fstat(file.fileno()).st_size
-                if size > limit:
-                    raise TooLarge(f"{path} has {size} bytes; at most {limit} are allowed.")
-                return file.read(limit)
+            with open(path, "rb", buffering=0, opener=_open_unblocked) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
+                if limit is not None and status.st_size > limit:
+                    raise TooLarge(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
+                return file.read() if limit is None else file.read(status.st_size)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(errno.ENOENT, "No such file", str(path)) from error
+            raise FileNotFoundError(errno.ENOENT, "No such file", path) from error
         except OSError as error:
-            raise _failure("read", path, error) from error
+            raise _failure("read", Path(path), error) from error
 
     def write_once(self, name: str, data: bytes) -> bool:
         path = self.folder / name
@@ -79,7 +76,7 @@ class LocalStorage:
         waiting: list[tuple[bool, str]] = [(False, "")]
         while waiting:
             _, inside = heapq.heappop(waiting)
-            folder = self._path(inside) if inside else self.folder
+            folder = Path(self._path(inside)) if inside else self.folder
             try:
                 status = folder.stat()
                 if (status.st_dev, status.st_ino) in seen:
@@ -101,10 +98,10 @@ class LocalStorage:
     def child(self, name: str) -> "LocalStorage":
         return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}")
 
-    def _path(self, name: str) -> Path:
-        path = self.folder / name
-        if "\\x" in name and not path.exists():
-            return self.folder / os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))
+    def _path(self, name: str) -> str:
+        path = f"{self.folder}/{name}"
+        if "\\x" in name and not os.path.exists(path):  # noqa: PTH110 - Path is slow here
+            return f"{self.folder}/{os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))}"
         return path
 
 
@@ -113,6 +110,11 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
         return child.is_dir()
     except OSError:  # a link to itself, or into a forbidden folder
         return False
+
+
+def _open_unblocked(path: str, flags: int) -> int:
+    """Opening a named pipe must not wait for who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _size(child: os.DirEntry[str]) -> int | None:
