@@ -150,7 +150,7 @@ def _useful(found: Sequence[tuple[Op, Cut]]) -> list[tuple[Op, Cut]]:
     singles = [pair for pair in found if not pair[1].is_frontier]
     repeated = {
         id(cut)
-        for (op, cut), (next_op, next_cut) in pairwise(singles)
+        for (op, cut), (next_op, next_cut) in pairwise(singles[1:])  # the first is the whole model
         if op.layer == next_op.layer and cut.elements == next_cut.elements
     }
     kept: list[tuple[Op, Cut]] = []

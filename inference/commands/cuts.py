@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
 def command(model: str, with_frontiers: bool, verify: bool, engine: str, as_json: bool) -> None:
-    """List the cuts of MODEL: id, name, boundary, bytes an image at fp32, and the head's share of the work.
+    """List the cuts of MODEL: id, name, boundary, bytes an image as they are, and the head's share of the work.
 
     With --verify the exit code is 1 if at any cut the split model and the whole one disagree on a class or differ
     by more than 1e-5.
@@ -38,7 +38,7 @@ def command(model: str, with_frontiers: bool, verify: bool, engine: str, as_json
         click.echo(json.dumps(rows, indent=1))
     else:
         _print(bundle.name, rows)
-    bad = [cut for cut in verified.values() if cut.largest > 1e-5 or cut.same_top1 < 1]
+    bad = [found for found in verified.values() if not found.holds]
     if bad:
         raise HybridBatchError(
             f"{len(bad)} of {len(cuts)} cuts change the result, {bad[0].cut.name} by {bad[0].largest:.2g};"
@@ -60,11 +60,13 @@ def _verify(bundle: Any, engine: str, cuts: list["Cut"]) -> dict[str, "Verified"
 
 
 def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
+    from inference.datatypes import NUMPY
+
     row: dict[str, Any] = {
         "id": cut.id,
         "name": cut.name,
         "boundary": [{"shape": tensor.shape, "datatype": tensor.datatype} for tensor in cut.boundary],
-        "bytes": 4 * cut.elements,
+        "bytes": sum(tensor.elements * NUMPY[tensor.datatype].itemsize for tensor in cut.boundary),
         "head_share": round(cut.head_share, 6),
     }
     if verified is not None:

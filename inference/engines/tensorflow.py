@@ -32,12 +32,16 @@ class TensorFlowEngine:
 
     def __init__(self, bundle: Bundle) -> None:
         tf = import_tensorflow()
+        from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
         graph = tf.Graph()
         with quiet(), graph.as_default():
             # GPUs would round products to 10 bits.
             tf.config.experimental.enable_tensor_float_32_execution(False)
             tf.import_graph_def(tf.compat.v1.GraphDef.FromString(bundle.graph_path.read_bytes()), name="")
             options = tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))
+            # Fusing ops loses tensors that are fed: ResNet50's tails at its additions would not start.
+            options.graph_options.rewrite_options.remapping = RewriterConfig.OFF
             self._session: Any = tf.compat.v1.Session(graph=graph, config=options)
 
     def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> TensorFlowSegment:

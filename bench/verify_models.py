@@ -1,0 +1,139 @@
+"""Head and tail against the whole model at every single-tensor cut: `python -m bench.verify_models [NAME …]`.
+
+Not a measurement but a proof, on models too large for the tests: keras.applications with random weights, a nested and
+a subclassed model, and the published models where their files are at hand.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bench.results import report
+from bench.subjects import SHARED
+from data.decode import Scale
+from inference.bundle import Bundle
+from inference.engines import ENGINES, compile_tail, open_engine
+from inference.frameworks import import_keras, import_tensorflow, quiet
+from inference.importer import ImportSettings, import_model, import_source
+from inference.sources import trace
+from inference.verify import sample_images, verify_cuts
+
+APPLICATIONS = ("MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121", "EfficientNetB0")
+SCALES: dict[str, Scale] = {
+    "cifar10_resnet8.h5": "0-255",
+    "fer_mini_xception.hdf5": "-1-1",
+    "imagenet_mobilenet_v1_025_224.keras": "-1-1",
+}
+_Importer = Callable[[Path], Bundle]
+
+
+def main(names: list[str]) -> int:
+    """Verify the models named, by default all; 1 if a cut of any changes its results."""
+    rows = []
+    for name, importer in _subjects().items():
+        if not names or name in names:
+            with TemporaryDirectory() as folder:
+                start = time.perf_counter()
+                bundle = importer(Path(folder) / "subject.bundle")
+                import_s = time.perf_counter() - start
+                for engine in ENGINES:
+                    rows.append({"model": name, "import_s": round(import_s, 1), **_verify(bundle, engine)})
+                    print(rows[-1], file=sys.stderr, flush=True)
+    report("verify_models", rows)
+    return 0 if all(row["holds"] for row in rows) else 1
+
+
+def _verify(bundle: Bundle, engine_name: str) -> dict[str, Any]:
+    start = time.perf_counter()
+    engine = open_engine(engine_name, bundle, cached=False)
+    singles = [cut for cut in bundle.cuts if not cut.is_frontier]
+    found = list(verify_cuts(bundle, engine, singles))
+    spent = time.perf_counter() - start
+    (scores,) = compile_tail(engine, bundle, bundle.whole)([sample_images(bundle, 8)])
+    return {
+        "engine": engine_name,
+        "cuts": len(singles),
+        "frontiers": len(bundle.cuts) - len(singles),
+        "largest_difference": f"{max(cut.largest for cut in found):.1e}",
+        "same_top1": min(cut.same_top1 for cut in found),
+        "classes_seen": len(set(scores.argmax(axis=1).tolist())),
+        "holds": all(cut.holds for cut in found),
+        "seconds": round(spent, 1),
+    }
+
+
+def _subjects() -> dict[str, _Importer]:
+    return {
+        **{name: partial(_application, name) for name in APPLICATIONS},
+        "nested": lambda path: import_source(trace(_nested()), "nested", path, ImportSettings()).bundle,
+        "subclassed": lambda path: (
+            import_source(trace(_subclassed(), (96, 96)), "subclassed", path, ImportSettings()).bundle
+        ),
+        **{file.name: _imported(str(file), SCALES.get(file.name, "0-1")) for file in _files()},
+    }
+
+
+def _application(name: str, path: Path) -> Bundle:
+    """`app:NAME` with random weights and batch normalisation fitted to noise. As Keras makes it, a signal dies on its
+    way through a deep random model, which then gives every picture the same scores: no proof of anything."""
+    keras = import_keras(3)
+    keras.utils.set_random_seed(0)
+    with quiet():
+        model = getattr(keras.applications, name)(weights=None)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(0).normal(size=(16, *model.input_shape[1:])).astype(np.float32), training=True)
+    weights = path.parent / f"{name}.weights.h5"
+    model.save_weights(weights)
+    return import_model(f"app:{name}", path, ImportSettings(weights=str(weights))).bundle
+
+
+def _imported(text: str, scale: Scale | None) -> _Importer:
+    return lambda path: import_model(text, path, ImportSettings(scale=scale)).bundle
+
+
+def _files() -> Iterator[Path]:
+    yield from sorted((SHARED / "models").glob("*")) if SHARED.is_dir() else ()
+
+
+def _nested() -> Any:  # noqa: ANN401
+    keras = import_keras(3)
+    layers = keras.layers
+    body = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    return keras.Sequential(
+        [keras.Input((224, 224, 3)), layers.Rescaling(1 / 127.5, -1), body, layers.Dense(10, "softmax")]
+    )
+
+
+def _subclassed() -> Any:  # noqa: ANN401
+    keras, tf = import_keras(3), import_tensorflow()
+    layers = keras.layers
+
+    class Residual(keras.Model):  # type: ignore[misc, name-defined]
+        """Convolutions that call themselves nothing and are added in a loop."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = layers.Conv2D(16, 3, strides=2, activation="relu")
+            self.blocks = [layers.Conv2D(16, 3, padding="same") for _ in range(8)]
+            self.last = layers.Dense(10, "softmax")
+
+        def call(self, images: Any) -> Any:  # noqa: ANN401
+            found = self.first(images)
+            for block in self.blocks:
+                found = found + tf.nn.relu(block(found))
+            return self.last(tf.reduce_mean(found, (1, 2)))
+
+    with quiet():
+        return Residual()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,188 @@
+"""Cuts of random graphs against every down-closed set there is, and of small ones by hand."""
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import CutNotFound, ModelRefused
+from inference.cuts import Cut, Op, TensorSpec, find_cuts, match_cut
+
+Graph = list[Op]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Up to 9 ops in topological order from `op0` to the last, every op a layer of its own. Some have two outputs,
+    some outputs cannot travel, some ops hang beside the way from input to output."""
+    count = draw(st.integers(2, 9))
+    ops: Graph = []
+    for index in range(count):
+        made = [f"{op.name}:{port}" for op in ops for port in range(len(op.outputs))]
+        inputs = (
+            draw(st.lists(st.sampled_from(made), min_size=0 if index < count - 1 else 1, max_size=3)) if made else []
+        )
+        outputs = draw(st.lists(st.integers(0, 5), min_size=1, max_size=1 if index == 0 else 2))
+        ops.append(
+            Op(
+                name=f"op{index}",
+                inputs=tuple(inputs),
+                outputs=tuple(
+                    TensorSpec(f"op{index}:{port}", (size,), "FP32") if size or not index else None
+                    for port, size in enumerate(outputs)
+                ),
+                macs=draw(st.integers(0, 9)),
+                layer=f"layer{index}",
+            )
+        )
+    return ops
+
+
+def ancestors(ops: Graph, name: str) -> set[str]:
+    by_name = {op.name: op for op in ops}
+    found = {name}
+    for tensor in by_name[name].inputs:
+        found |= ancestors(ops, tensor.split(":")[0])
+    return found
+
+
+def on_the_way(ops: Graph) -> Graph:
+    """The ops that depend on the first and that the last depends on."""
+    first, last = ops[0].name, ops[-1].name
+    return [op for op in ops if first in ancestors(ops, op.name) and op.name in ancestors(ops, last)]
+
+
+def boundary(way: Graph, inside: set[str]) -> set[str]:
+    return {tensor for op in way if op.name not in inside for tensor in op.inputs if tensor.split(":")[0] in inside}
+
+
+def all_heads(way: Graph) -> Iterator[set[str]]:
+    """Every down-closed set with the input and without the output."""
+    names = {op.name for op in way}
+    for size in range(1, len(way)):
+        for chosen in combinations(way[:-1], size):
+            inside = {op.name for op in chosen}
+            needed = {tensor.split(":")[0] for op in chosen for tensor in op.inputs} & names
+            if way[0].name in inside and needed <= inside:
+                yield inside
+
+
+def specs(ops: Graph) -> dict[str, TensorSpec | None]:
+    return {f"{op.name}:{port}": spec for op in ops for port, spec in enumerate(op.outputs)}
+
+
+def cuts_of(ops: Graph, first: str = "op0:0", last: str | None = None) -> tuple[Cut, ...]:
+    return find_cuts(ops, first, last or f"{ops[-1].name}:0")
+
+
+def described(cuts: tuple[Cut, ...]) -> list[tuple[frozenset[str], int, int]]:
+    return [(frozenset(t.name for t in cut.boundary), cut.head_macs, cut.tail_macs) for cut in cuts]
+
+
+@given(graphs(), st.randoms(use_true_random=False))
+def test_every_single_tensor_cut_is_found_once_with_its_work(ops: Graph, chance: object) -> None:
+    way = on_the_way(ops)
+    if way[:1] != ops[:1]:
+        with pytest.raises(ModelRefused, match="does not depend on its input"):
+            cuts_of(ops)
+        return
+    total, known = sum(op.macs for op in way), specs(ops)
+    expected = set()
+    for inside in all_heads(way):
+        crossing = boundary(way, inside)
+        if len(crossing) == 1 and known[next(iter(crossing))] is not None:
+            done = sum(op.macs for op in way if op.name in inside)
+            expected.add((frozenset(crossing), done, total - done))
+    shuffled = [ops[0], *chance.sample(ops[1:-1], len(ops) - 2), ops[-1]]
+    for order in (ops, shuffled):
+        found = described(tuple(cut for cut in cuts_of(order, last=f"{ops[-1].name}:0") if not cut.is_frontier))
+        assert len(found) == len(expected)
+        assert set(found) == expected
+
+
+@given(graphs())
+def test_frontiers_are_those_of_the_walk_that_no_cut_before_beats(ops: Graph) -> None:
+    way = on_the_way(ops)
+    if way[:1] != ops[:1]:
+        return
+    known, fewest, expected = specs(ops), math.inf, []
+    for end in range(1, len(way)):
+        crossing = boundary(way, {op.name for op in way[:end]})
+        if any(known[tensor] is None for tensor in crossing):
+            continue
+        elements = sum(known[tensor].elements for tensor in crossing)
+        if len(crossing) == 1:
+            fewest = min(fewest, elements)
+        elif elements < fewest:
+            expected.append(crossing)
+    assert [{t.name for t in cut.boundary} for cut in cuts_of(ops) if cut.is_frontier] == expected
+
+
+@given(graphs())
+def test_ids_and_names_are_unique_stable_and_in_order(ops: Graph) -> None:
+    if on_the_way(ops)[:1] != ops[:1]:
+        return
+    cuts = cuts_of(ops)
+    assert cuts == cuts_of(ops)
+    assert len({cut.id for cut in cuts}) == len({cut.name for cut in cuts}) == len(cuts)
+    assert [cut.id for cut in cuts if not cut.is_frontier] == [
+        f"c{index:03d}" for index in range(sum(not cut.is_frontier for cut in cuts))
+    ]
+    assert (cuts[0].id, [t.name for t in cuts[0].boundary]) == ("c000", ["op0:0"])
+    assert [cut.head_macs for cut in cuts] == sorted(cut.head_macs for cut in cuts)
+
+
+def chain(*layers_and_sizes: tuple[str, int]) -> Graph:
+    ops: Graph = []
+    for index, (layer, size) in enumerate(layers_and_sizes):
+        spec = TensorSpec(f"{layer}/op{index}:0", (size,), "FP32")
+        ops.append(Op(f"{layer}/op{index}", (f"{ops[-1].name}:0",) if ops else (), (spec,), 10, layer))
+    return ops
+
+
+def test_a_layer_s_last_tensor_stands_for_those_of_its_size() -> None:
+    ops = chain(("image", 9), ("conv", 4), ("conv", 4), ("conv", 2), ("conv", 2), ("relu", 2), ("dense", 1))
+    found = cuts_of(ops, f"{ops[0].name}:0")
+    assert [(cut.id, cut.name, cut.elements) for cut in found] == [
+        ("c000", "image", 9),
+        ("c001", "conv/op2", 4),
+        ("c002", "conv", 2),
+        ("c003", "relu", 2),
+    ]
+
+
+def test_the_input_stays_the_first_cut_whatever_its_neighbour_is_called() -> None:
+    ops = chain(("image", 9), ("image", 9), ("dense", 1))
+    assert cuts_of(ops, f"{ops[0].name}:0")[0].boundary[0].name == "image/op0:0"
+
+
+def test_a_tensor_used_twice_crosses_once() -> None:
+    ops = [
+        Op("op0", (), (TensorSpec("op0:0", (4,), "FP32"),)),
+        Op("op1", ("op0:0",), (TensorSpec("op1:0", (1,), "FP32"),), layer="a"),
+        Op("op2", ("op0:0", "op0:0", "op1:0"), (TensorSpec("op2:0", (1,), "FP32"),), layer="b"),
+    ]
+    assert [[t.name for t in cut.boundary] for cut in cuts_of(ops)] == [["op0:0"]]
+
+
+def test_cuts_are_found_by_id_name_or_last_part_of_a_name() -> None:
+    ops = chain(("image", 9), ("body/conv1", 4), ("body/conv2", 3), ("head/dense", 2), ("head/out", 1))
+    cuts = cuts_of(ops, f"{ops[0].name}:0")
+    assert (
+        match_cut(cuts, "c002", "m") is match_cut(cuts, "body/conv2", "m") is match_cut(cuts, "conv2", "m") is cuts[2]
+    )
+
+
+def test_an_unknown_cut_is_answered_with_near_ones() -> None:
+    cuts = cuts_of(chain(("image", 9), ("conv1", 4), ("conv2", 3), ("dense", 2)), "image/op0:0")
+    with pytest.raises(CutNotFound) as caught:
+        match_cut(cuts, "conv9", "digits")
+    assert str(caught.value) in {
+        f"No cut named 'conv9' in digits; did you mean {near}? `hybrid-batch cuts digits` lists all 3."
+        for near in ("'conv1' or 'conv2'", "'conv2' or 'conv1'")
+    }
+    with pytest.raises(CutNotFound, match=r"in digits\. `hybrid-batch cuts digits` lists all 3\.$"):
+        match_cut(cuts, "zzz", "digits")
