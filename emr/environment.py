@@ -16,44 +16,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from data.errors import MissingExtra, PackageFailed
+from data.errors import PackageFailed
 from inference.cache import cache_folder
 
 PYTHON_VERSION = "3.11"
 WHEEL_MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # by the name AWS gives the processor
 _ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 _GLIBC = (34, 28, 27, 17)  # 2.34 is Amazon Linux 2023's; pip wants every older one that will do as well
-_BASE = (
+_DISTRIBUTIONS = (
     "numpy", "pyarrow",
     "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3",
 )  # fmt: skip
-DISTRIBUTIONS = {"spark": _BASE, "mrjob": (*_BASE, "mrjob", "PyYAML")}  # by engine
+_MRJOB = "mrjob==0.7.4"  # its last release, which need not be installed here; its tasks do without PyYAML
 _UNUSED = {"bin", "include", "src", "tests"}  # folders of wheels that serve building and testing
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: equal content gives equal bytes
 
 
-def environment_name(architecture: str, engine: str) -> str:
-    """The file name of the archive, which says all that decides its content. Raises MissingExtra."""
-    recipe = "\n".join((PYTHON_VERSION, architecture, *_requirements(engine)))
+def environment_name(architecture: str) -> str:
+    """The file name of the archive, which says all that decides its content."""
+    recipe = "\n".join((PYTHON_VERSION, architecture, *_requirements()))
     return f"environment-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
 
 
-def find_environment(architecture: str, engine: str) -> Path | None:
+def find_environment(architecture: str) -> Path | None:
     """The archive, where it was built before."""
-    path = cache_folder("emr") / environment_name(architecture, engine)
+    path = cache_folder("emr") / environment_name(architecture)
     return path if path.is_file() else None
 
 
-def build_environment(architecture: str, engine: str) -> Path:
-    """The archive in the user's cache, built unless it stands: the libraries `engine` needs in the versions
-    that are installed here, for `architecture`. Raises PackageFailed, MissingExtra."""
-    if standing := find_environment(architecture, engine):
+def build_environment(architecture: str) -> Path:
+    """The archive in the user's cache, built unless it stands: what both engines need, in the versions
+    that are installed here, for `architecture`. Raises PackageFailed."""
+    if standing := find_environment(architecture):
         return standing
-    path = cache_folder("emr") / environment_name(architecture, engine)
+    path = cache_folder("emr") / environment_name(architecture)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as scratch:
         folder, archive = Path(scratch, "environment"), Path(scratch, path.name)
-        _install(folder, architecture, _requirements(engine))
+        _install(folder, architecture, _requirements())
         write_zip(archive, {file.relative_to(folder).as_posix(): file for file in _used(folder)})
         check_machine(archive, architecture)
         archive.replace(path)
@@ -83,13 +83,8 @@ def check_machine(archive: Path, architecture: str) -> None:
                 raise PackageFailed(f"{name} is no code for {architecture}; remove {archive.parent} and package again.")
 
 
-def _requirements(engine: str) -> tuple[str, ...]:
-    try:
-        return tuple(f"{name}=={importlib.metadata.version(name)}" for name in DISTRIBUTIONS[engine])
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingExtra(
-            f"{error.name} is not installed; run `pip install 'hybrid-batch[jobs]'`, or use --engine spark."
-        ) from error
+def _requirements() -> tuple[str, ...]:
+    return (*(f"{name}=={importlib.metadata.version(name)}" for name in _DISTRIBUTIONS), _MRJOB)
 
 
 def _install(folder: Path, architecture: str, requirements: tuple[str, ...]) -> None:

@@ -69,11 +69,11 @@ class Job:
         return f"{self.workspace}/logs/"
 
     def uploads(self) -> list[Upload]:
-        """What must stand in S3 before the job starts. Raises MissingExtra."""
-        standing = find_environment(self.architecture, self.engine)
+        """What must stand in S3 before the job starts."""
+        standing = find_environment(self.architecture)
         environment = Upload(
             self._environment,
-            lambda: build_environment(self.architecture, self.engine).read_bytes(),
+            lambda: build_environment(self.architecture).read_bytes(),
             standing.stat().st_size if standing else None,
         )
         lines = "".join(f"{json.dumps([self.run, index])}\n" for index in self.parts)
@@ -147,7 +147,7 @@ class Job:
 
     @property
     def _environment(self) -> str:
-        return f"{self.workspace}/packages/{environment_name(self.architecture, self.engine)}"
+        return f"{self.workspace}/packages/{environment_name(self.architecture)}"
 
     @property
     def _code(self) -> str:

@@ -44,7 +44,7 @@ class Target(Protocol):
 
 
 def make_plan(target: Target, job: Job) -> Plan:
-    """All that `carry_out` will do. Raises MissingExtra."""
+    """All that `carry_out` will do."""
     return Plan(target.uploads(job), target.call(job), target.costs(job))
 
 

@@ -15,7 +15,6 @@ import click
     show_default=True,
     help="Processor of the machines; may be repeated.",
 )
-@click.option("--engine", type=click.Choice(["spark", "mrjob"]), default="spark", show_default=True)
 @click.option(
     "-o",
     "--output",
@@ -24,7 +23,7 @@ import click
     show_default=True,
     help="Folder to write them to.",
 )
-def package(architectures: tuple[str, ...], engine: str, output: Path) -> None:
+def package(architectures: tuple[str, ...], output: Path) -> None:
     """Make the archives that `submit` uploads, to look at or to use by hand.
 
     One of libraries for each processor, and one of our own code, for Python 3.11. Unpacked beside a process they
@@ -46,7 +45,7 @@ def package(architectures: tuple[str, ...], engine: str, output: Path) -> None:
         made = [output / "code.zip"]
         for architecture in architectures:
             made.append(output / f"environment-{architecture}.zip")
-            shutil.copyfile(build_environment(architecture, engine), made[-1])
+            shutil.copyfile(build_environment(architecture), made[-1])
     except OSError as error:
         raise PackageFailed(f"Cannot write to {output}: {error.strerror}; choose another folder.") from error
     for path in made:

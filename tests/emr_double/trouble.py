@@ -1,0 +1,56 @@
+"""What can go wrong: answers that are faults, and fates of jobs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Refused(Exception):
+    """An answer that is an AWS error."""
+
+    def __init__(self, code: str, message: str = "", status: int = 400) -> None:
+        super().__init__(code, message, status)
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass
+class Fault:
+    """An operation fails `times` times; without `code` the connection is cut, with `acts` after the deed is done."""
+
+    operation: str
+    code: str = ""
+    message: str = ""
+    status: int = 400
+    times: int = 1
+    acts: bool = False
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of jobs.
+
+    run: they are executed; fail: they end with `stderr` as their log; never: they run until cancelled; stuck: the
+    cluster stays STARTING; bootstrap, capacity, lost: the cluster ends with an error before, before, or during
+    the job; cancelled: somebody else cancels. `quiet`: no logs are written.
+    """
+
+    kind: str = "run"
+    stderr: str = ""
+    quiet: bool = False
+
+
+@dataclass
+class Trouble:
+    """The faults still to come, and the fate of the jobs submitted from now on."""
+
+    faults: list[Fault] = field(default_factory=list)
+    fate: Fate = Fate()
+
+    def take(self, operation: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.operation in (operation, "*") and fault.times > 0:
+                fault.times -= 1
+                return fault
+        return None
+
+
+Answer = dict[str, Any]
