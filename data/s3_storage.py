@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from data.aws import aws_session
 from data.errors import StorageFailed, TooLarge, WrongUsage
 from data.storage import Entry
 
@@ -129,13 +130,12 @@ class S3Storage:
 
 
 def _connect(uri: str) -> "S3Client":
-    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     try:
         # No region is asked for: S3, unlike other services, answers without one and says where the bucket is.
-        return boto3.Session().client(
+        return aws_session().client(
             "s3",
             config=Config(
                 connect_timeout=5,

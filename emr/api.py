@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from data.aws import aws_session
 from data.errors import EmrRefused, EmrUnreachable
 from emr.plan import Call
 
@@ -33,14 +34,13 @@ class Api:
     def open(cls, timeout_s: float = 30) -> "Api":
         """Clients that wait `timeout_s` for an answer. Nothing is contacted yet. Raises EmrRefused when the AWS
         settings make no client."""
-        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         # Whether a request may be sent again is decided here: botocore would repeat one that starts a cluster.
         config = Config(connect_timeout=5, read_timeout=timeout_s, retries={"total_max_attempts": 1})
         try:
-            session = boto3.Session()
+            session = aws_session()
             # boto3's types know each service by its own package, and these two have the same door here.
             clients: dict[str, Any] = {name: session.client(name, config=config) for name in ("emr", "emr-serverless")}
         except (BotoCoreError, ValueError) as error:
