@@ -12,8 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from bench.results import report
 from bench.subjects import SHARED
 from data.decode import Scale
@@ -83,13 +81,13 @@ def _application(name: str, path: Path) -> Bundle:
     """`app:NAME` with random weights and batch normalisation fitted to noise. As Keras makes it, a signal dies on its
     way through a deep random model, which then gives every picture the same scores: no proof of anything."""
     keras = import_keras(3)
-    keras.utils.set_random_seed(0)
+    pictures = sample_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
     with quiet():
         model = getattr(keras.applications, name)(weights=None)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(np.random.default_rng(0).normal(size=(16, *model.input_shape[1:])).astype(np.float32), training=True)
+    model(pictures, training=True)
     weights = path.parent / f"{name}.weights.h5"
     model.save_weights(weights)
     return import_model(f"app:{name}", path, ImportSettings(weights=str(weights))).bundle

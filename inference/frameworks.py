@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,15 +45,15 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Mute warnings, and stderr's file descriptor for TensorFlow's C++ messages, which no logging setting reaches."""
+    """Mute warnings, what Keras prints, and stderr's file descriptor: no logging setting reaches TensorFlow's C++."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
+        with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stdout(nothing):
             os.dup2(nothing.fileno(), 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
     finally:
         sys.stderr.flush()
         os.dup2(kept, 2)

@@ -5,6 +5,7 @@ float16 in a graph is rounded at every op by TensorFlow, and by OpenVINO only wh
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ from inference.frameworks import first_line, import_tensorflow, quiet
 from inference.graph import list_ops, output_kind
 from inference.sources import Source
 
-# Loops and branches call functions of the graph's library, which are looked at like the graph itself.
-_CALLS = {"While", "If", "StatefulPartitionedCall"}
+# What Keras compiles with XLA, such as grouped convolutions, freezing leaves as calls.
+_COMPILED = {"PartitionedCall", "StatefulPartitionedCall"}
+# Calls, loops and branches run functions of the graph's library, which are looked at like the graph itself.
+_CALLS = {"While", "If", *_COMPILED}
 _INPUT = "image"
 
 
@@ -36,6 +39,9 @@ def freeze(source: Source) -> Frozen:
     """Trace and freeze a source. Raises ModelRefused if it cannot be, or would do more than compute."""
     tf = import_tensorflow()
     graph_def, output = _frozen(_traced(tf, source))
+    if any(node.op in _COMPILED for node in graph_def.node):
+        with suppress(ModelRefused), _uncompiled(tf):
+            graph_def, output = _frozen(_traced(tf, source))
     _as_float32(tf, graph_def)
     if effects := sorted(node.op for node in _nodes(graph_def) if _has_effect(node)):
         raise ModelRefused(
@@ -72,6 +78,17 @@ def _traced(tf: Any, source: Source) -> Any:  # noqa: ANN401
     if len(function.outputs) != 1:
         raise ModelRefused(f"The model has {len(function.outputs)} outputs; one row of scores is needed.")
     return function
+
+
+@contextmanager
+def _uncompiled(tf: Any) -> Iterator[None]:  # noqa: ANN401
+    """Inner functions are traced in place, as ops like any others."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _frozen(function: Any) -> tuple[Any, str]:  # noqa: ANN401

@@ -72,7 +72,7 @@ def import_source(source: Source, named: str, path: Path, settings: ImportSettin
     tensors = {spec.name: spec for op in frozen.ops for spec in op.outputs if spec is not None}
     scores = tensors.get(frozen.output)
     if scores is None or len(scores.shape) != 1 or scores.datatype != "FP32":
-        shape = "of no fixed shape" if scores is None else f"{'x'.join(map(str, scores.shape))} of {scores.datatype}"
+        shape = "of no fixed shape" if scores is None else f"{'x'.join(map(str, scores.shape))} {scores.datatype}"
         raise ModelRefused(f"The model's output for an image is {shape}; one row of scores is needed.")
     classes = 2 if scores.elements == 1 else scores.elements
     labels = _labels(settings.classes, classes)
