@@ -1,0 +1,169 @@
+"""Segments: the same bits from any thread and batch, no growth, and a cache nobody can break."""
+
+import gc
+import os
+import random
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import psutil
+import pytest
+from made_models import BODIES, classifier
+
+import hybrid_batch
+from data.errors import WrongUsage
+from inference.bundle import Bundle
+from inference.cache import prune
+from inference.engines import ENGINES, Engine, compile_head, compile_tail, open_engine
+from inference.importer import ImportSettings, import_source
+from inference.sources import trace
+from inference.verify import sample_images
+
+
+@pytest.fixture
+def bundle(keras: ModuleType, tmp_path: Path, quietly: None) -> Bundle:
+    model = classifier(keras, BODIES["dense_blocks"])
+    return import_source(trace(model), "made", tmp_path / "made.bundle", ImportSettings()).bundle
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Engine:
+    return open_engine(request.param, bundle)
+
+
+def test_threads_and_batches_change_no_bit(engine: Engine, bundle: Bundle) -> None:
+    images = sample_images(bundle, 64)
+    cut = bundle.cuts[len(bundle.cuts) // 2]
+    head, tail = compile_head(engine, bundle, cut), compile_tail(engine, bundle, cut)
+    expected = np.concatenate([tail(head([images[i : i + 1]]))[0] for i in range(64)])
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(40):
+            size = chance.choice([1, 2, 3, 7, 16, 33])
+            start = chance.randrange(64 - size)
+            (scores,) = tail(head([images[start : start + size]]))
+            if engine.name == "openvino":
+                assert scores.tobytes() == expected[start : start + size].tobytes()
+            else:  # chooses its algorithms by the batch
+                np.testing.assert_allclose(scores, expected[start : start + size], rtol=0, atol=1e-6)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+
+def test_results_belong_to_the_caller_and_inputs_stay_as_they_are(engine: Engine, bundle: Bundle) -> None:
+    images = sample_images(bundle, 4)
+    images.flags.writeable = False  # as what comes off the wire
+    before = images.copy()
+    whole = compile_tail(engine, bundle, bundle.whole)
+    (first,) = whole([images])
+    kept = first.copy()
+    whole([images[::-1]])  # not contiguous
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    np.testing.assert_array_equal(whole([images])[0], kept)
+    np.testing.assert_array_equal(images, before)
+    np.testing.assert_allclose(whole([images[::-1]])[0], kept[::-1], rtol=0, atol=1e-6)
+
+
+def test_memory_does_not_grow(engine: Engine, bundle: Bundle) -> None:
+    images = sample_images(bundle, 8)
+    whole = compile_tail(engine, bundle, bundle.whole)
+    process = psutil.Process()
+
+    def grown(calls: int) -> int:
+        before = process.memory_info().rss
+        for number in range(calls):
+            whole([images[: 1 + number % 8]])
+        gc.collect()
+        return process.memory_info().rss - before
+
+    grown(2000)
+    assert grown(4000) < 4 << 20
+
+
+def test_an_unknown_engine(bundle: Bundle) -> None:
+    with pytest.raises(WrongUsage, match="No engine named 'torch'; choose one of openvino, tensorflow"):
+        open_engine("torch", bundle)
+
+
+# The cache of segments
+
+
+def scores(bundle: Bundle) -> np.ndarray:
+    engine = open_engine("openvino", bundle)
+    cut = bundle.cuts[2]
+    crossing = compile_head(engine, bundle, cut)([sample_images(bundle, 4)])
+    return compile_tail(engine, bundle, cut)(crossing)[0]
+
+
+def test_the_second_start_reads_what_the_first_converted(bundle: Bundle, cache: Path) -> None:
+    expected = scores(bundle)
+    assert len(list((cache / "segments").iterdir())) == 2
+    graph = bundle.graph_path.rename(bundle.path / "away")
+    np.testing.assert_array_equal(scores(bundle), expected)  # without the graph
+    graph.rename(bundle.graph_path)
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(scores(bundle), expected)
+
+
+@pytest.mark.parametrize("name", ["segment.xml", "segment.bin"])
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.9, None])
+def test_a_damaged_cache_is_made_again(bundle: Bundle, cache: Path, name: str, part: float | None) -> None:
+    expected = scores(bundle)
+    for place in (cache / "segments").glob(f"*/{name}"):
+        content = place.read_bytes()
+        if part is None:
+            place.unlink()
+        else:
+            place.write_bytes(content[: int(part * len(content))])
+    np.testing.assert_array_equal(scores(bundle), expected)
+    bundle.graph_path.unlink()
+    np.testing.assert_array_equal(scores(bundle), expected)  # mended for good
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = scores(bundle)
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "taken"))
+    np.testing.assert_array_equal(scores(bundle), expected)
+
+
+def test_processes_may_fill_the_cache_at_once(bundle: Bundle, cache: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from inference.bundle import read_bundle
+from inference.engines import open_engine
+from inference.verify import verify_cuts
+bundle = read_bundle(Path(sys.argv[1]))
+for _ in range(3):
+    assert all(found.holds for found in verify_cuts(bundle, open_engine('openvino', bundle), bundle.cuts))
+"""
+    command = [sys.executable, "-c", program, str(bundle.path)]
+    folder = Path(hybrid_batch.__file__).parent
+    started = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [(process.communicate(timeout=200)[1], process.returncode) for process in started] == [(b"", 0)] * 3
+    assert sorted({file.name for file in (cache / "segments").glob("*/*")}) == ["segment.bin", "segment.xml"]
+    assert not list((cache / "segments").glob(".*"))
+
+
+def test_pruning_takes_what_was_longest_unused(tmp_path: Path) -> None:
+    for age in range(6):
+        place = tmp_path / f"made{age}"
+        place.mkdir()
+        for name in ("segment.xml", "segment.bin"):
+            (place / name).write_bytes(bytes(50))
+            os.utime(place / name, (1e9 - age, 1e9 - age))
+    prune(tmp_path, 100 * 6)
+    assert len(list(tmp_path.iterdir())) == 6
+    prune(tmp_path, 100 * 3 + 99)
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["made0", "made1", "made2"]
