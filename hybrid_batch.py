@@ -15,8 +15,11 @@ COMMANDS = {
     "run": "inference.commands.run",
     "import": "inference.commands.import_model",
     "cuts": "inference.commands.cuts",
+    "profile": "inference.commands.profile",
+    "plan": "inference.commands.plan",
     "serve": "inference.commands.serve",
     "evaluate": "jobs.commands.evaluate",
+    "compare": "jobs.commands.compare",
     "emr": "emr.commands",
 }
 CONFIG_FILE = Path("hybrid-batch.toml")

@@ -1,0 +1,178 @@
+"""`hybrid-batch plan`: every way to divide the work with what it would do, and the one to choose."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from inference.planner.candidates import Candidate
+    from inference.planner.plan import Plan
+    from inference.planner.profile import Profile
+
+_ROWS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """The options of the command, whole."""
+
+    model: str
+    tail: str | None
+    images: str | None
+    objective: str
+    min_cut: str | None
+    max_sent_bytes: int | None
+    min_rate: float | None
+    codec: tuple[str, ...]
+    batch_size: int
+    in_flight: int
+    prices: str | None
+    plot: str | None
+    engine: str
+    all: bool
+    as_json: bool
+
+
+@click.command("plan")
+@click.argument("model", default="digits")
+@click.option("--tail", metavar="URL", help="The tail to divide the work with.")
+@click.option("--images", metavar="DIR", help="Pictures to plan for.  [default: one that is made up]")
+@click.option(
+    "--objective",
+    type=click.Choice(["throughput", "latency", "bytes", "cloud-seconds", "cost"]),
+    default="throughput",
+    show_default=True,
+)
+@click.option("--min-cut", metavar="CUT", help="Keep at least the layers up to this cut here.")
+@click.option("--max-sent-bytes", type=click.IntRange(0), help="Most bytes an image may send.")
+@click.option("--min-rate", type=click.FloatRange(0, min_open=True), help="Least images/s a plan must reach.")
+@click.option(
+    "--codec", multiple=True, type=click.Choice(["fp32", "fp16", "int8"]), help="Codecs to consider.  [default: fp16]"
+)
+@click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="The largest.")
+@click.option("--in-flight", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
+@click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: AWS Lambda]")
+@click.option("--plot", metavar="FILE", help="Draw the stages of every cut (png, svg, pdf).")
+@click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
+@click.option("--all", is_flag=True, help="Print every candidate, not the best 30.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(**options: object) -> None:
+    """Say where to cut MODEL for --tail: every candidate with its predicted times, bytes, rate and cost, best first.
+
+    Candidates are every cut with every codec and batch size, everything here, and uploading the pictures themselves.
+    Throughput is that of the slowest stage, latency the sum of all.
+
+    \b
+    Example:
+      hybrid-batch plan digits --tail http://127.0.0.1:8000 --objective latency
+    """
+    _plan(PlanOptions(**options))  # type: ignore[arg-type]
+
+
+def _plan(options: PlanOptions) -> None:
+    from contextlib import nullcontext
+    from pathlib import Path
+
+    from data.images import find_images
+    from inference.engines import open_engine
+    from inference.models import open_model
+    from inference.planner.plan import Wishes, make_plan
+    from inference.planner.prices import TABLE, read_prices
+    from inference.planner.profiles import open_profile
+    from inference.planner.subject import Subject
+    from inference.tails import open_tail, public_address
+
+    bundle = open_model(options.model, _say)
+    prices = read_prices(Path(options.prices) if options.prices else TABLE)
+    wishes = Wishes(
+        objective=options.objective,
+        min_cut=bundle.cut(options.min_cut).id if options.min_cut else None,
+        max_sent_bytes=options.max_sent_bytes,
+        min_rate=options.min_rate,
+        codecs=options.codec or ("fp16",),
+        in_flight=options.in_flight,
+    )
+    engine = open_engine(options.engine, bundle)
+    images = find_images(options.images) if options.images else None
+    with open_tail(options.tail, bundle, engine) if options.tail else nullcontext() as tail:
+        subject = Subject(bundle, engine, tail, public_address(options.tail or ""), options.batch_size, images)
+        profile = open_profile(subject, _say)
+    plan = make_plan(bundle, profile, wishes, prices)
+    if options.plot:
+        from inference.planner.plot import draw_plan
+
+        draw_plan(plan, Path(options.plot))
+    if options.as_json:
+        import json
+
+        facts = {"chosen": _row(plan.chosen), "why": plan.why, "head_error": profile.error}
+        click.echo(json.dumps(facts | {"candidates": [_row(one) for one in plan.candidates]}))
+    else:
+        _print(plan, profile, options)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _row(candidate: "Candidate") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    values = asdict(candidate)
+    del values["cut"]
+    return {"cut": candidate.split.name, "name": candidate.name} | values
+
+
+def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from inference.planner.plan import OBJECTIVES
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    shown = sorted(plan.candidates, key=OBJECTIVES[options.objective])
+    shown = shown if options.all else shown[:_ROWS]
+    shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]
+    table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
+    for heading in ("plan", "codec"):
+        table.add_column(heading)
+    for heading in (
+        "batch",
+        "head",
+        "encode",
+        "link",
+        "tail",
+        "bytes",
+        "images/s",
+        "bound",
+        "share",
+        "shared",
+        "latency",
+        "$",
+    ):
+        table.add_column(heading, justify="right")
+    for one in shown:
+        table.add_row(
+            one.name,
+            one.codec,
+            str(one.batch),
+            *(f"{us / 1000:.2f}" for us in (one.head_us, one.encode_us, one.link_us, one.tail_us)),
+            f"{one.sent_bytes:,.0f}",
+            f"{one.rate:,.3g}",
+            one.bound,
+            f"{one.share:.0%}",
+            f"{one.shared_rate:,.3g}",
+            f"{one.latency_us / 1000:.1f}",
+            f"{one.cost:.3g}",
+            style="bold" if one is plan.chosen else None,
+        )
+    console.print(table, highlight=False)
+    left = len(plan.candidates) - len(shown)
+    more = f" {left} more candidates: --all." if left else ""
+    click.echo(f"$ is for 1,000 images; heads between timed ones are told within {profile.error:.1%}.{more}")
+    for note in profile.tail.notes if profile.tail else ():
+        click.echo(f"Note: {note}")
+    click.echo(plan.why)

@@ -1,0 +1,1 @@
+"""The planner: measure this machine, the tail and the link, and choose where to cut; keep choosing during a run."""

@@ -1,0 +1,198 @@
+"""What each way to divide the work would do, told from a profile by arithmetic alone.
+
+Times are µs an image: the wall time of its batch over its images. Stages overlap, so that a run is as fast as the
+slowest (`throughput = min`), while one image waits for all of them (`latency = sum`). What this machine does with
+the pictures that stay whole here shares its cores with the heads, and the best share of both has a closed form.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cuts import Cut
+from inference.planner.prices import Prices
+from inference.planner.profile import Link, Profile
+from inference.split import NO_CODEC, Split
+
+_FRAME_BYTES = 450  # header and metadata of a frame, either way
+_NEVER_US = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How things are now, against the profile: the link, and how many times longer head and tail take."""
+
+    link: Link
+    head: float = 1.0
+    tail: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way. `cut` None: all here. `share` of the images is sent when the others stay whole here; `shared_rate` is
+    then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`. Seconds of the
+    cloud and dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
+
+    cut: Cut | None
+    codec: str
+    batch: int
+    decode_us: float
+    head_us: float
+    encode_us: float
+    link_us: float
+    tail_us: float
+    sent_bytes: float
+    received_bytes: float
+    rate: float
+    bound: str
+    share: float
+    shared_rate: float
+    latency_us: float
+    cloud_s: float
+    cost: float
+
+    @property
+    def split(self) -> Split:
+        """For the runner."""
+        return Split(self.cut, self.codec)
+
+    @property
+    def head_macs(self) -> float:
+        """Of one image, here."""
+        return float("inf") if self.cut is None else self.cut.head_macs
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.cut is None:
+            return "all local"
+        return "upload" if self.codec == codecs.IMAGE else f"{self.cut.id} {self.cut.name}"
+
+
+def list_candidates(
+    bundle: Bundle,
+    profile: Profile,
+    names: Sequence[str],
+    in_flight: int,
+    prices: Prices,
+    *,
+    now: Conditions | None = None,
+) -> list[Candidate]:
+    """All local, then every cut with every codec named and the pictures' own upload, at every batch size measured;
+    always in the same order."""
+    return list(_Arithmetic(bundle, profile, in_flight, prices, now).candidates(names))
+
+
+class _Arithmetic:
+    def __init__(
+        self, bundle: Bundle, profile: Profile, in_flight: int, prices: Prices, now: Conditions | None
+    ) -> None:
+        self._bundle, self._profile, self._in_flight, self._prices = bundle, profile, in_flight, prices
+        self._now = now or Conditions(profile.tail.link if profile.tail else Link(0, 0))
+        self._cores = profile.device.cores
+        self._decode_us = profile.pictures.decode_us
+        self._output_bytes = 4 * bundle.output.elements
+
+    def candidates(self, names: Sequence[str]) -> Iterator[Candidate]:
+        for batch in self._profile.times:
+            yield self._local(batch)
+        if self._profile.tail is None:
+            return
+        for batch in self._profile.times:
+            whole_us = self._whole_us(batch)
+            for cut in self._bundle.cuts:
+                head_us = self._now.head * self._profile.times[batch].at(cut.head_macs)
+                tail_us = self._now.tail * self._profile.tail.times[batch].at(cut.tail_macs)
+                for codec in names:
+                    cost = self._profile.codecs[codec]
+                    payload = cut.elements * cost.bytes.at(cut.head_macs)
+                    encode_us, decode_us = cut.elements * cost.encode_us, cut.elements * cost.decode_us
+                    yield self._remote(
+                        cut,
+                        codec,
+                        batch,
+                        decode_us=self._decode_us,
+                        head_us=head_us,
+                        encode_us=encode_us,
+                        payload=payload,
+                        tail_us=tail_us + decode_us,
+                        whole_us=whole_us,
+                    )
+                if cut is self._bundle.whole:
+                    decode_us = self._profile.tail.picture_us
+                    payload = self._profile.pictures.bytes + 4
+                    yield self._remote(
+                        cut,
+                        codecs.IMAGE,
+                        batch,
+                        decode_us=0,
+                        head_us=0,
+                        encode_us=0,
+                        payload=payload,
+                        tail_us=tail_us + decode_us,
+                        whole_us=whole_us,
+                    )
+
+    def _whole_us(self, batch: int) -> float:
+        """All of one image here, on all cores."""
+        return self._now.head * self._profile.times[batch].points[-1][1] + self._decode_us / self._cores
+
+    def _local(self, batch: int) -> Candidate:
+        busy_us = self._whole_us(batch)
+        head_us = busy_us - self._decode_us / self._cores
+        rate = 1e6 / max(busy_us, 1e-3)
+        return Candidate(
+            None, NO_CODEC, batch, self._decode_us, head_us, 0, 0, 0, 0, 0,
+            rate, "head", 0, rate, batch * (head_us + self._decode_us), 0, 0,
+        )  # fmt: skip
+
+    def _remote(
+        self,
+        cut: Cut,
+        codec: str,
+        batch: int,
+        *,
+        decode_us: float,
+        head_us: float,
+        encode_us: float,
+        payload: float,
+        tail_us: float,
+        whole_us: float,
+    ) -> Candidate:
+        tail = self._profile.tail
+        assert tail is not None  # noqa: S101 - the caller looked
+        link = self._now.link
+        sent, received = payload + _FRAME_BYTES / batch, self._output_bytes + _FRAME_BYTES / batch
+        up_us, down_us = (_wire_us(size, link) for size in (sent, received))
+        trip_us = up_us + down_us + link.round_trip_us / batch
+        here_us = head_us + (decode_us + encode_us) / self._cores + (tail_us if tail.shares_cores else 0)
+        # What is in flight hides the round trip only if there is enough of it.
+        link_us = max(up_us, down_us, (trip_us + tail_us) / self._in_flight)
+        away_us = max(link_us, tail_us)
+        slowest = max(here_us, away_us, 1e-3)
+        share = 1.0 if here_us >= away_us or here_us >= whole_us else whole_us / (away_us + whole_us - here_us)
+        seconds = 1000 * tail_us / 1e6
+        return Candidate(
+            cut=cut,
+            codec=codec,
+            batch=batch,
+            decode_us=decode_us,
+            head_us=head_us,
+            encode_us=encode_us,
+            link_us=trip_us,
+            tail_us=tail_us,
+            sent_bytes=sent,
+            received_bytes=received,
+            rate=1e6 / slowest,
+            bound="head" if here_us == slowest else "tail" if tail_us == slowest else "link",
+            share=share,
+            shared_rate=1e6 / max(slowest if share == 1 else share * away_us, 1e-3),
+            latency_us=batch * (decode_us + head_us + encode_us + trip_us + tail_us),
+            cloud_s=seconds,
+            cost=self._prices.cost(seconds, 1000 / batch, 1000 * sent, 1000 * received),
+        )
+
+
+def _wire_us(size: float, link: Link) -> float:
+    return size * 8e6 / link.rate_bps if link.rate_bps > 0 else _NEVER_US

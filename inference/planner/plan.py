@@ -1,0 +1,122 @@
+"""The plan: of all candidates the one that serves the objective best within the constraints, and why."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from data.errors import WrongUsage
+from inference.bundle import Bundle
+from inference.cuts import WHOLE
+from inference.planner.candidates import Candidate, Conditions, list_candidates
+from inference.planner.prices import Prices, read_prices
+from inference.planner.profile import Profile
+
+# What each makes least.
+OBJECTIVES: dict[str, Callable[[Candidate], float]] = {
+    "throughput": lambda candidate: 1 / candidate.shared_rate,
+    "latency": lambda candidate: candidate.latency_us,
+    "bytes": lambda candidate: candidate.sent_bytes,
+    "cloud-seconds": lambda candidate: candidate.cloud_s,
+    "cost": lambda candidate: candidate.cost,
+}
+_WORTH = 1.03  # gains smaller than the errors of measuring are none; then fewer bytes and smaller batches win
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user wants. `min_cut` is a cut's id or name: at least its layers here. Bytes are an image's, the
+    rate is images/s. `codecs` are those that may be used for tensors."""
+
+    objective: str = "throughput"
+    min_cut: str | None = None
+    max_sent_bytes: int | None = None
+    min_rate: float | None = None
+    codecs: tuple[str, ...] = ("fp16",)
+    in_flight: int = 4
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise WrongUsage(f"No objective {self.objective!r}; choose one of {', '.join(OBJECTIVES)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The chosen candidate, one sentence that says why, and all candidates it was chosen from."""
+
+    chosen: Candidate
+    why: str
+    candidates: tuple[Candidate, ...]
+
+
+def make_plan(
+    bundle: Bundle, profile: Profile, wishes: Wishes, prices: Prices | None = None, now: Conditions | None = None
+) -> Plan:
+    """The best plan; the same for the same profile, always. Raises CutNotFound, and WrongUsage when no candidate
+    keeps the constraints."""
+    candidates = list_candidates(bundle, profile, wishes.codecs, wishes.in_flight, prices or read_prices(), now=now)
+    allowed = _allowed(bundle, candidates, wishes)
+    value = OBJECTIVES[wishes.objective]
+    best = min(map(value, allowed))
+    near = [candidate for candidate in allowed if value(candidate) <= best * _WORTH]
+    chosen = min(near, key=lambda candidate: (candidate.sent_bytes > 0, candidate.batch, value(candidate)))
+    link = now.link if now else profile.tail.link if profile.tail else None
+    return Plan(chosen, _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0), tuple(candidates))
+
+
+def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) -> list[Candidate]:
+    least = bundle.cut(wishes.min_cut).head_macs if wishes.min_cut is not None else 0
+    kept = [
+        candidate
+        for candidate in candidates
+        if candidate.head_macs >= least
+        and (wishes.min_cut in (None, WHOLE) or candidate.cut is not bundle.whole)
+        and (wishes.max_sent_bytes is None or candidate.sent_bytes <= wishes.max_sent_bytes)
+    ]
+    if wishes.min_rate is None:
+        return kept
+    fast = [candidate for candidate in kept if _rate(candidate, wishes) >= wishes.min_rate]
+    if not fast:
+        best = max(kept, key=lambda candidate: _rate(candidate, wishes))
+        raise WrongUsage(
+            f"No plan reaches --min-rate {wishes.min_rate:g} images/s within the other constraints; "
+            f"the fastest is {best.name} with {_rate(best, wishes):.3g}, so ask for less or allow more."
+        )
+    return fast
+
+
+def _rate(candidate: Candidate, wishes: Wishes) -> float:
+    return candidate.shared_rate if wishes.objective == "throughput" else candidate.rate
+
+
+def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wishes: Wishes, rate_bps: float) -> str:
+    local = min((one for one in allowed if one.cut is None), key=OBJECTIVES[wishes.objective], default=None)
+    sending = [one for one in allowed if one.cut is not None]
+    if chosen.cut is None:
+        if profile.tail is None:
+            return f"run locally: {chosen.rate:,.3g} images/s here, and there is no tail to compare with (--tail URL)."
+        if not sending:
+            return f"run locally: no cut keeps the constraints, and this machine does {chosen.rate:,.3g} images/s."
+        best = min(sending, key=OBJECTIVES[wishes.objective])
+        return (
+            f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
+            f"{rate_bps / 1e6:,.3g} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}."
+        )
+    shared = wishes.objective == "throughput" and chosen.share < 1
+    words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"
+    if shared:
+        words += f" with {chosen.share:.0%} of the images sent and the others whole here"
+    words += f", bound by the {chosen.bound}" if not shared else ""
+    if local is not None:
+        words += f"; all local gives {_told(local, wishes)}"
+    if profile.tail is not None and profile.tail.shares_cores:
+        words += "; the tail works on this machine's own cores"
+    return words + "."
+
+
+def _told(candidate: Candidate, wishes: Wishes) -> str:
+    return {
+        "throughput": f"{candidate.shared_rate:,.3g} images/s",
+        "latency": f"{candidate.latency_us / 1000:,.3g} ms an image",
+        "bytes": f"{candidate.sent_bytes:,.0f} bytes an image",
+        "cloud-seconds": f"{candidate.cloud_s:,.3g} s of the cloud for 1,000 images",
+        "cost": f"${candidate.cost:,.3g} for 1,000 images",
+    }[wishes.objective]

@@ -1,0 +1,111 @@
+"""The profile: what was measured of one bundle on one machine with one tail. Plans are functions of it alone."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inference.planner.curve import Curve
+from inference.planner.device import Device
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CodecCost:
+    """Of one codec. µs an element to encode here and to decode in the tail; bytes an element over the head's work."""
+
+    encode_us: float
+    decode_us: float
+    bytes: Curve
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Of the pictures measured with, a mean: bytes of a file, µs to read and decode it here on one thread."""
+
+    count: int
+    bytes: float
+    decode_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`rate_bps` in bits a second, each way; `round_trip_us` of a frame without bytes."""
+
+    rate_bps: float
+    round_trip_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class TailSpeed:
+    """The tail at an address: times of the batch's engine call over its images (µs), by batch, over the work of the
+    tail; µs to decode one picture of its own; and whether it takes this machine's cores while it works."""
+
+    address: str
+    times: Mapping[int, Curve]
+    picture_us: float
+    link: Link
+    shares_cores: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`times` are of the head, µs an image by batch, over its work; at all of the work that of the whole model.
+    `measured_at` is in seconds of the Unix clock."""
+
+    bundle: str
+    engine: str
+    device: Device
+    pictures: Pictures
+    times: Mapping[int, Curve]
+    codecs: Mapping[str, CodecCost]
+    tail: TailSpeed | None = None
+    measured_at: float = 0.0
+    format: int = field(default=FORMAT)
+
+    @property
+    def error(self) -> float:
+        """How far the head's time between measured cuts may be off, as a share of the whole model's time."""
+        return max(curve.error for curve in self.times.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Profile":
+        """What `to_dict` gave. Raises ValueError, KeyError or TypeError for anything else."""
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format {stored['format']!r}, not {FORMAT}")
+        tail = stored["tail"]
+        values = dict(stored) | {
+            "device": Device(**stored["device"]),
+            "pictures": Pictures(**stored["pictures"]),
+            "times": _curves(stored["times"]),
+            "codecs": {
+                name: CodecCost(**(cost | {"bytes": _curve(cost["bytes"])})) for name, cost in stored["codecs"].items()
+            },
+            "tail": tail
+            and TailSpeed(
+                **(
+                    tail
+                    | {"times": _curves(tail["times"]), "link": Link(**tail["link"]), "notes": tuple(tail["notes"])}
+                )
+            ),
+        }
+        return cls(**values)
+
+
+def _curves(stored: Mapping[str, Any]) -> dict[int, Curve]:
+    curves = {int(batch): _curve(curve) for batch, curve in stored.items()}
+    if not curves:
+        raise ValueError("no times")
+    return curves
+
+
+def _curve(stored: Mapping[str, Any]) -> Curve:
+    points = tuple((float(work), float(time)) for work, time in stored["points"])
+    if not points or not all(value >= 0 for point in points for value in point):
+        raise ValueError("a curve without points, or below zero")
+    return Curve(points)

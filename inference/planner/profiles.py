@@ -1,0 +1,135 @@
+"""Profiles in the user's cache: one for each bundle, machine, engine and tail; made when missing, reused while true.
+
+A profile is measured again when it cannot be read, when the cores this process may use or the batch sizes are
+others, and when the whole model on one image takes 1.25 times longer or shorter than it says
+(and 0.2 ms): that is how a moved load or frequency shows. The link is measured at every opening that is given a
+tail, for it changes by the hour.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from inference import codecs
+from inference.cache import cache_folder
+from inference.cuts import WHOLE
+from inference.engines import compile_tail
+from inference.planner.device import cores, find_device
+from inference.planner.here import WHOLE_BATCH, measure_here, whole_us
+from inference.planner.profile import CodecCost, Profile
+from inference.planner.sample import Sample, take_sample
+from inference.planner.subject import Subject
+from inference.planner.there import measure_link, measure_there
+from inference.tails import Tail
+
+BUDGET_S = 40.0
+_MOVED, _MOVED_US = 1.25, 200.0
+_WINDOWS, _WINDOW_S = 8, 0.06
+_TENSOR_CODECS = tuple(name for name in codecs.CODECS if name != codecs.IMAGE)
+
+
+def open_profile(
+    subject: Subject, say: Callable[[str], None], *, budget_s: float = BUDGET_S, fresh: bool = False
+) -> Profile:
+    """The profile as it is now, from the cache or measured in about `budget_s`. `say` is given one line when it has
+    to be measured. Raises TailUnreachable, OtherBundle, TailRefused."""
+    place = profile_path(subject)
+    profile = None if fresh else _read(place, subject, say)
+    if profile is None:
+        say(f"Measuring {subject.bundle.name} here{f' and at {subject.address}' if subject.tail else ''}, once …")
+        profile = measure(subject, budget_s)
+        _write(place, profile)
+        return profile
+    sample = take_sample(subject.bundle.preparation, subject.images)
+    profile = replace(profile, pictures=sample.pictures)
+    if subject.tail is not None and profile.tail is not None:
+        profile = replace(profile, tail=replace(profile.tail, link=measure_link(subject.bundle, subject.tail)))
+    return profile
+
+
+def measure(subject: Subject, budget_s: float = BUDGET_S) -> Profile:
+    """Measure all of it now."""
+    bundle, sample = subject.bundle, take_sample(subject.bundle.preparation, subject.images)
+    if subject.tail is not None:
+        subject.tail.check(WHOLE)  # before time is spent here
+    here = measure_here(subject, sample.pixels, _TENSOR_CODECS, budget_s / 2)
+    profile = Profile(
+        bundle=bundle.sha256,
+        engine=subject.engine.name,
+        device=find_device(),
+        pictures=sample.pictures,
+        times=here.times,
+        codecs=here.codecs,
+        measured_at=time.time(),
+    )
+    if subject.tail is None:
+        return profile
+    return _with_tail(profile, subject, subject.tail, sample, budget_s / 2)
+
+
+def _with_tail(profile: Profile, subject: Subject, tail: Tail, sample: Sample, budget_s: float) -> Profile:
+    bundle = subject.bundle
+    whole = compile_tail(subject.engine, bundle, bundle.whole)
+
+    def busy() -> float:
+        windows = []
+        for _ in range(_WINDOWS):
+            began, calls = time.perf_counter(), 0
+            while time.perf_counter() - began < _WINDOW_S:
+                whole([sample.pixels[:1]])
+                calls += 1
+            windows.append((time.perf_counter() - began) * 1e6 / calls)
+        return min(windows)  # a stranger's burst of work is over in some of them
+
+    there = measure_there(subject, tail, sample.files, _TENSOR_CODECS, busy, budget_s=budget_s)
+    costs: dict[str, CodecCost] = {
+        name: replace(cost, decode_us=there.decode_us[name]) for name, cost in profile.codecs.items()
+    }
+    return replace(profile, codecs=costs, tail=there.speed)
+
+
+def profile_path(subject: Subject) -> Path:
+    """Where the profile is kept."""
+    device = find_device()
+    words = [subject.bundle.sha256, subject.engine.name, device.name, device.processor]
+    words += [subject.address if subject.tail is not None else ""]
+    return cache_folder("profiles") / f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
+
+
+def _read(place: Path, subject: Subject, say: Callable[[str], None]) -> Profile | None:
+    """The profile that stands, if it is still true; says why it is not."""
+    try:
+        profile = Profile.from_dict(json.loads(place.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        say(f"The profile {place} cannot be used ({error!r}); measuring again.")
+        return None
+    if tuple(profile.times) != subject.batches or profile.device.cores != cores():
+        say(
+            f"The profile is of batches {[*profile.times]} on {profile.device.cores} cores, "
+            f"now it is {[*subject.batches]} on {cores()}; measuring again."
+        )
+        return None
+    then = profile.times[WHOLE_BATCH].points[-1][1]
+    now = whole_us(subject.bundle, subject.engine)
+    if abs(now - then) > _MOVED_US and not 1 / _MOVED <= now / max(then, 1e-3) <= _MOVED:
+        say(f"An image takes this machine {now / 1000:.2f} ms now and took {then / 1000:.2f} ms then; measuring again.")
+        return None
+    return profile
+
+
+def _write(place: Path, profile: Profile) -> None:
+    """Whole or not at all; a cache that cannot be written only costs the measuring."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, encoding="utf-8") as file:
+            json.dump(asdict(profile), file)
+        os.replace(file.name, place)  # noqa: PTH105
+    except OSError:
+        return

@@ -1,0 +1,66 @@
+"""Some pictures to measure with: the user's own, or one made to compress like a photograph."""
+
+import io
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from data.decode import CannotDecode, Preparation, decode
+from data.errors import StorageFailed
+from data.images import Images
+from inference.planner.profile import Pictures
+
+_COUNT = 16
+_LIMIT_BYTES = 16 << 20
+_MADE = (375, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Files, and what they are as pixels (count, H, W, C); `pictures` sums them up."""
+
+    files: tuple[bytes, ...]
+    pixels: np.ndarray
+    pictures: Pictures
+
+
+def take_sample(preparation: Preparation, images: Images | None = None) -> Sample:
+    """Up to 16 of the images, evenly over them, without those that cannot be read; one made up if there is none."""
+    files = list(_files(images)) if images is not None else []
+    kept, pixels, spent = [], [], 0.0
+    for turn in (files, [_photograph()]):
+        for file in turn:
+            began = time.perf_counter()
+            try:
+                pixels.append(decode(file, preparation))
+            except CannotDecode:
+                continue
+            spent += time.perf_counter() - began
+            kept.append(file)
+        if kept:
+            break
+    facts = Pictures(len(kept), sum(map(len, kept)) / len(kept), spent * 1e6 / len(kept))
+    return Sample(tuple(kept), np.stack(pixels), facts)
+
+
+def _files(images: Images) -> list[bytes]:
+    rows = range(0, images.table.num_rows, max(1, images.table.num_rows // _COUNT))[:_COUNT]
+    found = []
+    for name in images.table["image"].take([*rows]).to_pylist():
+        try:
+            found.append(images.root.read(name, _LIMIT_BYTES))
+        except (FileNotFoundError, StorageFailed):
+            continue
+    return found
+
+
+def _photograph() -> bytes:
+    chance = np.random.default_rng(0)
+    height, width = _MADE
+    blocks = chance.integers(0, 256, (-(-height // 16), -(-width // 16), 3))
+    picture = np.kron(blocks, np.ones((16, 16, 1)))[:height, :width] + chance.normal(0, 6, (height, width, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

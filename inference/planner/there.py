@@ -1,0 +1,188 @@
+"""What the tail and the link do in a second, found with real frames through the tail's own server.
+
+The tail's speed is found with frames of zeros that hardly take bytes, so a slow link does not slow the measuring.
+The link's rate is found with frames that do not compress, of two sizes, so that what is equal in both drops out.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.errors import TailUnreachable
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cuts import Cut
+from inference.datatypes import FLOATS, NUMPY
+from inference.planner.curve import Curve
+from inference.planner.here import inner_cuts
+from inference.planner.profile import Link, TailSpeed
+from inference.planner.subject import Subject
+from inference.tails import Tail
+from inference.tails.answer import Answer
+from inference.wire import Frame
+
+_CUTS, _CALLS = 5, 3
+_LONG_US = 250_000  # a frame this long on the way says enough of the rate
+_LARGEST_BYTES = 4 << 20
+_FILLING = 64  # images to fill a frame with
+_UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
+_SLOWER = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """The tail's speed, and µs an element it takes to decode each codec."""
+
+    speed: TailSpeed
+    decode_us: dict[str, float]
+
+
+def measure_there(
+    subject: Subject,
+    tail: Tail,
+    pictures: Sequence[bytes],
+    names: Sequence[str],
+    busy: Callable[[], float],
+    *,
+    budget_s: float,
+) -> There:
+    """Measure a tail. `busy` gives µs of some work here; it is asked with the tail idle and at work, to learn
+    whether both use the same cores. Raises TailUnreachable, OtherBundle, TailRefused."""
+    bundle, address, batches = subject.bundle, subject.address, subject.batches
+    end = time.monotonic() + budget_s
+    tail.check(bundle.whole.id)
+    link = measure_link(bundle, tail)
+    told: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
+    trips: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
+    for cut in _spread(bundle):
+        if cut is not bundle.whole and time.monotonic() > end:
+            break
+        tail.check(cut.id)
+        for batch in batches:
+            answers = _ask(tail, cut, Frame(codecs.encode("int8", cut.boundary, _zeros(cut, batch))), end)
+            told[batch][float(cut.tail_macs)] = min(answer.times.tail_us for answer in answers) / batch
+            outside = link.round_trip_us + (answers[0].sent_bytes + answers[0].received_bytes) * 8e6 / link.rate_bps
+            spent = min(answer.round_trip_us - answer.times.decode_us for answer in answers)
+            trips[batch][float(cut.tail_macs)] = max(0.0, spent - outside) / batch
+    notes = []
+    if lie := _find_lie(told, trips, float(bundle.whole.tail_macs)):
+        notes.append(f"{address} {lie}; the round trips are believed instead.")
+        told = trips
+    shares = _shares_cores(bundle, tail, busy)
+    picture_us = _picture_us(bundle, tail, pictures)
+    times = {batch: Curve.of(points.items()) for batch, points in told.items()}
+    decode_us = _decode_us(bundle, tail, names)
+    return There(TailSpeed(address, times, picture_us, link, shares, tuple(notes)), decode_us)
+
+
+def measure_link(bundle: Bundle, tail: Tail) -> Link:
+    """Rate and round trip of the link, by frames that grow until one is long on its way. Raises TailUnreachable
+    when nothing comes through."""
+    small = min(_send_noise(bundle, tail, 0) for _ in range(4))
+    size = 4096
+    while (large := min(_send_noise(bundle, tail, size) for _ in range(2)))[0] - small[0] < _LONG_US:
+        if size >= _LARGEST_BYTES:
+            break
+        size *= 4
+    rate = (large[1] - small[1]) * 8e6 / max(1.0, large[0] - small[0])
+    return Link(rate, max(0.0, small[0] - small[1] * 8e6 / rate))
+
+
+def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
+    """µs on the link and bytes sent of a frame of at least so many bytes, at the latest cut that fills it."""
+    cuts = inner_cuts(bundle) or [bundle.whole]
+    cut = next((cut for cut in reversed(cuts) if 2 * cut.elements * _FILLING >= size), cuts[0])
+    batch = min(codecs.MAX_BATCH, max(1, -(-size // max(1, 2 * cut.elements))))
+    answer = tail.infer(cut.id, Frame(codecs.encode(codecs.HALF, cut.boundary, _noise(cut, batch))))
+    return float(answer.link_us), answer.sent_bytes
+
+
+def _spread(bundle: Bundle) -> list[Cut]:
+    """The whole model, and cuts nearest to even parts of its work."""
+    cuts, total = inner_cuts(bundle), bundle.whole.tail_macs
+    wanted = [total * part / _CUTS for part in range(1, _CUTS)]
+    near = [min(cuts, key=lambda cut, at=at: abs(cut.head_macs - at)) for at in wanted] if cuts else []  # type: ignore[misc]
+    return [bundle.whole, *{cut.id: cut for cut in near}.values()]
+
+
+def _ask(tail: Tail, cut: Cut, frame: Frame, end: float) -> list[Answer]:
+    answers = [tail.infer(cut.id, frame)]  # who asks first waits for memory to be laid out
+    while len(answers) < 2 or (len(answers) <= _CALLS and time.monotonic() < end):
+        answers.append(tail.infer(cut.id, frame))
+    return answers[1:]
+
+
+def _find_lie(told: dict[int, dict[float, float]], trips: dict[int, dict[float, float]], work: float) -> str | None:
+    """Whether the times a tail tells of the whole model are not those that round trips show."""
+    for batch in told:
+        said, seen = told[batch][work] * batch, trips[batch][work] * batch
+        if seen - said > _UNTOLD_US and seen > _UNTOLD * said:
+            return f"says that {batch} images take it {said / 1000:.1f} ms, but they take {seen / 1000:.1f} ms"
+        if said - seen > _UNTOLD_US and said > _UNTOLD * seen:
+            return f"says that {batch} images take it {said / 1000:.1f} ms, but answers after {seen / 1000:.1f} ms"
+    return None
+
+
+def _shares_cores(bundle: Bundle, tail: Tail, busy: Callable[[], float]) -> bool:
+    """Whether work here slows while the tail works."""
+    alone = busy()
+    frame = Frame(codecs.encode("int8", bundle.whole.boundary, _zeros(bundle.whole, 8)))
+    done, failed = threading.Event(), threading.Event()
+
+    def keep_busy() -> None:
+        try:
+            while not done.is_set():
+                tail.infer(bundle.whole.id, frame)
+        except Exception:
+            failed.set()
+
+    askers = [threading.Thread(target=keep_busy) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    try:
+        together = busy()
+    finally:
+        done.set()
+        for asker in askers:
+            asker.join()
+    if failed.is_set():
+        raise TailUnreachable(
+            "The tail went away while it was measured; check that `hybrid-batch serve` still runs there."
+        )
+    return together > _SLOWER * alone
+
+
+def _picture_us(bundle: Bundle, tail: Tail, pictures: Sequence[bytes]) -> float:
+    few = list(pictures[:4])
+    if not few:
+        return 0.0
+    answer = tail.infer(bundle.whole.id, Frame(codecs.encode_pictures(bundle.input, few)))
+    return answer.times.decode_us / len(few)
+
+
+def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, float]:
+    """µs an element the tail takes to decode, by frames of one image of zeros, or noise where size is no matter."""
+    cut = (inner_cuts(bundle) or [bundle.whole])[0]
+    tail.check(cut.id)
+    found = {}
+    for name in names:
+        answers = [tail.infer(cut.id, Frame(codecs.encode(name, cut.boundary, _zeros(cut, 1)))) for _ in range(2)]
+        found[name] = min(answer.times.decode_us for answer in answers) / cut.elements
+    return found
+
+
+def _zeros(cut: Cut, batch: int) -> list[np.ndarray]:
+    return [np.zeros((batch, *tensor.shape), NUMPY[tensor.datatype]) for tensor in cut.boundary]
+
+
+def _noise(cut: Cut, batch: int) -> list[np.ndarray]:
+    chance = np.random.default_rng(batch)
+    return [
+        chance.standard_normal((batch, *tensor.shape)).astype(NUMPY[tensor.datatype])
+        if tensor.datatype in FLOATS
+        else np.zeros((batch, *tensor.shape), NUMPY[tensor.datatype])
+        for tensor in cut.boundary
+    ]

@@ -1,0 +1,60 @@
+"""Bundles and profiles by arithmetic: a chain of cuts on machines and links of stated speeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from data.decode import Preparation
+from inference.bundle import Bundle
+from inference.cuts import Cut, TensorSpec
+from inference.planner.curve import Curve
+from inference.planner.device import Device
+from inference.planner.profile import CodecCost, Link, Pictures, Profile, TailSpeed
+
+WORK = 1000
+
+
+def chain(*cuts: tuple[int, int]) -> Bundle:
+    """A bundle of cuts (elements, head's work of 1000), after the whole model with 1000 elements."""
+    made = [Cut("c000", "input", (TensorSpec("in:0", (1000,), "FP32"),), 0, WORK)]
+    for number, (elements, work) in enumerate(cuts, 1):
+        tensor = TensorSpec(f"t{number}:0", (elements,), "FP32")
+        made.append(Cut(f"c{number:03d}", f"layer{number}", (tensor,), work, WORK - work))
+    return Bundle(
+        path=Path(),
+        name="chain",
+        source="",
+        sha256="0" * 64,
+        input=made[0].boundary[0],
+        output=TensorSpec("out:0", (10,), "FP32"),
+        preparation=Preparation(10, 10, "grey"),
+        labels=tuple("abcdefghij"),
+        output_kind="probabilities",
+        cuts=tuple(made),
+    )
+
+
+def profile_of(
+    head_us: float, tail_us: float, rate_bps: float, *, round_trip_us: float = 0, picture_bytes: float = 5000
+) -> Profile:
+    """Linear speeds: the whole model takes `head_us` an image here and `tail_us` there at any batch; fp16 two bytes
+    an element, int8 one; codecs and decoding cost no time."""
+    device = Device("here", "made", 1, None, 1 << 30, None, None)
+    tail = TailSpeed("there", _linear(tail_us), 0.0, Link(rate_bps, round_trip_us))
+    flat = {"fp16": 2.0, "int8": 1.0, "fp32": 4.0}
+    return Profile(
+        bundle="0" * 64,
+        engine="openvino",
+        device=device,
+        pictures=Pictures(1, picture_bytes, 0.0),
+        times=_linear(head_us),
+        codecs={name: CodecCost(0.0, 0.0, Curve(((0.0, size),))) for name, size in flat.items()},
+        tail=tail,
+    )
+
+
+def without_tail(profile: Profile) -> Profile:
+    return replace(profile, tail=None)
+
+
+def _linear(whole_us: float) -> dict[int, Curve]:
+    return {batch: Curve(((0.0, 0.0), (float(WORK), whole_us))) for batch in (1, 8, 32)}

@@ -1,0 +1,179 @@
+import json
+import time
+
+import pytest
+
+from data.errors import CutNotFound, WrongUsage
+from inference.planner.candidates import Conditions, list_candidates
+from inference.planner.curve import Curve
+from inference.planner.plan import Wishes, make_plan
+from inference.planner.prices import read_prices
+from inference.planner.profile import Link, Profile
+from tests.planner.made_profiles import chain, profile_of, without_tail
+
+MBIT = 1e6
+NARROW = chain((800, 200), (100, 500), (50, 900))
+
+
+def candidate(bundle, profile, cut, codec="fp16", batch=32, **options):
+    found = list_candidates(bundle, profile, ("fp16", "int8"), options.get("in_flight", 4), read_prices())
+    (one,) = [c for c in found if (c.split.name, c.codec, c.batch) == (cut, codec, batch)]
+    return one
+
+
+def test_a_curve_is_straight_between_points_and_flat_beyond_them():
+    curve = Curve.of([(10, 100), (0, 0), (20, 120)])
+    assert [curve.at(work) for work in (-1, 0, 5, 10, 15, 20, 99)] == [0, 0, 50, 100, 110, 120, 120]
+    assert curve.error == pytest.approx(40 / 120)  # the middle, told from its neighbours, is 60
+
+
+def test_measured_times_never_fall_as_work_grows():
+    assert Curve.of([(0, 0), (10, 100), (20, 90)]).points == ((0, 0), (10, 100), (20, 100))
+
+
+def test_throughput_is_that_of_the_slowest_stage_and_latency_the_sum():
+    # 200 bytes and a 32nd of 450 of a frame: 8 us a byte at 1 Mbit/s.
+    one = candidate(NARROW, profile_of(1000, 400, 1 * MBIT), "c002")
+    assert one.head_us == 500
+    assert one.tail_us == 200
+    assert one.sent_bytes == pytest.approx(200 + 450 / 32)
+    assert one.rate == pytest.approx(1e6 / (8 * one.sent_bytes))
+    assert one.bound == "link"
+    assert one.latency_us == pytest.approx(32 * (500 + 200 + 8 * (one.sent_bytes + one.received_bytes)))
+    assert candidate(NARROW, profile_of(1e6, 400, 1 * MBIT), "c002").bound == "head"
+    assert candidate(NARROW, profile_of(1000, 1e6, 1 * MBIT), "c002").bound == "tail"
+
+
+def test_what_is_in_flight_hides_the_round_trip_only_if_enough():
+    profile = profile_of(10, 10, 1000 * MBIT, round_trip_us=100_000)
+    one = candidate(NARROW, profile, "c002", batch=1, in_flight=4)
+    assert one.rate == pytest.approx(4 / 0.1, rel=0.01)
+    assert candidate(NARROW, profile, "c002", batch=1, in_flight=8).rate == pytest.approx(8 / 0.1, rel=0.01)
+
+
+def test_the_share_fills_both_ends():
+    """Alone this machine takes 1000 us; away an image takes 1000 us and 500 us of head: 2/3 sent, 1/3 kept."""
+    bundle = chain((1, 500))
+    one = candidate(bundle, profile_of(1000, 2000, 1e5 * MBIT), "c001")
+    assert one.tail_us == 1000
+    assert one.share == pytest.approx(2 / 3)
+    assert one.shared_rate == pytest.approx(1500)
+    busy_here = one.share * one.head_us + (1 - one.share) * 1000
+    assert busy_here == pytest.approx(1e6 / one.shared_rate)
+    assert one.share * one.tail_us == pytest.approx(1e6 / one.shared_rate)
+
+
+def test_uploading_adds_the_rates_of_both_ends():
+    one = candidate(NARROW, profile_of(1000, 1000, 1e6 * MBIT), "c000", codec="image")
+    assert one.shared_rate == pytest.approx(2000)
+
+
+def test_a_fast_tail_behind_a_fast_link_takes_it_all():
+    plan = make_plan(NARROW, profile_of(10_000, 10, 1e5 * MBIT), Wishes())
+    assert plan.chosen.share == pytest.approx(1, abs=0.01)
+    assert plan.chosen.cut is not None
+
+
+def test_a_slow_link_means_run_locally_and_says_so():
+    plan = make_plan(NARROW, profile_of(1000, 1000, 0.001 * MBIT), Wishes())
+    assert plan.chosen.cut is None
+    assert plan.why.startswith("run locally: ")
+    assert "0.001 Mbit/s" in plan.why
+
+
+def test_a_link_without_bandwidth_means_run_locally():
+    for objective in ("throughput", "latency"):
+        assert make_plan(NARROW, profile_of(1000, 1, 0), Wishes(objective)).chosen.cut is None
+
+
+def test_a_model_without_cuts_can_still_be_uploaded_or_run_here():
+    assert make_plan(chain(), profile_of(1000, 1000, 0.01 * MBIT), Wishes()).why.startswith("run locally")
+    fast = make_plan(chain(), profile_of(1000, 1, 1000 * MBIT), Wishes("latency"))
+    assert fast.chosen.name == "c000 input"
+
+
+def test_without_a_tail_there_is_only_here():
+    plan = make_plan(NARROW, without_tail(profile_of(1000, 1, 1)), Wishes())
+    assert {one.name for one in plan.candidates} == {"all local"}
+    assert "--tail" in plan.why
+
+
+def test_the_cut_follows_the_link():
+    def cut(rate_bps: float) -> str:
+        return make_plan(NARROW, profile_of(20_000, 1000, rate_bps), Wishes("latency")).chosen.split.name
+
+    assert [cut(mbit * MBIT) for mbit in (1000, 1.2, 0.01)] == ["c000", "c002", "local"]
+
+
+def test_a_minimal_cut_keeps_its_layers_and_the_pictures_here():
+    wishes = Wishes("latency", min_cut="layer2")
+    plan = make_plan(NARROW, profile_of(20_000, 10, 1000 * MBIT), wishes)
+    assert plan.chosen.split.name == "c002"
+    with pytest.raises(CutNotFound):
+        make_plan(NARROW, profile_of(1, 1, 1), Wishes(min_cut="layer9"))
+
+
+def test_sent_bytes_are_limited_an_image():
+    wishes = Wishes("latency", max_sent_bytes=700)
+    plan = make_plan(NARROW, profile_of(20_000, 10, 1000 * MBIT), wishes)
+    assert plan.chosen.sent_bytes <= 700
+    assert plan.chosen.cut is not None
+    assert make_plan(NARROW, profile_of(20_000, 10, 1000 * MBIT), Wishes(max_sent_bytes=0)).chosen.cut is None
+
+
+def test_constraints_that_no_plan_keeps_are_told_with_the_nearest():
+    wishes = Wishes(max_sent_bytes=10, min_rate=1e5)
+    with pytest.raises(WrongUsage, match=r"--min-rate 100000 images/s.*fastest is all local with 1e\+03"):
+        make_plan(NARROW, profile_of(1000, 10, 1000 * MBIT), wishes)
+
+
+def test_the_cheapest_plan_that_is_fast_enough():
+    profile = profile_of(20_000, 1000, 1000 * MBIT)
+    assert make_plan(NARROW, profile, Wishes("cost")).chosen.cut is None
+    chosen = make_plan(NARROW, profile, Wishes("cost", min_rate=90)).chosen
+    assert chosen.rate >= 90
+    assert chosen.cut is not None
+    dearer = make_plan(NARROW, profile, Wishes("cost", min_rate=900)).chosen
+    assert dearer.cost > chosen.cost
+
+
+def test_an_unknown_objective_is_told():
+    with pytest.raises(WrongUsage, match="throughput, latency"):
+        Wishes("speed")
+
+
+def test_conditions_now_outdo_the_profile():
+    profile = profile_of(1000, 100, 1000 * MBIT)
+    slow = make_plan(NARROW, profile, Wishes(), now=Conditions(Link(100, 0)))
+    assert slow.chosen.cut is None
+    assert make_plan(NARROW, profile, Wishes(), now=Conditions(profile.tail.link, tail=1e6)).chosen.cut is None
+
+
+def test_plans_are_the_same_for_the_same_profile_even_from_json():
+    profile = profile_of(1000, 300, 5 * MBIT, round_trip_us=20_000)
+    again = Profile.from_dict(json.loads(json.dumps(profile.to_dict())))
+    assert again == profile
+    assert make_plan(NARROW, again, Wishes()) == make_plan(NARROW, profile, Wishes())
+
+
+def test_prices_come_from_the_table(tmp_path):
+    prices = read_prices()
+    assert prices.cost(1000, 0, 0, 0) == pytest.approx(1000 * 1.769 * 0.0000166667)
+    path = tmp_path / "prices.toml"
+    path.write_text("lambda_gb_second = -1\n")
+    with pytest.raises(WrongUsage, match="must have lambda_gb_second"):
+        read_prices(path)
+    path.write_text("not toml")
+    with pytest.raises(WrongUsage, match="no table of prices"):
+        read_prices(path)
+
+
+def test_a_decision_among_a_thousand_candidates_is_quick():
+    """10 ms is the aim; ten times that, on a busy machine, the alarm."""
+    bundle = chain(*((1000 - i, i * 5) for i in range(1, 150)))
+    profile, wishes = profile_of(1000, 300, 5 * MBIT), Wishes(codecs=("fp16", "int8"))
+    began = time.perf_counter()
+    plan = make_plan(bundle, profile, wishes)
+    spent = time.perf_counter() - began
+    assert len(plan.candidates) > 900
+    assert spent < 0.1

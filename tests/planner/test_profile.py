@@ -1,0 +1,182 @@
+"""Profiles measured of the sample model with real servers, and what becomes of bad ones."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import hybrid_batch
+from data.errors import TailUnreachable
+from inference.engines import open_engine
+from inference.models import open_model
+from inference.planner.profiles import measure, open_profile, profile_path
+from inference.planner.subject import Subject
+from inference.tails.http import HttpTail, Patience
+from tests.conftest import free_port
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return open_model("digits")
+
+
+@pytest.fixture(scope="module")
+def engine(bundle):
+    return open_engine("openvino", bundle)
+
+
+@pytest.fixture
+def here(bundle, engine, tmp_path, monkeypatch) -> Subject:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
+    return Subject(bundle, engine, None, "", 8)
+
+
+def test_a_profile_is_measured_once_and_then_reused(here):
+    said: list[str] = []
+    first = open_profile(here, said.append, budget_s=1)
+    assert len(said) == 1
+    assert tuple(first.times) == (1, 8)
+    assert all(curve.at(here.bundle.whole.tail_macs) > 0 for curve in first.times.values())
+    assert set(first.codecs) >= {"fp32", "fp16", "int8"}
+    assert first.codecs["fp16"].bytes.at(0) == 2
+    again = open_profile(here, said.append)
+    assert again.times == first.times
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"format": 1}',
+        '{"format": 99}',
+        '{"format": 1, "tail": null, "device": 7}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, content):
+    path = profile_path(here)
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    said: list[str] = []
+    open_profile(here, said.append, budget_s=0)
+    assert len(said) == 2
+    assert "cannot be used" in said[0]
+    assert json.loads(path.read_text())["format"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [("cores", "on 999 cores"), ("slower", "took"), ("batches", "batches [1, 8]")]
+)
+def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words):
+    open_profile(here, lambda _: None, budget_s=0)
+    path = profile_path(here)
+    stored = json.loads(path.read_text())
+    if change == "cores":
+        stored["device"]["cores"] = 999
+    if change == "slower":
+        stored["times"]["1"]["points"][-1][1] = 1e6
+    path.write_text(json.dumps(stored))
+    said: list[str] = []
+    subject = replace(here, batch_size=2) if change == "batches" else here
+    open_profile(subject, said.append, budget_s=0)
+    assert words in said[0]
+    assert said[0].endswith("measuring again.")
+
+
+def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
+    with HttpTail(digits_server.url, here.bundle) as tail:
+        profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=2)
+    assert profile.tail is not None
+    assert tuple(profile.tail.times) == (1, 8)
+    assert all(curve.points[-1][1] > 0 for curve in profile.tail.times.values())
+    assert profile.tail.link.rate_bps > 1e6
+    assert profile.tail.link.round_trip_us > 0
+    assert profile.tail.picture_us > 0
+    assert all(cost.decode_us >= 0 for cost in profile.codecs.values())
+
+
+class LyingTail(HttpTail):
+    """The real server, whose account of its time is altered on the way."""
+
+    factor = 1.0
+
+    def infer(self, cut_id, frame):
+        answer = super().infer(cut_id, frame)
+        times = replace(answer.times, tail_us=int(answer.times.tail_us * self.factor) + (self.factor > 1) * 10**6)
+        return replace(answer, times=times)
+
+
+def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server):
+    with LyingTail(digits_server.url, here.bundle) as tail:
+        tail.factor = 1000.0
+        profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=0)
+    (note,) = profile.tail.notes
+    assert "the round trips are believed instead" in note
+    assert profile.tail.times[8].points[-1][1] < 1e5
+
+
+def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
+    address = f"http://127.0.0.1:{free_port()}"
+    with (
+        HttpTail(address, here.bundle, patience=Patience(attempts=1)) as tail,
+        pytest.raises(TailUnreachable, match=f"No answer from {address}"),
+    ):
+        measure(replace(here, tail=tail, address=address))
+
+
+def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
+    server = serve("digits")
+
+    class Dying(HttpTail):
+        left = 12
+
+        def infer(self, cut_id, frame):
+            self.left -= 1
+            if not self.left:
+                server.process.kill()
+                server.process.wait()
+            return super().infer(cut_id, frame)
+
+    with Dying(server.url, here.bundle, patience=Patience(attempts=1)) as tail, pytest.raises(TailUnreachable):
+        measure(replace(here, tail=tail, address=server.url), budget_s=1)
+
+
+def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digits_server):
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
+    arguments = ["digits", "--tail", digits_server.url, "--batch-size", "8"]
+    assert hybrid_batch.run(["profile", *arguments, "--json"]) == 0
+    profile = json.loads(capsys.readouterr().out)
+    assert profile["tail"]["link"]["rate_bps"] > 0
+    assert hybrid_batch.run(["profile", *arguments]) == 0
+    assert "Mbit/s" in capsys.readouterr().out
+    drawing = tmp_path / "plan.png"
+    assert hybrid_batch.run(["plan", *arguments, "--objective", "latency", "--json", "--plot", str(drawing)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {row["cut"] for row in plan["candidates"]} >= {"local", "c000", "c005"}
+    assert plan["chosen"]["latency_us"] <= 1.03 * min(row["latency_us"] for row in plan["candidates"])
+    assert drawing.read_bytes().startswith(b"\x89PNG")
+    assert hybrid_batch.run(["plan", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "all local" in printed
+    assert printed.splitlines()[-1].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--min-cut", "poool"], 2, "did you mean"),
+        (["--min-rate", "1e12"], 2, "No plan reaches --min-rate 1e+12"),
+        (["--prices", "none.toml"], 2, "none.toml is no table of prices"),
+        (["--plot", "/no/such/folder/plan.png"], 2, "Cannot draw to /no/such/folder/plan.png"),
+        (["--tail", f"http://127.0.0.1:{free_port()}"], 1, "No answer from"),
+    ],
+)
+def test_what_cannot_be_planned_gets_one_sentence(capsys, arguments, code, words):
+    assert hybrid_batch.run(["plan", "digits", "--batch-size", "8", *arguments]) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Measuring")]
+    assert len(lines) == 1
+    assert words in lines[0]
