@@ -62,7 +62,7 @@ def build_environment(architecture: str) -> Path:
 
 def write_zip(path: Path, files: dict[str, Path]) -> None:
     """Write `files` by their names in the archive, in one order and with one time."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o644 << 16

@@ -18,6 +18,7 @@ from emr.step import OWN
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _IDLE_S = 900
+_MANAGED = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}  # Amazon's service policy wants it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class NewCluster:
             "ServiceRole": machines.service_role,
             "JobFlowRole": machines.instance_profile,
             "VisibleToAllUsers": True,
-            "Tags": [{"Key": OWN, "Value": job.id}],
+            "Tags": [{"Key": OWN, "Value": job.id}, _MANAGED],
         }
         return Call("emr", "run_job_flow", parameters)
 

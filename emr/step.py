@@ -31,7 +31,9 @@ class Step:
             return State(word, ended=True, succeeded=True)
         cluster = self._cluster()["Status"]
         if word not in _UNFINISHED:
-            return State(word, ended=True, reason=_reason(step) or _cluster_reason(cluster))
+            # Of a step that its cluster took along EMR says no more than "Job terminated".
+            reasons = filter(None, (_reason(step), _cluster_reason(cluster)))
+            return State(word, ended=True, reason="; ".join(reasons))
         if cluster["State"] in _GONE:
             # A cluster that is lost leaves its step PENDING or RUNNING, at times for ever.
             return State(f"cluster {cluster['State']}", ended=True, reason=_cluster_reason(cluster))
@@ -51,9 +53,10 @@ class Step:
         return Logs(storage, [*(f"{self.handle.place}/containers/{name}/" for name in applications), own])
 
     def cancel(self) -> None:
-        if any(tag["Key"] == OWN for tag in self._cluster().get("Tags", ())):
+        cluster = self._cluster()
+        if any(tag["Key"] == OWN for tag in cluster.get("Tags", ())):
             self.api.ask("emr", "terminate_job_flows", JobFlowIds=[self.handle.place])
-        elif self._step()["Status"]["State"] in _UNFINISHED:
+        elif cluster["Status"]["State"] not in _GONE:
             self.api.ask(
                 "emr",
                 "cancel_steps",
@@ -76,5 +79,8 @@ def _reason(status: dict[str, Any]) -> str:
 
 
 def _cluster_reason(status: dict[str, Any]) -> str:
+    """What ended the cluster, unless that is as it should be."""
     reason = status.get("StateChangeReason", {})
+    if status["State"] not in _GONE or reason.get("Code") == "ALL_STEPS_COMPLETED":
+        return ""
     return ": ".join(filter(None, (reason.get("Code"), reason.get("Message"))))

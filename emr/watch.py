@@ -46,10 +46,17 @@ def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> 
                 return state
         if time.monotonic() + pause > end:
             seen = f"its last known state is {last.word}" if last else "EMR has not said how it stands"
-            work.cancel()
-            raise JobFailed(f"The job had not ended after {patience.timeout_s:g} s ({seen}), and was cancelled.")
+            raise JobFailed(f"The job had not ended after {patience.timeout_s:g} s ({seen}), {_cancel(work)}.")
         time.sleep(pause)
     raise AssertionError("the pauses have no end")
+
+
+def _cancel(work: Work) -> str:
+    try:
+        work.cancel()
+    except HybridBatchError as error:
+        return f"and cannot be cancelled: {str(error).rstrip('.')}"
+    return "and was cancelled"
 
 
 def why_failed(work: Work, state: State, patience: Patience) -> str:

@@ -9,7 +9,6 @@ from emr.commands.show import json_option, output_option, show_json, show_report
 from emr.request import Request
 
 if TYPE_CHECKING:
-    from emr.handle import Handle
     from emr.job import Job
     from emr.plan import Plan
     from emr.submission import Target
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option("--instance-type", default="m6g.xlarge", show_default=True, help="Machines of --create.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Core machines of --create.")
-@click.option("--service-role", default="EMR_DefaultRole", show_default=True, help="EMR's role, for --create.")
-@click.option("--instance-profile", default="EMR_EC2_DefaultRole", show_default=True, help="The machines' role.")
+@click.option("--service-role", default="HybridBatchEmr", show_default=True, help="EMR's role, for --create.")
+@click.option("--instance-profile", default="HybridBatchEc2", show_default=True, help="The machines' role.")
 @click.option("--subnet", help="Subnet of --create.  [default: one of the default VPC]")
 @click.option("--role", metavar="ARN", help="The job's role, for --serverless.")
 @click.option("--python", default="/usr/bin/python3.11", show_default=True, help="Python 3.11 of the machines.")
@@ -87,21 +86,33 @@ def _wait(plan: "Plan", target: "Target", job: "Job", request: Request) -> str:
     from emr.work import open_work
 
     patience = Patience(request.poll, request.timeout)
-    handle: Handle | None = None
     try:
         handle = carry_out(plan, target, job)
         click.echo(f"Submitted {handle}", err=True)
         work = open_work(target.api, handle)
         state = await_end(work, patience, tell)
     except KeyboardInterrupt:
-        goes_on = handle and not target.owned
-        what = f"{handle} goes on; `hybrid-batch emr cancel {handle}` stops it" if goes_on else "nothing runs on"
-        raise Interrupted(f"Interrupted: {what}.") from None
+        raise Interrupted(f"Interrupted: {_left_running(target, job)}.") from None
     finally:
         _end(target, job)
     if not state.succeeded:
         raise JobFailed(why_failed(work, state, patience))
     return work.result()
+
+
+def _left_running(target: "Target", job: "Job") -> str:
+    """What an interrupt leaves. It is looked up: the answer that named the job may not have come this far."""
+    from data.errors import HybridBatchError
+    from emr.undisturbed import undisturbed
+
+    if target.owned:
+        return "the cluster made for the job ends"
+    try:
+        with undisturbed():
+            handle = target.find(job)
+    except HybridBatchError as error:
+        return f"whether the job goes on is not known, for {str(error).rstrip('.')}"
+    return f"{handle} goes on; `hybrid-batch emr cancel {handle}` stops it" if handle else "nothing was submitted"
 
 
 def _end(target: "Target", job: "Job") -> None:

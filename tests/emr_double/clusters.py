@@ -86,7 +86,7 @@ class Clusters:
     def TerminateJobFlows(self, region: str, request: Answer) -> Answer:  # noqa: N802
         for name in request["JobFlowIds"]:
             cluster = self._find(region, name, "TerminateJobFlows")
-            self._end(cluster, "USER_REQUEST", "Terminated by user request")
+            self.end(cluster, "USER_REQUEST", "Terminated by user request")
         return {}
 
     def await_end(self, cluster: Cluster) -> None:
@@ -95,7 +95,7 @@ class Clusters:
             assert time.monotonic() < end, f"{cluster.id} still stands, {cluster.state}"
             time.sleep(0.01)
 
-    def _end(self, cluster: Cluster, code: str, reason: str) -> None:
+    def end(self, cluster: Cluster, code: str, reason: str) -> None:
         cluster.code, cluster.reason = cluster.code or code, cluster.reason or reason
         cluster.ending.set()
         for step in cluster.steps:

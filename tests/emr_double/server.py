@@ -53,7 +53,7 @@ class EmrDouble:
     def forget(self) -> None:
         """As new, but for what the machine has unpacked."""
         for cluster in self.clusters.all.values():
-            self.clusters._end(cluster, "USER_REQUEST", "Terminated by user request")
+            self.clusters.end(cluster, "USER_REQUEST", "Terminated by user request")
         for run in self.serverless.runs.values():
             run.cancel.set()
         self.clusters.all.clear()
