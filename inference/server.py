@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from data.errors import BadFrame, CutNotFound, HybridBatchError, OtherBundle
 from inference.admission import Busy, Closing, Place
-from inference.codecs import CODECS
+from inference.codecs import ON_THE_WIRE
 from inference.cuts import Cut, TensorSpec
 from inference.service import ServiceSettings, TailService
 from inference.wire import HEADER_LENGTH
@@ -96,7 +96,7 @@ async def _metadata(request: Request) -> Response:
                 "sha256": bundle.sha256,
                 "cut": cut.id,
                 "cut_name": cut.name,
-                "codecs": ",".join(CODECS),
+                "codecs": ",".join(ON_THE_WIRE),
                 "max_request_bytes": service.settings.max_request_bytes,
             },
         }

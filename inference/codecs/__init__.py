@@ -1,19 +1,22 @@
 """Codecs turn the boundary tensors of a batch into wire tensors and back; this is what they share, and the table.
 
 `fp32` sends tensors raw in their own datatype, `fp16` sends floats in half the size (values beyond ±65504 are
-clipped), `int8` is in its own file, and `image` sends the pictures themselves. Tensors of whole numbers travel
-raw under every codec. A result never depends on which images share a batch.
+clipped), `int8` and `q2` … `q6` are in files of their own, and `tuned-ID` is a calibration's. `image` sends the
+pictures themselves, `jpeg90` and `jpeg75` send them at the model's input size, compressed anew. Tensors of whole
+numbers travel raw under every codec. A result never depends on which images share a batch.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from data.errors import BadFrame, WrongUsage
-from inference.codecs import int8
+from inference.codecs import int8, quantised
+from inference.codecs.tuned import TUNED, is_tuned, read_grids
 from inference.cuts import TensorSpec
 from inference.datatypes import BYTES, FLOATS, NUMPY, join_bytes, split_bytes
 from inference.wire import Frame, WireTensor, is_shape
@@ -26,22 +29,42 @@ MAX_DECODED_BYTES = 1 << 29
 class Packing:
     """Float tensors to bytes and back; `unpack` is told shape and dtype and raises BadFrame."""
 
-    pack: Callable[[np.ndarray], bytes]
-    unpack: Callable[[bytes | memoryview, tuple[int, ...], np.dtype], np.ndarray]
+    pack: "_Pack"
+    unpack: "_Unpack"
 
 
-PACKINGS = {"int8": Packing(int8.pack, int8.unpack)}
+_Pack = Callable[[np.ndarray], bytes]
+_Unpack = Callable[[bytes | memoryview, tuple[int, ...], np.dtype], np.ndarray]
+PACKINGS = {"int8": Packing(int8.pack, int8.unpack)} | {
+    f"q{bits}": Packing(partial(quantised.pack, bits=bits), partial(quantised.unpack, bits=bits))
+    for bits in reversed(quantised.BITS)
+}
+_UNPACKS: dict[str, _Unpack] = {name: packing.unpack for name, packing in PACKINGS.items()}
+_UNPACKS[TUNED] = quantised.unpack_tuned
 RAW, HALF, IMAGE = "fp32", "fp16", "image"
-CODECS = (RAW, HALF, *PACKINGS, IMAGE)
+JPEG_QUALITY = {"jpeg90": 90, "jpeg75": 75}
+TENSOR_CODECS = (RAW, HALF, *PACKINGS)
+PICTURE_CODECS = (IMAGE, *JPEG_QUALITY)
+ON_THE_WIRE = (RAW, HALF, *_UNPACKS, IMAGE)
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def encode(codec: str, boundary: Sequence[TensorSpec], tensors: Sequence[np.ndarray]) -> tuple[WireTensor, ...]:
     """The tensors of a batch, in the boundary's order and each (batch, …), ready to travel. Raises WrongUsage
-    for a codec that does not send tensors."""
-    if codec not in CODECS or codec == IMAGE:
-        raise WrongUsage(f"No codec named {codec!r} sends tensors; choose one of {RAW}, {HALF}, {', '.join(PACKINGS)}.")
-    return tuple(_encoded(codec, spec, tensor) for spec, tensor in zip(boundary, tensors, strict=True))
+    for a codec that does not send tensors, or one tuned for others."""
+    packs: list[_Pack | None]
+    if is_tuned(codec):
+        grids = read_grids(codec, boundary)
+        packs = [partial(quantised.pack_tuned, grid=grid) if grid else None for grid in grids]
+    elif codec in TENSOR_CODECS:
+        packs = [PACKINGS[codec].pack if codec in PACKINGS else None] * len(boundary)
+    else:
+        raise WrongUsage(f"No codec named {codec!r} sends tensors; choose one of {', '.join(TENSOR_CODECS)}.")
+    family = TUNED if is_tuned(codec) else codec
+    return tuple(
+        _packed(family, spec, tensor, pack) if pack and spec.datatype in FLOATS else _raw(family, spec, tensor)
+        for spec, tensor, pack in zip(boundary, tensors, packs, strict=True)
+    )
 
 
 def encode_pictures(spec: TensorSpec, pictures: Sequence[bytes]) -> tuple[WireTensor, ...]:
@@ -92,11 +115,13 @@ def decoded_bytes(boundary: Sequence[TensorSpec], batch: int) -> int:
     return batch * sum(spec.elements * NUMPY[spec.datatype].itemsize for spec in boundary)
 
 
-def _encoded(codec: str, spec: TensorSpec, tensor: np.ndarray) -> WireTensor:
-    if spec.datatype in FLOATS and codec in PACKINGS:
-        data = PACKINGS[codec].pack(tensor)
-        parameters: dict[str, Any] = {"codec": codec, "shape": list(tensor.shape), "datatype": spec.datatype}
-        return WireTensor(spec.name, "UINT8", (len(data),), data, parameters)
+def _packed(codec: str, spec: TensorSpec, tensor: np.ndarray, pack: _Pack) -> WireTensor:
+    data = pack(tensor)
+    parameters: dict[str, Any] = {"codec": codec, "shape": list(tensor.shape), "datatype": spec.datatype}
+    return WireTensor(spec.name, "UINT8", (len(data),), data, parameters)
+
+
+def _raw(codec: str, spec: TensorSpec, tensor: np.ndarray) -> WireTensor:
     datatype = "FP16" if codec == HALF and spec.datatype in FLOATS else spec.datatype
     if datatype != spec.datatype:
         tensor = np.clip(tensor, -_HALF_MAX, _HALF_MAX)
@@ -107,8 +132,8 @@ def _encoded(codec: str, spec: TensorSpec, tensor: np.ndarray) -> WireTensor:
 def _decoded(spec: TensorSpec, tensor: WireTensor, batch: int) -> np.ndarray:
     shape, dtype = (batch, *spec.shape), NUMPY[spec.datatype]
     codec = tensor.parameters.get("codec")
-    if codec in PACKINGS:
-        return PACKINGS[codec].unpack(tensor.data, shape, dtype)
+    if codec in _UNPACKS:
+        return _UNPACKS[codec](tensor.data, shape, dtype)
     array = np.frombuffer(tensor.data, NUMPY[tensor.datatype]).reshape(shape).astype(dtype, copy=False)
     return np.require(array, requirements="A")
 
@@ -116,9 +141,9 @@ def _decoded(spec: TensorSpec, tensor: WireTensor, batch: int) -> np.ndarray:
 def _declared_shape(spec: TensorSpec, tensor: WireTensor) -> tuple[int, ...]:
     """Batch and boundary shape of a tensor once decoded, as its sender declares them."""
     codec = tensor.parameters.get("codec")
-    packed = isinstance(codec, str) and codec in PACKINGS
+    packed = isinstance(codec, str) and codec in _UNPACKS
     if codec is not None and not packed:
-        raise BadFrame(f"Tensor {spec.name!r} has codec {codec!r}; use one of {', '.join(PACKINGS)}, or none for raw.")
+        raise BadFrame(f"Tensor {spec.name!r} has codec {codec!r}; use one of {', '.join(_UNPACKS)}, or none for raw.")
     if packed and (tensor.datatype != "UINT8" or spec.datatype not in FLOATS):
         raise BadFrame(f"Tensor {spec.name!r} cannot be {codec} of {tensor.datatype} where {spec.datatype} is due.")
     datatype = tensor.parameters.get("datatype") if packed else tensor.datatype

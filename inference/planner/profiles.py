@@ -30,7 +30,7 @@ from inference.tails import Tail
 BUDGET_S = 40.0
 _MOVED, _MOVED_US = 1.25, 200.0
 _WINDOWS, _WINDOW_S = 8, 0.06
-_TENSOR_CODECS = tuple(name for name in codecs.CODECS if name != codecs.IMAGE)
+_TENSOR_CODECS = codecs.TENSOR_CODECS
 
 
 def open_profile(

@@ -1,0 +1,55 @@
+"""`tuned-ID`: the grids that a calibration found for the tensors of a cut, kept in the user's cache under their ID.
+
+The frames carry the grids themselves, so a tail needs no calibration.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+
+from data.errors import WrongUsage
+from inference.cache import cache_folder
+from inference.codecs.quantised import Grid
+from inference.cuts import TensorSpec
+
+TUNED = "tuned"
+
+
+def is_tuned(codec: str) -> bool:
+    """Whether a codec's name is that of a calibration."""
+    return codec.startswith(f"{TUNED}-")
+
+
+def keep_grids(grids: Mapping[str, Grid]) -> str:
+    """The codec of these grids, by tensor name; from now on `read_grids` finds them."""
+    text = json.dumps({name: asdict(grid) for name, grid in sorted(grids.items())})
+    codec = f"{TUNED}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    folder = cache_folder("grids")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{codec}.json").write_text(text, encoding="utf-8")
+    return codec
+
+
+def read_grids(codec: str, boundary: Sequence[TensorSpec]) -> list[Grid | None]:
+    """The grid of each tensor of a boundary, None for whole numbers. Raises WrongUsage if the codec is not known
+    here or is of another cut."""
+    grids = _read(str(cache_folder("grids")), codec)
+    wanted = {spec.name: (spec.shape or (1,))[-1] for spec in boundary}
+    if {name: len(grid.floors) for name, grid in grids.items()}.items() - wanted.items():
+        raise WrongUsage(f"The codec {codec} was calibrated for another cut; use --codec auto.")
+    return [grids.get(spec.name) for spec in boundary]
+
+
+@lru_cache(maxsize=64)
+def _read(folder: str, codec: str) -> dict[str, Grid]:
+    try:
+        with open(f"{folder}/{codec}.json", encoding="utf-8") as file:  # noqa: PTH123
+            stored = json.load(file)
+        return {
+            name: Grid(grid["count"], grid["base"], tuple(grid["exponents"]), tuple(grid["floors"]))
+            for name, grid in stored.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WrongUsage(f"No calibration {codec} in this user's cache; use --codec auto to make one.") from error

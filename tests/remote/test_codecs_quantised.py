@@ -1,0 +1,286 @@
+"""Codecs below eight bits: off by what they say, whatever the values, and never more bytes than levels need."""
+
+import math
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from data.errors import BadFrame, WrongUsage
+from inference import codecs
+from inference.codecs import entropy, quantised
+from inference.codecs.quantised import Grid
+from inference.codecs.tuned import keep_grids
+from inference.cuts import TensorSpec
+from inference.wire import Frame
+
+FP32 = np.dtype("<f4")
+SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=12)
+ANY = st.sampled_from(["<f2", "<f4", "<f8"]).flatmap(
+    lambda dtype: hnp.arrays(dtype, SHAPES, elements=st.floats(width=8 * np.dtype(dtype).itemsize))
+)
+BITS = st.sampled_from(quantised.BITS)
+
+
+def finite(tensor: np.ndarray) -> np.ndarray:
+    limit = float(np.finfo(np.float32).max)
+    return np.clip(np.nan_to_num(tensor.astype(np.float64), posinf=limit, neginf=-limit), -limit, limit)
+
+
+def smooth(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Like the maps behind a ReLU: smooth in space, of very different means, with zeros."""
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=shape)
+    for axis in range(1, len(shape) - 1):
+        noise = (noise + np.roll(noise, 1, axis) + np.roll(noise, 2, axis)) / 3**0.5
+    means = random.normal(size=shape[-1]) * 2
+    return np.maximum(noise + means, 0).astype(np.float32)
+
+
+@settings(max_examples=300)
+@given(ANY, BITS)
+@example(np.full((2, 3), 1e-45, np.float32), 4)
+@example(np.array([[3.4e38, -3.4e38, 0, 1]], np.float32), 2)
+@example(np.array([[1e30] * 500 + [1.0000001e30]], np.float32), 6)
+def test_a_value_is_off_by_half_a_step_from_the_nearest_in_reach(tensor, bits):
+    back = quantised.unpack(quantised.pack(tensor, bits), tensor.shape, tensor.dtype, bits)
+    assert back.shape == tensor.shape
+    assert back.dtype == tensor.dtype
+    assert np.isfinite(back).all()
+    for image, got in zip(tensor, back, strict=True) if tensor.size else ():
+        values = finite(image)
+        step, floor = quantised._own_grid(values, bits)
+        lowest, highest = floor * step, (floor + 2**bits - 1) * step
+        rounding = float(np.finfo(np.float16 if tensor.dtype == np.float16 else np.float32).eps) * abs(values)
+        rounding += float(np.finfo(np.float16 if tensor.dtype == np.float16 else np.float32).smallest_subnormal)
+        reached = np.clip(values, lowest, highest)
+        limit = min(float(np.finfo(tensor.dtype).max), float(np.finfo(np.float32).max))
+        assert (abs(got - np.clip(reached, -limit, limit)) <= step / 2 * (1 + 1e-6) + rounding).all()
+
+
+@given(
+    hnp.arrays("<f4", st.tuples(st.integers(1, 6), *map(st.just, (3, 4, 5))), elements=st.floats(-9, 9, width=32)), BITS
+)
+def test_an_image_does_not_depend_on_its_batch(tensor, bits):
+    together = quantised.unpack(quantised.pack(tensor, bits), tensor.shape, FP32, bits)
+    for index, image in enumerate(together):
+        alone = quantised.pack(tensor[index : index + 1], bits)
+        np.testing.assert_array_equal(quantised.unpack(alone, (1, 3, 4, 5), FP32, bits)[0], image)
+
+
+@pytest.mark.parametrize("bits", quantised.BITS)
+@pytest.mark.parametrize("value", [0.0, -0.1, 3.4e38, 1e-45, np.nan])
+@pytest.mark.parametrize("shape", [(3,), (2, 7), (2, 4, 4, 3)])
+def test_constants_come_back_exactly_and_nan_as_zero(value, shape, bits):
+    tensor = np.full(shape, value, np.float32)
+    back = quantised.unpack(quantised.pack(tensor, bits), shape, FP32, bits)
+    np.testing.assert_array_equal(back, np.nan_to_num(tensor))
+
+
+@pytest.mark.parametrize("bits", quantised.BITS)
+def test_zero_stays_zero(bits):
+    tensor = smooth((3, 14, 14, 64))
+    back = quantised.unpack(quantised.pack(tensor, bits), tensor.shape, FP32, bits)
+    assert (back[tensor == 0] == 0).all()
+
+
+def test_more_bits_are_nearer_and_longer():
+    tensor = smooth((8, 14, 14, 64))
+    packed = {bits: quantised.pack(tensor, bits) for bits in quantised.BITS}
+    errors = [abs(quantised.unpack(packed[bits], tensor.shape, FP32, bits) - tensor).mean() for bits in quantised.BITS]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 8 * errors[-1]
+    sizes = [len(data) for data in packed.values()]
+    assert sizes == sorted(sizes)
+
+
+def test_one_outlier_does_not_take_the_levels_of_all_others():
+    tensor = smooth((1, 14, 14, 64))
+    tensor[0, 3, 3, 3] = 1e4
+    back = quantised.unpack(quantised.pack(tensor, 4), tensor.shape, FP32, 4)
+    assert abs(back - smooth((1, 14, 14, 64))).mean() < 1000
+    assert back.max() < 1e4
+
+
+LEVELS = st.tuples(SHAPES.filter(math.prod), st.integers(2, 64)).flatmap(
+    lambda drawn: st.tuples(hnp.arrays(np.uint8, drawn[0], elements=st.integers(0, drawn[1] - 1)), st.just(drawn[1]))
+)
+
+
+@settings(max_examples=200)
+@given(LEVELS)
+def test_levels_come_back_as_they_were(drawn):
+    levels, count = drawn
+    packed = entropy.compress(levels, count)
+    assert len(packed.model) <= entropy.model_bytes(levels.shape, count)
+    np.testing.assert_array_equal(entropy.expand(packed, levels.shape, count), levels)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 112, 112, 8), (2, 57, 31, 3), (32, 1, 1, 256), (3, 7, 7, 256), (2, 500, 4), (40, 10), (1, 1, 900, 2)]
+)
+def test_levels_of_every_kind_of_tensor_come_back(shape):
+    levels = np.minimum(smooth(shape, 3) * 3, 15).astype(np.uint8)
+    packed = entropy.compress(levels, 16)
+    np.testing.assert_array_equal(entropy.expand(packed, shape, 16), levels)
+
+
+def entropy_bits(levels: np.ndarray) -> float:
+    counts = np.unique(levels, return_counts=True)[1] / levels.size
+    return float(-(counts * np.log2(counts)).sum())
+
+
+def test_neighbours_and_channels_tell_what_to_expect():
+    levels = np.minimum(smooth((16, 14, 14, 64)) * 2, 15).astype(np.uint8)
+    packed = entropy.compress(levels, 16)
+    coded = 8 * (len(zstandard.compress(packed.model)) + len(packed.coded)) / levels.size
+    by_channel = np.mean([entropy_bits(levels[..., channel]) for channel in range(64)])
+    assert coded < 0.97 * by_channel < 0.9 * entropy_bits(levels)
+
+
+def test_noise_takes_hardly_more_than_its_entropy():
+    levels = np.random.default_rng(0).integers(0, 8, (8, 14, 14, 64), np.uint8)
+    packed = entropy.compress(levels, 8)
+    assert 8 * (len(packed.coded) + len(packed.model)) / levels.size < 3 * 1.04
+
+
+def test_a_constant_takes_next_to_nothing():
+    assert len(quantised.pack(np.full((8, 14, 14, 64), 7.0, np.float32), 4)) < 8 * 14 * 14 * 64 // 50
+
+
+VALID = quantised.pack(smooth((2, 8, 8, 3)), 4)
+SHAPE = (2, 8, 8, 3)
+
+
+@given(st.data())
+def test_damage_is_refused_or_gives_a_tensor_of_the_shape(data):
+    broken = bytearray(VALID)
+    for _ in range(data.draw(st.integers(1, 4))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        back = quantised.unpack(bytes(broken), SHAPE, FP32, 4)
+    except BadFrame:
+        return
+    assert back.shape == SHAPE
+    assert np.isfinite(back).all()
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused(data):
+    with pytest.raises(BadFrame):
+        quantised.unpack(data, SHAPE, FP32, 4)
+    with pytest.raises(BadFrame):
+        quantised.unpack_tuned(data, SHAPE, FP32)
+
+
+def headed(head: bytes, coded: bytes = b"") -> bytes:
+    packed = zstandard.compress(head)
+    return struct.pack("<I", len(packed)) + packed + coded
+
+
+GRID = struct.pack("<2f2i", 1, 1, 0, 0)
+ROWS = entropy._contexts(3 * 64, 16)
+FLAT = bytes([16] * 16) * ROWS
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (VALID[:-1], "ends before"),
+        (VALID + b"\0", "does not end"),
+        (VALID[:3], "within its head"),
+        (VALID[:9], "within its head"),
+        (b"\4\0\0\0zstd", "not zstd"),
+        (headed(GRID), "declares"),
+        (headed(bytes(1 << 24)), "declares"),
+        (headed(GRID + b"\xff"), "no model"),
+        (headed(GRID + b"\0"), "bytes where"),
+        (headed(GRID + b"\x0a" + bytes(3) + FLAT), "states of"),
+        (headed(GRID + b"\x0a" + bytes(3) + FLAT[1:] + b"\1"), "parts of 256"),
+        (headed(struct.pack("<2f2i", np.nan, 1, 0, 0) + zstandard.decompress(VALID[4:])[16:], b""), "states of"),
+    ],
+)
+def test_what_is_no_tensor_of_the_shape_is_refused(data, reason):
+    with pytest.raises(BadFrame, match=reason):
+        quantised.unpack(data, SHAPE, FP32, 4)
+
+
+@pytest.mark.parametrize("step", [np.nan, np.inf, 0.0, -1.0])
+def test_steps_that_are_no_steps_are_refused(step):
+    size = struct.unpack_from("<I", VALID)[0]
+    head = zstandard.decompress(VALID[4 : 4 + size])
+    broken = headed(struct.pack("<f", step) + head[4:], VALID[4 + size :])
+    with pytest.raises(BadFrame, match="no positive number"):
+        quantised.unpack(broken, SHAPE, FP32, 4)
+
+
+def test_a_decompression_bomb_is_refused_before_anything_is_allocated():
+    bomb = headed(bytes(1 << 27))
+    tracemalloc.start()
+    with pytest.raises(BadFrame, match="does not need"):
+        quantised.unpack(bomb, SHAPE, FP32, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 3), (2, 0, 4, 3)])
+def test_without_values_there_are_no_bytes(shape):
+    assert quantised.pack(np.zeros(shape, np.float32), 4) == b""
+    assert quantised.unpack(b"", shape, FP32, 4).shape == shape
+    with pytest.raises(BadFrame, match="without values"):
+        quantised.unpack(b"x", shape, FP32, 4)
+
+
+STEPS = np.array([0.1, 0.25, 2.0])
+GRID3 = Grid.around(STEPS, np.array([-1.0, 0.0, -4.0]), np.array([1.0, 5.0, 4.0]))
+
+
+def test_a_grid_has_nearly_the_steps_asked_for_and_reaches_both_ends():
+    assert (abs(np.log2(GRID3.steps / STEPS)) <= 1 / 16 + 1e-9).all()
+    assert GRID3.count <= 64
+    floors = np.array(GRID3.floors)
+    assert (floors * GRID3.steps <= [-1 + 0.05, 0.1, -4 + 1]).all()
+    assert ((floors + GRID3.count - 1) * GRID3.steps >= [1 - 0.05, 5 - 0.13, 4 - 1]).all()
+
+
+def test_a_grid_of_too_many_levels_keeps_the_middle():
+    grid = Grid.around(np.array([0.001]), np.array([-1.0]), np.array([3.0]))
+    assert grid.count == 64
+    assert abs((grid.floors[0] + 31.5) * grid.steps[0] - 1) < 0.01
+
+
+@given(hnp.arrays("<f4", st.tuples(st.integers(0, 5), st.just(4), st.just(3)), elements=st.floats(width=32)))
+def test_a_tuned_value_is_off_by_half_a_step_of_its_channel(tensor):
+    back = quantised.unpack_tuned(quantised.pack_tuned(tensor, GRID3), tensor.shape, FP32)
+    floors = np.array(GRID3.floors)
+    reached = np.clip(finite(tensor), floors * GRID3.steps, (floors + GRID3.count - 1) * GRID3.steps)
+    assert (abs(back - reached) <= GRID3.steps / 2 * (1 + 1e-6) + 1e-6).all()
+
+
+BOUNDARY = (TensorSpec("a:0", (4, 3), "FP32"), TensorSpec("b:0", (5,), "INT32"))
+
+
+def test_a_calibrated_codec_travels_and_needs_no_calibration_to_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "mine"))
+    codec = keep_grids({"a:0": GRID3})
+    sent = [np.array(GRID3.steps * np.ones((2, 4, 3)), np.float32), np.arange(10, dtype=np.int32).reshape(2, 5)]
+    frame = Frame(codecs.encode(codec, BOUNDARY, sent))
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "yours"))
+    got = codecs.decode(BOUNDARY, frame)
+    np.testing.assert_allclose(got[0], sent[0], rtol=1e-6)
+    np.testing.assert_array_equal(got[1], sent[1])
+    with pytest.raises(WrongUsage, match="--codec auto"):
+        codecs.encode(codec, BOUNDARY, sent)
+
+
+def test_a_calibration_of_another_cut_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
+    codec = keep_grids({"z:0": GRID3})
+    with pytest.raises(WrongUsage, match="another cut"):
+        codecs.encode(codec, BOUNDARY, [np.zeros((1, 4, 3), np.float32), np.zeros((1, 5), np.int32)])
