@@ -17,7 +17,8 @@ def classifier(keras: ModuleType, body: Body, shape: tuple[int | None, ...] = (1
     """A functional Keras 2 or 3 model of 5 classes on what `body` makes of the images."""
     keras.utils.set_random_seed(7)
     images = keras.Input(shape)
-    return keras.Model(images, keras.layers.Dense(**{"units": 5, "activation": "softmax"} | last)(body(keras, images)))
+    scores = keras.layers.Dense(**{"units": 5, "activation": "softmax", "name": "scores"} | last)
+    return keras.Model(images, scores(body(keras, images)))
 
 
 def convolution(keras: ModuleType, x: Any) -> Any:

@@ -1,0 +1,101 @@
+"""`cuts --verify`, and that it would see a difference."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from made_models import classifier, convolution
+
+import hybrid_batch
+from inference.bundle import Bundle
+from inference.cuts import Cut, TensorSpec
+from inference.engines import ENGINES, Segment, open_engine
+from inference.importer import ImportSettings, import_source
+from inference.sources import trace
+from inference.verify import Verified, sample_images, verify_cuts
+
+
+@pytest.fixture
+def bundle(keras: ModuleType, tmp_path: Path, quietly: None) -> Bundle:
+    return imported(classifier(keras, convolution), tmp_path)
+
+
+def imported(model: object, folder: Path) -> Bundle:
+    return import_source(trace(model), "made", folder / "made.bundle", ImportSettings()).bundle
+
+
+class Meddling:
+    """The real engine, except that every head adds a little to what crosses."""
+
+    def __init__(self, bundle: Bundle, much: float) -> None:
+        self.name, self._bundle, self._much = "meddling", bundle, much
+        self._engine = open_engine("openvino", bundle, cached=False)
+
+    def compile(self, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> Segment:
+        segment = self._engine.compile(inputs, outputs)
+        if self._bundle.output in outputs:
+            return segment
+        return lambda tensors: [result + np.float32(self._much) for result in segment(tensors)]
+
+
+@pytest.mark.parametrize(("much", "holds"), [(0.0, True), (0.01, False), (np.nan, False)])
+def test_a_difference_is_seen(bundle: Bundle, much: float, holds: bool) -> None:
+    cut = bundle.cut("first")
+    assert [found.holds for found in verify_cuts(bundle, Meddling(bundle, much), [cut])] == [holds]
+
+
+def test_one_output_has_two_classes(keras: ModuleType, tmp_path: Path, quietly: None) -> None:
+    model = classifier(keras, convolution, units=1, activation="sigmoid")
+    bundle = imported(model, tmp_path)
+    cut = bundle.cut("first")
+    found = [next(verify_cuts(bundle, Meddling(bundle, much), [cut])) for much in (100.0, -100.0)]
+    assert min(verified.same_top1 for verified in found) < 1
+
+
+def test_holds() -> None:
+    cut = Cut("c001", "x", (), 0, 0)
+    good = Verified(cut, 1e-5, 1.0)
+    assert good.holds
+    assert not replace(good, largest=1.1e-5).holds
+    assert not replace(good, same_top1=0.875).holds
+    assert not replace(good, largest=float("nan")).holds
+
+
+def test_pictures_are_the_same_every_time_and_prepared(bundle: Bundle) -> None:
+    images = sample_images(bundle, 3)
+    assert (images.shape, images.dtype) == ((3, 16, 16, 3), np.float32)
+    np.testing.assert_array_equal(images, sample_images(bundle, 3))
+    assert 0 <= images.min() < 0.1
+    assert 0.9 < images.max() <= 1
+    assert not np.array_equal(images, sample_images(bundle, 3, seed=1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_command(bundle: Bundle, engine: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert hybrid_batch.run(["cuts", str(bundle.path), "--verify", "--all", "--engine", engine, "--json"]) == 0
+    out, err = capfd.readouterr()
+    rows = json.loads(out)
+    assert err == ""
+    assert [row["name"] for row in rows] == ["image", "first", "norm", "pool", "scores"]
+    assert rows[1] | {"largest_difference": 0} == {
+        "id": "c001",
+        "name": "first",
+        "boundary": [{"shape": [14, 14, 8], "datatype": "FP32"}],
+        "bytes": 14 * 14 * 8 * 4,
+        "head_share": round(14 * 14 * 8 * 27 / (14 * 14 * 8 * 27 + 8 * 5), 6),
+        "largest_difference": 0,
+        "same_top1": 1.0,
+    }
+    assert all(row["largest_difference"] <= 1e-5 for row in rows)
+
+
+def test_the_table_for_people(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+    assert hybrid_batch.run(["cuts", str(bundle.path), "--verify"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].strip() == "made: 5 cuts"
+    assert lines[3].split()[:5] == ["c001", "first", "14x14x8", "6,272", "99.9%"]
