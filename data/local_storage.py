@@ -6,12 +6,17 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.errors import StorageFailed, TooLarge
 from data.storage import Entry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -36,38 +41,36 @@ class LocalStorage:
 
     def read(self, name: str, limit: int | None = None) -> bytes:
         path = self._path(name)
-        try:
-            with open(path, "rb", buffering=0, opener=_open_unblocked) as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
-                if limit is not None and status.st_size > limit:
-                    raise TooLarge(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
-                return file.read() if limit is None else file.read(status.st_size)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(errno.ENOENT, "No such file", path) from error
-        except OSError as error:
-            raise _failure("read", Path(path), error) from error
+        with _reading(path), open(path, "rb", buffering=0, opener=_open_unblocked) as file:
+            status = _status(path, file.fileno())
+            if limit is not None and status.st_size > limit:
+                raise TooLarge(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
+            return file.read() if limit is None else file.read(status.st_size)
+
+    def file(self, name: str) -> "pa.NativeFile":
+        import pyarrow as pa
+
+        path = self._path(name)
+        with _reading(path):
+            _status(path, path)
+            return pa.OSFile(path)
 
     def write_once(self, name: str, data: bytes) -> bool:
         path = self.folder / name
-        temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.link(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            _write(path, data, os.link)
         except OSError as error:
             if isinstance(error, FileExistsError) and path.is_file():
                 return False
             raise _failure("write", path, error) from error
         return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        try:
+            _write(path, data, os.replace)
+        except OSError as error:
+            raise _failure("write", path, error) from error
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         # Links to folders wait until every real folder is done and each real folder is entered once: a loop
@@ -103,6 +106,39 @@ class LocalStorage:
         if "\\x" in name and not os.path.exists(path):  # noqa: PTH110 - Path is slow here
             return f"{self.folder}/{os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))}"
         return path
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(errno.ENOENT, "No such file", path) from error
+    except OSError as error:
+        raise _failure("read", Path(path), error) from error
+
+
+def _status(path: str, opened: int | str) -> os.stat_result:
+    """Of the file at `path`, by its descriptor when it is open. Raises StorageFailed when it is no file."""
+    status = os.stat(opened)  # noqa: PTH116 - takes descriptors too
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
+    return status
+
+
+def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
+    """Write the data under another name and, when it is safe on the disk, `put` it where it belongs."""
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        put(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def _is_folder(child: os.DirEntry[str]) -> bool:

@@ -80,6 +80,14 @@ class RunFolder:
         """The records of one shard."""
         return self._table(PART_NAME.format(index))
 
+    def open_part(self, index: int) -> pa.NativeFile:
+        """The file of one shard, for what is too large to hold or needs few of the columns."""
+        name = PART_NAME.format(index)
+        try:
+            return self.storage.file(name)
+        except FileNotFoundError as error:
+            raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
+
     def commit(self, index: int, records: pa.Table) -> bool:
         """Write the records of one shard whole: True when written now, False when they already stood."""
         return self.storage.write_once(PART_NAME.format(index), _parquet(records))

@@ -15,6 +15,7 @@ from data.errors import StorageFailed, TooLarge, WrongUsage
 from data.storage import Entry
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
 
 _CONNECTIONS = 32
@@ -67,6 +68,15 @@ class S3Storage:
                             raise
                 _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def file(self, name: str) -> "pa.NativeFile":
+        import pyarrow as pa
+
+        return pa.BufferReader(self.read(name))
+
+    def replace(self, name: str, data: bytes) -> None:
+        with self._failures("write", name):
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
 
     def write_once(self, name: str, data: bytes) -> bool:
         from botocore.exceptions import ClientError

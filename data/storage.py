@@ -6,10 +6,13 @@ Names are relative to the storage and '/'-separated, so the same code runs on bo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from data.errors import WrongUsage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,14 @@ class Storage(Protocol):
     def read(self, name: str, limit: int | None = None) -> bytes:
         """The whole file. Raises FileNotFoundError when there is none, TooLarge when it has more than `limit`
         bytes (none of them is then read), StorageFailed for every other reason."""
+
+    def file(self, name: str) -> "pa.NativeFile":
+        """The file, to be read here and there: from a disk only what is asked for, from S3 the whole object at
+        once. Raises as `read` does."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write the file whole, or not at all, whether or not one stood. For what can be made again; the last
+        of many simultaneous writers wins. Raises StorageFailed."""
 
     def write_once(self, name: str, data: bytes) -> bool:
         """Create the file whole, or not at all: True when written now, False when it already stood.

@@ -1,40 +1,61 @@
-"""The report: everything there is to say of a run, as one dict and as one canonical JSON text.
+"""The report: everything there is to say of records, as one dict and as one canonical JSON text.
 
-It holds nothing but what the counts hold: no paths, no time of making. So the same records give the same
-bytes on whatever engine, in whatever shards, local or in a bucket.
+It is a function of the counts alone. So the same records give the same bytes on whatever engine, in whatever
+shards, local or in a bucket.
 """
 
 import json
-from typing import TypedDict
+import math
 
-from evaluation import metrics
-from evaluation.counts import Counts
+import numpy as np
 
-REPORT_VERSION = 1
-
-
-class Report(TypedDict):
-    """What `build` gives and `to_json` writes."""
-
-    report_version: int
-    coverage: metrics.Coverage
-    accuracy: float | None
-    confusion: metrics.Confusion
-    cuts: dict[str, metrics.Cut]
-    bad_parts: list[str]
+from evaluation.calibration import calibration, score_intervals
+from evaluation.clock import throughput
+from evaluation.counts import OVERALL, Counts
+from evaluation.exemplars import exemplars
+from evaluation.intervals import UNKNOWN, matrix_intervals, wilson
+from evaluation.matrix import STATISTICS, Matrix, matrix, statistics
+from evaluation.notes import notes
+from evaluation.shape import REPORT_VERSION, SLICED_BY, ClassRow, Coverage, Measure, Report
+from evaluation.slices import no_records, slices
 
 
 def build(counts: Counts) -> Report:
     """The report of the records counted; `bad_parts` says which parts could not be, one sentence each."""
-    matrix = metrics.confusion(counts)
-    return Report(
+    found = matrix(counts["confusion"])
+    sliced = slices(counts)
+    overall = sliced.pop(OVERALL, [no_records()])[0]
+    overflows = counts["overflows"]["by"].to_pylist()
+    how, measures = _headline(found)
+    scores = score_intervals(counts)
+    per_class = _per_class(found)
+    report = Report(
         report_version=REPORT_VERSION,
-        coverage=metrics.coverage(counts),
-        accuracy=metrics.accuracy(matrix),
-        confusion=matrix,
-        cuts=metrics.cuts(counts),
-        bad_parts=sorted(str(key[1]) for key in counts if key[0] == "bad_part"),
+        coverage=Coverage(
+            records=overall["records"],
+            errors=overall["errors"],
+            unlabelled=overall["unlabelled"],
+            labelled=overall["labelled"],
+        ),
+        headline={
+            "accuracy": overall["accuracy"],
+            "recall_weighted": overall["accuracy"],
+            "top5_accuracy": overall["top5_accuracy"],
+            **measures,
+            **scores,
+        },
+        intervals=how,
+        confusion=found.shape,
+        per_class=per_class,
+        calibration=calibration(counts["calibration"]),
+        overall=overall,
+        slices={name: sliced.get(name, []) for name in sorted({*SLICED_BY, *sliced, *overflows})},
+        throughput=throughput(counts["minutes"]),
+        exemplars=exemplars(counts["exemplars"]),
+        notes=[],
+        bad_parts=sorted(counts["bad_parts"]["sentence"].to_pylist()),
     )
+    return report | {"notes": notes(report, overflows)}
 
 
 def to_json(report: Report) -> str:
@@ -46,3 +67,47 @@ def from_json(text: str) -> Report:
     """The report that `to_json` wrote."""
     report: Report = json.loads(text)
     return report
+
+
+def _headline(found: Matrix) -> tuple[str, dict[str, Measure]]:
+    """How the intervals were made, and the measures of the whole matrix."""
+    if not len(found.records):
+        return "none", dict.fromkeys(STATISTICS, UNKNOWN)
+    how, low, high = matrix_intervals(found)
+    values = statistics(*found.margins())
+    columns = np.stack([values, np.fmin(low, values), np.fmax(high, values)], axis=1).tolist()
+    return how, {name: _measure(*row) for name, row in zip(STATISTICS, columns, strict=True)}
+
+
+def _measure(value: float, low: float, high: float) -> Measure:
+    return Measure(value=_known(value), low=_known(low), high=_known(high))
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _per_class(found: Matrix) -> list[ClassRow]:
+    margins = (margin.astype(np.int64).tolist() for margin in found.margins())
+    return [
+        ClassRow(
+            name=name,
+            support=support,
+            predicted=predicted,
+            correct=correct,
+            precision=wilson(correct, predicted),
+            recall=wilson(correct, support),
+            f1=_f1(correct, support + predicted),
+        )
+        for name, correct, support, predicted in zip(found.classes, *margins, strict=True)
+    ]
+
+
+def _f1(correct: int, both: int) -> Measure:
+    """F1 is 2J / (1 + J) of the share J of the records with the label or the prediction that have both."""
+    share = wilson(correct, both - correct)
+    if share["value"] is None:
+        return UNKNOWN
+    value = 2 * correct / both
+    low, high = (2 * end / (1 + end) for end in (share["low"], share["high"]) if end is not None)
+    return Measure(value=value, low=min(low, value), high=max(high, value))

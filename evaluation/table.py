@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data.records import STAGES
-from evaluation.metrics import Confusion, Cut
-from evaluation.report import Report
+from evaluation.shape import HEADLINE, QUANTILES, Confusion, Measure, Report, Slice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,10 +12,13 @@ if TYPE_CHECKING:
 
 MATRIX_CLASSES = 20
 WORST = 10
+ROWS = 20  # of a table of slices
+
+_Cells = dict[tuple[int, int], int]
 
 
 def print_report(report: Report, console: "Console | None" = None) -> None:
-    """Print the headline numbers, the confusion matrix (or the worst confusions) and a table for each cut.
+    """Print the headline numbers, the confusion matrix (or the worst confusions), the times by cut and the slices.
 
     On standard output unless another console is given."""
     from rich.console import Console
@@ -28,93 +30,154 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
 
     for line in _headline(report):
         say(line)
-    if report["confusion"]:
+    if report["confusion"]["records"]:
+        console.print(_measures(report))
         title, table = _confusion(report["confusion"], console)
         say(f"\n{title}")
         if table.row_count:
             console.print(table)
-    for name, cut in sorted(report["cuts"].items()):
-        say(f"\n{_cut_title(name, cut)}")
-        console.print(_cut_table(cut))
+    for found in report["slices"]["cut"]:
+        say(f"\n{_cut_title(found)}")
+        console.print(_times(found))
+    for by, slices in report["slices"].items():
+        if len(slices) > 1 and by not in ("label", "prediction"):
+            say(f"\nby {by}{f', the {ROWS} with most records' if len(slices) > ROWS else ''}")
+            console.print(_slices(by, slices))
+    for note in (*report["notes"], *report["bad_parts"]):
+        say(f"\nNote: {note}")
 
 
 def _headline(report: Report) -> Iterator[str]:
-    coverage = report["coverage"]
-    if report["accuracy"] is None:
+    coverage, accuracy = report["coverage"], report["headline"]["accuracy"]
+    if accuracy["value"] is None:
         yield "accuracy   unknown: no classified record has a label"
     else:
-        correct = sum(row.get(label, 0) for label, row in report["confusion"].items())
-        yield f"accuracy   {report['accuracy']:.4f} ({correct:,} of {coverage['labelled']:,})"
+        correct = sum(row["correct"] for row in report["per_class"])
+        yield f"accuracy   {accuracy['value']:.4f} ({correct:,} of {coverage['labelled']:,}), 95 % {_ends(accuracy)}"
     yield (
         f"records    {coverage['records']:,} "
         f"({coverage['errors']:,} with an error, {coverage['unlabelled']:,} without a label)"
     )
+    speed = report["throughput"]["images_per_s"]
+    if speed is not None:
+        yield f"throughput {speed:,.1f} images/s over {report['throughput']['active_s']:,.1f} s"
+    ece, null = (report["calibration"]["equal_width"][name] for name in ("ece", "ece_null_p95"))
+    if ece is not None and null is not None:
+        verdict = "no more than" if ece <= null else "more than"
+        yield f"calibration error {ece:.4f}, {verdict} perfect confidences would show ({null:.4f}, 95 %)"
 
 
-def _confusion(matrix: Confusion, console: "Console") -> "tuple[str, Table]":
+def _measures(report: Report) -> "Table":
+    from rich.table import Table
+
+    table = Table("measure", box=None)
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name in HEADLINE:
+        measure = report["headline"][name]
+        if measure["value"] is not None and name not in ("accuracy", "recall_weighted"):
+            table.add_row(name.replace("_", " "), f"{measure['value']:.4f}", _ends(measure))
+    return table
+
+
+def _ends(measure: Measure) -> str:
+    return "–" if measure["low"] is None else f"{measure['low']:.4f} to {measure['high']:.4f}"  # noqa: RUF001
+
+
+def _confusion(confusion: Confusion, console: "Console") -> "tuple[str, Table]":
     """The whole matrix where it is small and fits the width, else the worst confusions."""
-    classes = sorted(set(matrix).union(*matrix.values()))
+    classes = confusion["classes"]
+    cells = zip(zip(confusion["label"], confusion["prediction"], strict=True), confusion["records"], strict=True)
+    matrix: _Cells = dict(cells)
     if len(classes) <= MATRIX_CLASSES:
         table = _matrix(matrix, classes)
         boundless = console.options.update(width=10_000)  # measuring stops at the width it is given
         if console.measure(table, options=boundless).maximum <= console.width:
             return "confusion: a row for each label, a column for each prediction", table
-    wrong = sorted(
-        (-n, label, prediction) for label, row in matrix.items() for prediction, n in row.items() if prediction != label
-    )
-    shown = [(label, prediction, -n) for n, label, prediction in wrong[:WORST]]
+    wrong = sorted((-n, *cell) for cell, n in matrix.items() if cell[0] != cell[1])
+    shown = wrong[:WORST]
     title = f"worst {len(shown)} of {len(wrong):,} confusions among {len(classes):,} classes"
-    return title, _worst(matrix, shown)
+    return title, _worst(matrix, classes, shown)
 
 
-def _matrix(matrix: Confusion, classes: list[str]) -> "Table":
+def _matrix(matrix: _Cells, classes: list[str]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", box=None)
     for name in classes:
         table.add_column(Text(name), justify="right", no_wrap=True)
-    for label in classes:
-        row = matrix.get(label, {})
+    for label, name in enumerate(classes):
         cells = (
-            Text(f"{row[name]:,}", style="bold green" if name == label else "red") if name in row else "·"
-            for name in classes
+            Text(f"{matrix[label, place]:,}", style="bold green" if place == label else "red")
+            if (label, place) in matrix
+            else "·"
+            for place in range(len(classes))
         )
-        table.add_row(Text(label), *cells)
+        table.add_row(Text(name), *cells)
     return table
 
 
-def _worst(matrix: Confusion, confusions: list[tuple[str, str, int]]) -> "Table":
+def _worst(matrix: _Cells, classes: list[str], confusions: list[tuple[int, int, int]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table("label", "prediction", box=None)
     table.add_column("records", justify="right")
     table.add_column("of the label", justify="right")
-    for label, prediction, n in confusions:
-        share = n / sum(matrix[label].values())
-        table.add_row(Text(label), Text(prediction), f"{n:,}", f"{share:.1%}")
+    for minus, label, prediction in confusions:
+        share = -minus / sum(n for (other, _), n in matrix.items() if other == label)
+        table.add_row(Text(classes[label]), Text(classes[prediction]), f"{-minus:,}", f"{share:.1%}")
     return table
 
 
-def _cut_title(name: str, cut: Cut) -> str:
-    title = f"cut {name}: {cut['records']:,} records, {_bytes(cut['sent_bytes'])} sent"
-    if cut["sent_share"] is None:
+def _cut_title(found: Slice) -> str:
+    records = found["records"] - found["errors"]
+    title = f"cut {_value(found)}: {records:,} records, {_bytes(found['sent_bytes'])} sent"
+    if found["sent_share"] is None:
         return title
-    return f"{title}, {cut['sent_share']:.1%} of the {_bytes(cut['image_bytes'])} of the images"
+    return f"{title}, {found['sent_share']:.1%} of the {_bytes(found['image_bytes'])} of the images"
 
 
-def _cut_table(cut: Cut) -> "Table":
+def _times(found: Slice) -> "Table":
     from rich.table import Table
 
     table = Table("stage", box=None)
-    for heading in ("mean", "p50", "p95", "p99"):
-        table.add_column(heading, justify="right")
+    for heading in ("mean", *(name.removesuffix("_us") for name in QUANTILES), "max"):
+        table.add_column({"p999": "p99.9"}.get(heading, heading), justify="right")
     for stage in STAGES:
-        times = cut["stages"][stage]
-        values = (times["mean_us"], times["p50_us"], times["p95_us"], times["p99_us"])
-        table.add_row(stage, *map(_time, values))
+        if stage in found["stages"]:
+            times = found["stages"][stage]
+            quantiles = (times["p50_us"], times["p90_us"], times["p95_us"], times["p99_us"], times["p999_us"])
+            table.add_row(stage, *map(_time, (times["mean_us"], *quantiles, times["max_us"])))
     return table
+
+
+def _slices(by: str, slices: list[Slice]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(by, box=None)
+    for heading in ("records", "errors", "accuracy", "95 % interval", "sent an image", "latency p50", "p99"):
+        table.add_column(heading, justify="right")
+    for found in sorted(slices, key=lambda found: -found["records"])[:ROWS]:
+        classified = found["records"] - found["errors"]
+        latency = found["stages"].get("latency")
+        accuracy = found["accuracy"]["value"]
+        table.add_row(
+            Text(_value(found)),
+            f"{found['records']:,}",
+            f"{found['errors']:,}",
+            "–" if accuracy is None else f"{accuracy:.4f}",  # noqa: RUF001
+            _ends(found["accuracy"]),
+            _bytes(round(found["sent_bytes"] / classified)) if classified else "–",  # noqa: RUF001
+            *((_time(latency["p50_us"]), _time(latency["p99_us"])) if latency else ()),
+        )
+    return table
+
+
+def _value(found: Slice) -> str:
+    return "none" if found["value"] is None else found["value"] or "(empty)"
 
 
 def _time(value_us: float) -> str:

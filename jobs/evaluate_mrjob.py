@@ -6,6 +6,7 @@ Without RUN the list is read from standard input: a line of JSON, `[run, index]`
 """
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from data.errors import HybridBatchError, MissingExtra
 from evaluation.counts import from_bytes, merge, to_bytes
-from evaluation.report import Report, build, from_json, to_json
-from jobs.parts import Part, count_parts, find_work, whole
+from evaluation.report import build, from_json, to_json
+from evaluation.shape import Report
+from jobs.inline import count
+from jobs.parts import Part, find_work, whole
 
 try:
     with warnings.catch_warnings():
@@ -40,6 +43,12 @@ class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
     INTERNAL_PROTOCOL = BytesProtocol
     OUTPUT_PROTOCOL = BytesValueProtocol
 
+    def configure_args(self) -> None:
+        super().configure_args()
+        self.add_passthru_arg("--by", action="append", default=[], help="Slice by this column too.")
+        self.add_passthru_arg("--threads", type=int, default=1, help="Threads of a mapper.")
+        self.add_passthru_arg("--skip-bad", action="store_true", help="Leave out parts that cannot be counted.")
+
     def mapper_init(self) -> None:
         self.parts: list[Part] = []
 
@@ -47,13 +56,15 @@ class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
         self.parts.append(Part(*line))
 
     def mapper_final(self) -> Iterator[tuple[bytes, bytes]]:
-        yield b"counts", to_bytes(count_parts(self.parts))
+        yield b"counts", to_bytes(count(self.parts, self.options.by, self.options.threads))
 
     def reducer(self, _: bytes, bags: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
         yield None, to_json(build(merge(map(from_bytes, bags)))).encode()
 
     def make_runner(self) -> "MRJobRunner":
         """mrjob's runner, its input the list of the parts of the runs named on the command line."""
+        if self.options.runner in (None, "inline"):  # one mapper after the other: each may have the machine
+            self.options.threads = os.cpu_count() or 1
         if self.options.args:
             work = find_work(self.options.args)
             sys.stderr.writelines(f"{note}\n" for note in work.notes)
@@ -70,13 +81,18 @@ class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
         """Run, and give the report. Raises NotARun for a part that cannot be counted."""
         with self.make_runner() as runner:
             runner.run()
-            return whole(from_json(b"".join(runner.cat_output()).decode()))
+            report = from_json(b"".join(runner.cat_output()).decode())
+            return report if self.options.skip_bad else whole(report)
 
 
-def evaluate(parts: Sequence[Part]) -> Report:
-    """The report of the parts, by mrjob in this process. Raises NotARun for a part that cannot be counted."""
+def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False) -> Report:
+    """The report of the parts, sliced also by the columns `by`, by mrjob in this process.
+
+    Raises NotARun for a part that cannot be counted, unless `skip_bad`.
+    """
     EvaluateRuns.set_up_logging(quiet=True)
-    job = EvaluateRuns(["-r", "inline", "--no-conf"])
+    options = [*(f"--by={name}" for name in by), *(["--skip-bad"] if skip_bad else [])]
+    job = EvaluateRuns(["-r", "inline", "--no-conf", *options])
     job.sandbox(_lines(parts))
     return job.report()
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from data.errors import HybridBatchError, MissingExtra
 from evaluation.counts import from_bytes, merge, to_bytes
-from evaluation.report import Report, build, to_json
+from evaluation.report import build, to_json
+from evaluation.shape import Report
 from jobs.parts import Part, count_parts, find_work, whole
 
 if TYPE_CHECKING:
@@ -33,21 +34,24 @@ _ALONE = {
 _SHARES_PER_CORE = 2  # so that one slow part does not keep a core to itself; more would only make more bags
 
 
-def evaluate(parts: Sequence[Part]) -> Report:
-    """The report of the parts, by the Spark session of this process or else by one made for it.
+def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False) -> Report:
+    """The report of the parts, sliced also by the columns `by`, by the Spark session of this process or else by
+    one made for it.
 
-    Raises NotARun for a part that cannot be counted, MissingExtra where Spark or Java is not installed.
+    Raises NotARun for a part that cannot be counted, unless `skip_bad`; MissingExtra where Spark or Java is not
+    installed.
     """
     with _session() as spark:
         context = spark.sparkContext
         shares = min(len(parts), context.defaultParallelism * _SHARES_PER_CORE)
-        bags = context.parallelize(parts, max(1, shares)).mapPartitions(_count).collect()
-    return whole(build(merge(map(from_bytes, bags))))
+        bags = context.parallelize(parts, max(1, shares)).mapPartitions(lambda share: _count(share, by)).collect()
+    report = build(merge(map(from_bytes, bags)))
+    return report if skip_bad else whole(report)
 
 
-def _count(parts: Iterable[Part]) -> Iterator[bytes]:
+def _count(parts: Iterable[Part], by: Sequence[str]) -> Iterator[bytes]:
     """One bag for a share of the parts."""
-    yield to_bytes(count_parts(parts))
+    yield to_bytes(count_parts(parts, by))
 
 
 @contextmanager

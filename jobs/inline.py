@@ -4,21 +4,31 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from evaluation.counts import merge
-from evaluation.report import Report, build
+from evaluation.counts import Counts, merge
+from evaluation.report import build
+from evaluation.shape import Report
 from jobs.parts import Part, count_parts, whole
 
 
-def evaluate(parts: Sequence[Part]) -> Report:
-    """The report of the parts; each thread holds one part and one bag of counts, however many there are.
+def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False) -> Report:
+    """The report of the parts, sliced also by the columns `by`.
 
-    Raises NotARun for a part that cannot be counted.
+    Raises NotARun for a part that cannot be counted, unless `skip_bad`.
     """
-    threads = max(1, min(len(parts), os.cpu_count() or 1))
+    report = build(count(parts, by))
+    return report if skip_bad else whole(report)
+
+
+def count(parts: Sequence[Part], by: Sequence[str] = (), threads: int | None = None) -> Counts:
+    """The counts of the parts by as many threads as given, or as there are cores.
+
+    Each holds a batch of records and one bag of counts, however many parts there are.
+    """
+    threads = max(1, min(len(parts), threads or os.cpu_count() or 1))
     queue = iter(list(parts))  # shared: a list's iterator gives each part to one thread only
     with ThreadPoolExecutor(threads) as pool:
         try:
-            return whole(build(merge(pool.map(count_parts, [queue] * threads))))
+            return merge(pool.map(count_parts, [queue] * threads, [by] * threads))
         finally:
             for _ in queue:  # after an interrupt, leave the threads nothing but the parts in hand
                 pass

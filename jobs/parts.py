@@ -1,6 +1,6 @@
 """The parts of runs: the list every engine shares out, and what a worker makes of its share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,11 @@ from data.errors import HybridBatchError, NotARun, WrongUsage
 from data.records import PART_NAME
 from data.runs import RunFolder, find_runs, shards
 from data.storage import open_storage
-from evaluation.counts import Counts, NotRecords, count_shard, merge
-from evaluation.report import Report
+from evaluation.columns import NotRecords
+from evaluation.counting import Counting
+from evaluation.counts import Counts, bag, merge
+from evaluation.reading import batches
+from evaluation.shape import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +49,40 @@ def find_work(uris: Iterable[str]) -> Work:
     return Work(parts, notes)
 
 
-def count_parts(parts: Iterable[Part]) -> Counts:
-    """The merged counts of the parts, one held at a time. A part that cannot be counted is a `bad_part`."""
-    folders: dict[str, RunFolder] = {}
+def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
+    """The counts of the parts, sliced also by the columns `by`; a batch of records is held at a time.
 
-    def counts(part: Part) -> Counts:
+    A part that cannot be read to its end is not counted: it is a `bad_part`.
+    """
+    counting = Counting(by)
+    folders: dict[str, RunFolder] = {}
+    good: list[Part] = []
+    bad: list[str] = []
+    for part in parts:
+        before = counting.batches
         try:
-            if part.run not in folders:
-                folders[part.run] = RunFolder(open_storage(part.run))
-            return count_shard(folders[part.run].read_part(part.index))
+            _count(counting, part, folders, by)
+        except HybridBatchError as error:
+            bad.append(str(error))
+            if counting.batches > before:  # its first records are counted and cannot be taken back
+                counting = Counting(by)
+                for other in good:
+                    _count(counting, other, folders, by)
+        else:
+            good.append(part)
+    return merge([counting.counts(), bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})])
+
+
+def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Sequence[str]) -> None:
+    if part.run not in folders:
+        folders[part.run] = RunFolder(open_storage(part.run))
+    with folders[part.run].open_part(part.index) as file:
+        try:
+            for batch in batches(file, by):
+                counting.add(batch)
         except NotRecords as error:
             name = PART_NAME.format(part.index)
-            return {("bad_part", f"{part.run}/{name} cannot be counted: {error}; remove it."): 1}
-        except HybridBatchError as error:
-            return {("bad_part", str(error)): 1}
-
-    return merge(map(counts, parts))
+            raise NotARun(f"{part.run}/{name} cannot be counted: {error}; remove it.") from error
 
 
 def whole(report: Report) -> Report:

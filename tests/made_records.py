@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pyarrow as pa
@@ -41,18 +41,26 @@ def record(**changes: object) -> Record:
 
 
 def random_records(count: int, classes: Sequence[str], seed: int = 0) -> list[Record]:
-    """Records of three cuts, some with an error, some without a label, the times of all sizes."""
+    """Records of three cuts and codecs in a few folders, some with an error, some without a label or a confidence
+    or a top 5, the times of all sizes."""
     random = Random(seed)
     made = []
     for number in range(count):
         failed = random.random() < 0.05
+        top5 = tuple(
+            (name, 1 / (2 << place)) for place, name in enumerate(random.sample(classes, min(5, len(classes))))
+        )
         made.append(
             record(
-                image=f"{number:05d}.png",
+                image=f"{random.choice(['', 'a/', 'a/b/'])}{number:05d}.png",
                 label=random.choice(classes) if random.random() < 0.9 else None,
-                prediction=None if failed else random.choice(classes),
+                prediction=None if failed else top5[0][0],
+                confidence=None if failed or random.random() < 0.05 else random.getrandbits(24) / 2**24,
+                top5=None if failed or random.random() < 0.05 else top5,
                 error="cannot identify image file" if failed else None,
                 cut=random.choice(["c001", "c002", "local"]),
+                codec=random.choice(["fp32", "int8"]),
+                started_at=PLAIN.started_at + timedelta(seconds=random.uniform(0, 300)),
                 image_bytes=random.randrange(10**6),
                 sent_bytes=random.randrange(10**5),
                 link_us=int(10 ** random.uniform(0, 9)),

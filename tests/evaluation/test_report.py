@@ -4,7 +4,8 @@ from made_records import random_records, record
 from rich.console import Console
 
 from data.records import Record, to_table
-from evaluation.counts import count_shard
+from evaluation.counting import count_table
+from evaluation.counts import bag
 from evaluation.report import build, from_json, to_json
 from evaluation.table import print_report
 
@@ -12,31 +13,32 @@ from evaluation.table import print_report
 def printed(records: list[Record], width: int = 80) -> str:
     out = io.StringIO()
     # Read back from JSON, as the report of another process is.
-    report = from_json(to_json(build(count_shard(to_table(records)))))
+    report = from_json(to_json(build(count_table(to_table(records)))))
     print_report(report, Console(file=out, width=width))
     return out.getvalue()
 
 
 def test_the_report_reads_back_to_the_same_bytes() -> None:
-    text = to_json(build(count_shard(to_table(random_records(500, ["a", "é", "b"])))))
+    text = to_json(build(count_table(to_table(random_records(500, ["a", "é", "b"])))))
     assert text.isascii()
     assert "\n" not in text
     assert to_json(from_json(text)) == text
 
 
 def test_bad_parts_are_told_in_a_fixed_order() -> None:
-    assert build({("bad_part", "b"): 1, ("bad_part", "a"): 1})["bad_parts"] == ["a", "b"]
+    counts = bag(bad_parts={"sentence": ["b", "a"], "parts": [1, 1]})
+    assert build(counts)["bad_parts"] == ["a", "b"]
 
 
 def test_a_small_matrix_is_printed_whole() -> None:
     text = printed([record()] * 3 + [record(prediction="b")] * 2 + [record(prediction=None, error="broken")])
-    assert "accuracy   0.6000 (3 of 5)" in text
+    assert "accuracy   0.6000 (3 of 5), 95 % 0.2307 to 0.8824" in text
     assert "records    6 (1 with an error, 0 without a label)" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["a", "3", "2"] in rows
     assert ["b", "·", "·"] in rows
     assert "cut c001: 5 records, 500 B sent, 10.0% of the 5 kB of the images" in text
-    assert ["latency", *["21.00", "µs"] * 4] in rows
+    assert ["latency", *["21.00", "µs"] * 7] in rows
 
 
 def test_of_many_classes_the_worst_confusions_are_printed() -> None:

@@ -12,14 +12,15 @@ from made_records import random_records, write_run
 
 from data.errors import MissingExtra, NotARun
 from data.records import to_table
-from evaluation.counts import count_shard
-from evaluation.report import Report, build, to_json
+from evaluation.counting import count_table
+from evaluation.report import build, to_json
+from evaluation.shape import Report
 from jobs import evaluate_mrjob, evaluate_spark, inline
 from jobs.parts import Part, find_work
 
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
 RECORDS = random_records(1000, CLASSES)
-EXPECTED = to_json(build(count_shard(to_table(RECORDS))))
+EXPECTED = to_json(build(count_table(to_table(RECORDS))))
 
 Engine = Callable[[Sequence[Part]], Report]
 ENGINES: dict[str, Engine] = {
@@ -95,7 +96,7 @@ def test_a_truncated_part_is_one_sentence_from_every_engine(engine: Engine, tmp_
     write_run(str(tmp_path), RECORDS, 300)
     part = tmp_path / "part-00002.parquet"
     part.write_bytes(part.read_bytes()[:1000])
-    with pytest.raises(NotARun, match=r"part-00002\.parquet is not a readable Parquet file"):
+    with pytest.raises(NotARun, match=r"part-00002\.parquet cannot be counted: it is not a readable Parquet"):
         engine(find_work([str(tmp_path)]).parts)
 
 
@@ -128,7 +129,7 @@ def test_the_mrjob_script_fails_in_one_sentence(tmp_path: Path) -> None:
     note, error = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
     assert "is unfinished: 100 of its 1,000 images" in note
-    assert "part-00000.parquet is not a readable Parquet file" in error
+    assert "part-00000.parquet cannot be counted: it is not a readable Parquet" in error
 
 
 def test_the_spark_script_needs_no_java_and_says_nothing_else(local_run: str, no_java: dict[str, str]) -> None:
@@ -159,7 +160,7 @@ def test_spark_4_asks_for_a_java_of_the_machine(monkeypatch: pytest.MonkeyPatch,
 def test_an_interrupt_leaves_the_threads_only_the_parts_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = []
 
-    def slow(parts: Iterator[Part]) -> None:
+    def slow(parts: Iterator[Part], _: Sequence[str]) -> None:
         for part in parts:
             sleep(0.002)
             if part.index == 20:  # by then every thread is at work

@@ -6,12 +6,12 @@ import pytest
 from made_records import random_records, write_run
 
 from data.records import to_table
-from evaluation.counts import count_shard
+from evaluation.counting import count_table
 from evaluation.report import build, to_json
 from hybrid_batch import run as command
 
 RECORDS = random_records(200, ["a", "b"])
-EXPECTED = to_json(build(count_shard(to_table(RECORDS))))
+EXPECTED = to_json(build(count_table(to_table(RECORDS))))
 
 
 @pytest.mark.parametrize("engine", ["inline", "mrjob"])
@@ -39,7 +39,7 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
     write_run(str(tmp_path), RECORDS, 30, finished=False)
     assert command(["evaluate", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert out == to_json(build(count_shard(to_table(RECORDS[:180])))) + "\n"
+    assert out == to_json(build(count_table(to_table(RECORDS[:180])))) + "\n"
     assert err.startswith(f"Note: {tmp_path} is unfinished: 20 of its 200 images")
 
 

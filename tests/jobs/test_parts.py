@@ -91,7 +91,7 @@ def test_parts_that_cannot_be_counted_are_named_and_the_others_counted(tmp_path:
     report = build(count_parts(find_work([str(tmp_path)]).parts))
     assert report["coverage"]["records"] == 40
     truncated, foreign = report["bad_parts"]
-    assert truncated.startswith(f"{tmp_path}/part-00001.parquet is not a readable Parquet file")
+    assert truncated.startswith(f"{tmp_path}/part-00001.parquet cannot be counted: it is not a readable Parquet")
     assert foreign.startswith(f"{tmp_path}/part-00002.parquet cannot be counted: it holds no records")
     with pytest.raises(NotARun) as raised:
         whole(report)

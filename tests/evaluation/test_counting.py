@@ -1,0 +1,194 @@
+import random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import PLAIN, random_records, record
+
+from data.records import SCHEMA, Record, to_table
+from evaluation import counts as tallies
+from evaluation.columns import NotRecords, folders
+from evaluation.counting import Counting, count_table
+from evaluation.counts import bag, from_bytes, merge, to_bytes
+from evaluation.report import build, to_json
+
+WORDS = st.sampled_from(["a", "b", "c\td\n", "é", ""])
+RECORDS = st.lists(
+    st.builds(
+        record,
+        image=st.sampled_from(["1.png", "a/1.png", "a/2.png", "a/b/1.png", "é/1.png"]),
+        label=st.none() | WORDS,
+        prediction=st.none() | WORDS,
+        confidence=st.none() | st.floats(0, 1, width=32),
+        top5=st.none() | st.lists(st.tuples(WORDS, st.just(0.1)), max_size=5).map(tuple),
+        cut=st.sampled_from(["c001", "c002", "local"]),
+        codec=st.sampled_from(["fp32", "int8"]),
+        error=st.none() | st.just("broken"),
+        sent_bytes=st.integers(0, 10**12),
+        latency_us=st.integers(-100, 10**11),
+    )
+)
+
+
+def rows(table: pa.Table) -> set[tuple[object, ...]]:
+    return {tuple(row.values()) for row in table.to_pylist()}
+
+
+def report(table: pa.Table, *by: str) -> str:
+    return to_json(build(count_table(table, by)))
+
+
+def test_each_record_is_counted_where_it_belongs() -> None:
+    counts = count_table(
+        to_table(
+            [
+                record(),
+                record(prediction="b", latency_us=1000, top5=None),
+                record(label=None, cut="c002", sent_bytes=7),
+                record(prediction=None, error="cannot identify image file", sent_bytes=0),
+                record(label="b", prediction=None, sent_bytes=0),
+            ]
+        )
+    )
+    assert rows(counts["confusion"]) == {("a", "a", 1), ("a", "b", 1)}
+    slices = rows(counts["slices"])
+    # by, value: records, errors, unlabelled, correct, top 5 unknown, correct; bytes of images, sent, received
+    assert ("", None, 5, 2, 1, 1, 1, 1, 3000, 207, 30) in slices
+    assert ("cut", "c001", 4, 2, 0, 1, 1, 1, 2000, 200, 20) in slices
+    assert ("cut", "c002", 1, 0, 1, 0, 0, 0, 1000, 7, 10) in slices
+    assert ("label", "a", 3, 1, 0, 1, 1, 1, 2000, 200, 20) in slices
+    assert ("label", None, 1, 0, 1, 0, 0, 0, 1000, 7, 10) in slices
+    assert ("prediction", None, 2, 2, 0, 0, 0, 0, 0, 0, 0) in slices
+    assert ("folder", "a", 5, 2, 1, 1, 1, 1, 3000, 207, 30) in slices
+    stages = rows(counts["stages"])
+    assert ("cut", "c001", "latency", 1021, 21, 1000) in stages
+    assert ("", None, "head", 6, 2, 2) in stages
+    assert ("label", "b", "latency", 0, 0, 0) not in stages
+    assert not [row for row in stages if row[0] == "label" and row[2] != "latency"]
+    assert counts["minutes"].to_pylist() == [
+        {
+            "minute": 1767225600 // 60,
+            "records": 3,
+            "first_us": 1767225600_000_000,
+            "last_us": 1767225600_000_000 + 1000,
+        }
+    ]
+
+
+def test_sums_are_exact_beyond_the_whole_numbers_of_a_float() -> None:
+    counts = count_table(to_table([record(latency_us=2**53), record(latency_us=1)]))
+    assert ("", None, "latency", 2**53 + 1, 1, 2**53) in rows(counts["stages"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(RECORDS, st.randoms(use_true_random=False))
+def test_no_partition_or_order_of_the_records_shows(records: list[Record], order: random.Random) -> None:
+    whole = report(to_table(records), "batch")
+    order.shuffle(records)
+    borders = sorted(order.randint(0, len(records)) for _ in range(order.randint(0, 6)))
+    edges = zip([0, *borders], [*borders, len(records)], strict=True)
+    bags = [count_table(to_table(records[start:end]), ["batch"]) for start, end in edges]
+    order.shuffle(bags)
+    by_two = merge([merge(bags[::2]), from_bytes(to_bytes(merge(bags[1::2])))])
+    assert to_json(build(merge(bags))) == to_json(build(by_two)) == whole
+
+
+def test_batches_with_dictionaries_of_their_own_count_as_one_table() -> None:
+    records = random_records(90, ["x", "y", "z"])
+    chunked = pa.concat_tables([to_table(records[start : start + 30]) for start in (60, 0, 30)])
+    assert len(chunked.to_batches()) == 3
+    assert report(chunked) == report(to_table(records))
+
+
+def test_plain_strings_and_narrow_integers_count_like_the_schemas_own() -> None:
+    table = to_table(random_records(50, ["x", "y"]))
+    other = table.set_column(1, "label", table["label"].cast(pa.string()))
+    other = other.set_column(8, "batch", table["batch"].cast(pa.int16()))
+    other = other.append_column("run", pa.array(["r"] * 50))
+    assert report(other, "batch") == report(table, "batch")
+
+
+def test_more_classes_than_fit_an_array_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = to_table(random_records(500, [f"class {number}" for number in range(60)]))
+    expected = report(table)
+    monkeypatch.setattr("evaluation.pairs.DENSE_CELLS", 100)
+    assert report(table) == expected
+    counting = Counting()
+    for start in range(0, 500, 7):
+        counting.add(table.slice(start, 7).to_batches()[0])
+    assert to_json(build(counting.counts())) == expected
+
+
+def test_merging_changes_none_of_the_bags() -> None:
+    bags = [count_table(to_table([PLAIN])), count_table(to_table([PLAIN]))]
+    assert rows(merge(bags)["confusion"]) == {("a", "a", 2)}
+    assert [rows(bag["confusion"]) for bag in bags] == [{("a", "a", 1)}] * 2
+
+
+def test_bytes_are_one_line_whatever_the_labels_hold() -> None:
+    counts = count_table(to_table([record(label='tab\t"line\n', prediction="é\\")]))
+    data = to_bytes(counts)
+    assert b"\n" not in data
+    assert b"\t" not in data
+    assert to_json(build(from_bytes(data))) == to_json(build(counts))
+
+
+def test_a_column_of_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MAX_VALUES", 30)
+    monkeypatch.setattr("evaluation.counting.MAX_VALUES", 30)
+    records = random_records(60, ["x", "y"])
+    tables = [to_table(records[start : start + size]) for start, size in ((0, 20), (20, 40))]
+    reports = [
+        to_json(build(merge(bags)))
+        for bags in (
+            [count_table(to_table(records), ["image"])],
+            [count_table(table, ["image"]) for table in tables],
+            [count_table(table, ["image"]) for table in reversed(tables)],
+            [merge([count_table(table, ["image"])]) for table in tables] + [bag()],
+        )
+    ]
+    assert len(set(reports)) == 1
+    built = build(count_table(to_table(records), ["image"]))
+    assert built["slices"]["image"] == []
+    assert built["coverage"]["records"] == 60
+    assert len(built["slices"]["cut"]) == 3
+    assert "There are no slices by image: it has more than" in built["notes"][-1]
+
+
+def test_any_column_can_be_sliced_by() -> None:
+    built = build(count_table(to_table([record(batch=8), record(batch=9), record(batch=8)]), ["batch", "cut"]))
+    assert [(found["value"], found["records"]) for found in built["slices"]["batch"]] == [("8", 2), ("9", 1)]
+
+
+@pytest.mark.parametrize("names", [["x.png"], ["a/1", "a/2"], ["a/b/1", "a/1", "a/b/2"], ["", "é/é/x", "/x"]])
+@pytest.mark.parametrize("times", [1, 50, 3000])
+def test_folders_are_all_that_is_before_the_last_slash(names: list[str], times: int) -> None:
+    runs = [name for name in names for _ in range(times)]
+    for images in (runs, names * times):
+        found = folders(pa.array(["dropped", *images])[1:])
+        assert found.to_pylist() == [image.rpartition("/")[0] for image in images]
+
+
+FOREIGN = {
+    "it holds no records: it has no column image, label, prediction": pa.table({"x": [1]}),
+    "it holds no records: Failed to parse": to_table([PLAIN]).set_column(18, "latency_us", pa.array(["long"])),
+    "it holds no records: its top5 is of int64": to_table([PLAIN]).set_column(4, "top5", pa.array([5])),
+    "schema version 2": to_table([PLAIN]).replace_schema_metadata({"hybrid_batch.schema": "2"}),
+    "some of its classified records have no link_us": to_table([record(link_us=None), PLAIN]),
+    "some of its records have no image": to_table([PLAIN]).set_column(0, "image", pa.array([None], pa.string())),
+}
+
+
+@pytest.mark.parametrize("message", FOREIGN)
+def test_a_foreign_table_is_refused_with_its_reason(message: str) -> None:
+    with pytest.raises(NotRecords, match=message):
+        count_table(FOREIGN[message])
+
+
+def test_a_table_without_rows_or_chunks_counts_nothing() -> None:
+    no_chunks = pa.table([pa.chunked_array([], field.type) for field in SCHEMA], schema=SCHEMA)
+    for empty in (SCHEMA.empty_table(), no_chunks):
+        assert all(len(table) == (2 if name == "scores" else 0) for name, table in count_table(empty).items())
+    with pytest.raises(NotRecords):
+        count_table(pa.table({"x": pa.array([], pa.int64())}))
