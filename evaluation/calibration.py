@@ -99,8 +99,8 @@ def score_intervals(counts: Counts) -> dict[str, Measure]:
     n, right, sums = (np.bincount(places, values) for values in (records, records * correct, confidence))
     happened = np.where(right > 0, sums / n, 1 - sums / n)
     values = np.stack(list(_scores(happened).values()), axis=1)
-    low, high = bootstrap(n.astype(np.int64), lambda draws: draws @ values / draws.sum(1, keepdims=True))
-    about = n @ values / n.sum()
+    low, high = bootstrap(n.astype(np.int64), lambda draws: _means(draws, values))
+    (about,) = _means(n.astype(np.float64)[None], values)
     exact = {row["score"]: join(row["high"], row["low"]) / int(n.sum()) for row in counts["scores"].to_pylist()}
     return {
         _MEASURED[name]: Measure(
@@ -108,6 +108,13 @@ def score_intervals(counts: Counts) -> dict[str, Measure]:
         )
         for i, (name, value) in enumerate((name, exact[name]) for name in _MEASURED)
     }
+
+
+def _means(draws: Reals, values: Reals) -> Reals:
+    """The mean of each column of `values`, (cells, scores), weighted by each row of `draws`, (replicates, cells)."""
+    # Not `draws @ values`: the order in which a BLAS adds, and so the last bit, is its own on every machine.
+    means: Reals = (draws[:, :, None] * values).sum(1) / draws.sum(1, keepdims=True)
+    return means
 
 
 def _scores(happened: Reals) -> dict[str, Reals]:
