@@ -34,7 +34,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: equal content 
 
 def environment_name(architecture: str) -> str:
     """The file name of the archive, which says all that decides its content."""
-    recipe = "\n".join((PYTHON_VERSION, architecture, *_requirements()))
+    recipe = "\n".join((PYTHON_VERSION, architecture, *requirements()))
     return f"environment-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
 
 
@@ -53,7 +53,7 @@ def build_environment(architecture: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as scratch:
         folder, archive = Path(scratch, "environment"), Path(scratch, path.name)
-        _install(folder, architecture, _requirements())
+        _install(folder, architecture)
         write_zip(archive, {file.relative_to(folder).as_posix(): file for file in _used(folder)})
         check_machine(archive, architecture)
         archive.replace(path)
@@ -83,17 +83,18 @@ def check_machine(archive: Path, architecture: str) -> None:
                 raise PackageFailed(f"{name} is no code for {architecture}; remove {archive.parent} and package again.")
 
 
-def _requirements() -> tuple[str, ...]:
+def requirements() -> tuple[str, ...]:
+    """What pip is asked for: what both engines need, in the versions installed here."""
     return (*(f"{name}=={importlib.metadata.version(name)}" for name in _DISTRIBUTIONS), _MRJOB)
 
 
-def _install(folder: Path, architecture: str, requirements: tuple[str, ...]) -> None:
+def _install(folder: Path, architecture: str) -> None:
     machine = WHEEL_MACHINES[architecture]
     platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in _GLIBC]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"),
         *("--disable-pip-version-check", f"--target={folder}", f"--python-version={PYTHON_VERSION}"),
-        *("--implementation=cp", *platforms, f"--platform=manylinux2014_{machine}", *requirements),
+        *("--implementation=cp", *platforms, f"--platform=manylinux2014_{machine}", *requirements()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from data.errors import JobFailed
 from data.storage import open_storage
 from emr.job import Job
-from evaluation.report import Report, from_json
+from evaluation.report import from_json
+from evaluation.shape import Report
 from jobs.parts import whole
 
 _ATTEMPT = re.compile(r"attempt-(\d+)/(.+)")

@@ -12,6 +12,7 @@ from made_records import random_records, write_run
 from wheelhouse import make_wheelhouse
 
 from data.records import Record
+from emr.environment import requirements
 
 RECORDS = random_records(300, ["cat", "dog", 'tab\t"line\n', "é"])
 
@@ -21,9 +22,10 @@ def packages(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[
     """pip finds the wheels of the environment on this machine, and nowhere else."""
     if sys.version_info[:2] != (3, 11) or sys.platform != "linux" or os.uname().machine != "x86_64":
         pytest.skip("the libraries installed here are none for EMR's Python 3.11 on x86_64")
+    wheels = make_wheelhouse(tmp_path_factory.mktemp("pip") / "wheels", requirements())
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIP_NO_INDEX", "1")
-        environment.setenv("PIP_FIND_LINKS", str(make_wheelhouse(tmp_path_factory.mktemp("pip") / "wheels")))
+        environment.setenv("PIP_FIND_LINKS", str(wheels))
         yield
 
 

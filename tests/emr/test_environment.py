@@ -1,0 +1,130 @@
+"""The archives: whole, of the right processor, and with no link to the machine that made them."""
+
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import RECORDS
+from emr_double.machine import bare_python
+from made_records import write_run
+from wheelhouse import as_it_is, make_wheelhouse
+
+from data.errors import PackageFailed
+from emr import environment
+from emr.code import code_archive
+from emr.environment import build_environment, check_machine, environment_name
+from evaluation.report import to_json
+from hybrid_batch import run as command
+from jobs import inline
+from jobs.parts import find_work
+
+ROOT = Path(__file__).parents[2]
+ARM64, X86_64 = 183, 62
+
+
+@pytest.fixture
+def package(packages: None, tmp_path: Path) -> Path:
+    """A folder with the two archives unpacked, as a job finds it."""
+    (tmp_path / "code.zip").write_bytes(code_archive())
+    for name, archive in (("environment", build_environment("x86_64")), ("code", tmp_path / "code.zip")):
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(tmp_path / name)
+    return tmp_path
+
+
+def hidden(*folders: Path) -> list[str]:
+    """A command prefix: a namespace of this process alone, in which the folders are empty."""
+    mounts = " && ".join(f'mount -t tmpfs none "{folder}"' for folder in folders)
+    prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no namespaces, in which to hide what is installed here")
+    return prefix
+
+
+def test_a_job_runs_where_nothing_of_this_machine_is(package: Path) -> None:
+    run = package / "run=x"
+    write_run(str(run), RECORDS, 70)
+    python = bare_python(package)
+    here = {ROOT.resolve(), Path(sys.prefix).resolve()}
+    prefix = hidden(*(folder for folder in here if not here.intersection(folder.parents)))
+    look = subprocess.run([*prefix, "ls", "-A", *here], capture_output=True, text=True, check=False, cwd="/")
+    assert not [line for line in look.stdout.splitlines() if line and not line.endswith(":")]
+    done = subprocess.run(
+        [*prefix, str(python), "-m", "jobs.evaluate_mrjob", "-r", "inline", "--no-conf", str(run)],
+        cwd=package,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "environment:code", "TMPDIR": str(package)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == to_json(inline.evaluate(find_work([str(run)]).parts))
+
+
+def test_the_archive_knows_nothing_of_this_machine(package: Path) -> None:
+    here = [str(place).encode() for place in (ROOT, sys.prefix, sys.base_prefix, package.parent.parent)]
+    files = [path for path in package.glob("environment/**/*") if not path.is_dir()]
+    assert len(files) > 1000
+    for path in files:
+        assert not path.is_symlink()
+        content = path.read_bytes()
+        assert content[:2] != b"#!" or b"python3.11" not in content[:80], path
+        assert not [place for place in here if place in content], path
+    assert not [path for path in files if {"bin", "tests", "__pycache__"} & set(path.relative_to(package).parts)]
+
+
+def test_only_what_evaluates_is_in_the_code(package: Path) -> None:
+    rooms = {path.name for path in (package / "code").iterdir()}
+    assert rooms == {"data", "evaluation", "jobs"}
+    assert not (package / "code" / "data" / "digits").exists()
+    assert code_archive() == code_archive()
+
+
+def retag(machine: int) -> Callable[[bytes], bytes]:
+    """Makes machine code of another processor, as far as its header says."""
+    return lambda file: file[:18] + struct.pack("<H", machine) + file[20:] if file[:4] == b"\x7fELF" else file
+
+
+@pytest.mark.parametrize(("change", "fits"), [(retag(ARM64), True), (as_it_is, False)])
+def test_code_of_the_other_processor_is_seen(
+    change: Callable[[bytes], bytes], fits: bool, tmp_path: Path, packages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(environment, "_DISTRIBUTIONS", ("zstandard",))
+    wheels = make_wheelhouse(tmp_path / "wheels", environment.requirements(), "aarch64", change)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    if fits:
+        archive = build_environment("arm64")
+        with pytest.raises(PackageFailed, match="is no code for x86_64"):
+            check_machine(archive, "x86_64")
+    else:
+        with pytest.raises(PackageFailed, match="is no code for arm64; remove"):
+            build_environment("arm64")
+        assert not (tmp_path / "cache" / "emr" / environment_name("arm64")).exists()
+
+
+def test_libraries_that_cannot_be_had_are_told(
+    tmp_path: Path, packages: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    assert command(["emr", "package", "--arch", "arm64", "-o", str(tmp_path / "out")]) == 1
+    _, err = capfd.readouterr()
+    assert "pip cannot fetch the libraries for arm64: " in err
+    assert "Traceback" not in err
+
+
+def test_the_package_command_writes_both_archives(
+    tmp_path: Path, packages: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["emr", "package", "--arch", "x86_64", "-o", str(tmp_path / "out")]) == 0
+    out, _ = capfd.readouterr()
+    names = [Path(line.split("\t")[0]).name for line in out.splitlines()]
+    assert names == ["code.zip", "environment-x86_64.zip"]
+    assert (tmp_path / "out" / "environment-x86_64.zip").read_bytes() == build_environment("x86_64").read_bytes()
+    (tmp_path / "file").write_text("")
+    assert command(["emr", "package", "--arch", "x86_64", "-o", str(tmp_path / "file" / "below")]) == 1
+    assert "choose another folder" in capfd.readouterr().err

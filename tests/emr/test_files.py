@@ -1,0 +1,123 @@
+"""The files that EMR, CloudFormation, IAM and mrjob are given, each used by what it is for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from emr_double.policy import ACCOUNT, POLICY, Policy
+from emr_double.trouble import Refused
+from made_records import random_records, write_run
+
+from emr.commands.submit import submit
+from jobs.evaluate_mrjob import EvaluateRuns
+
+EMR = Path(__file__).parents[2] / "emr"
+
+
+def test_the_template_is_sound() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "cfn-lint", EMR / "cluster.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_template_makes_the_roles_that_submit_names(aws: str) -> None:
+    import boto3
+
+    parameters = [{"ParameterKey": "Bucket", "ParameterValue": "b"}]
+    stacks, iam = boto3.client("cloudformation"), boto3.client("iam")
+    stacks.create_stack(
+        StackName="roles",
+        TemplateBody=(EMR / "cluster.yaml").read_text(),
+        Parameters=parameters,
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    stacks.get_waiter("stack_create_complete").wait(StackName="roles", WaiterConfig={"Delay": 1})
+    defaults = {option.name: option.default for option in submit.params}
+    assert iam.get_role(RoleName=defaults["service_role"])["Role"]["RoleName"] == "HybridBatchEmr"
+    profile = iam.get_instance_profile(InstanceProfileName=defaults["instance_profile"])["InstanceProfile"]
+    assert profile["Roles"][0]["RoleName"] == "HybridBatchEc2"
+    (output,) = stacks.describe_stacks(StackName="roles")["Stacks"][0]["Outputs"]
+    assert output["OutputValue"].endswith(":role/HybridBatchJob")
+    for name in ("HybridBatchEc2", "HybridBatchJob"):
+        (attached,) = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert "ReadRunsAndWriteResults" in attached["PolicyName"]
+
+
+def test_the_policy_allows_what_is_done_and_no_more() -> None:
+    policy = Policy()
+    cluster = f"arn:aws:elasticmapreduce:us-east-1:{ACCOUNT}:cluster/j-1"
+    policy.require("elasticmapreduce:TerminateJobFlows", cluster, {"hybrid-batch": "x"})
+    for action, resource in [
+        ("elasticmapreduce:TerminateJobFlows", cluster),  # somebody else's: it has not our tag
+        ("elasticmapreduce:SetTerminationProtection", cluster),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin"),
+        ("emr-serverless:DeleteApplication", f"arn:aws:emr-serverless:us-east-1:{ACCOUNT}:/applications/x"),
+    ]:
+        with pytest.raises(Refused):
+            policy.require(action, resource)
+    wide = [one["Sid"] for one in POLICY["Statement"] if one["Resource"] == "*" or "*" in one["Action"]]
+    assert wide == ["MakeClusters"]  # whose actions know no resource before the cluster exists
+
+
+def run_bootstrap(path: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["/bin/bash", str(EMR / "bootstrap.sh"), *arguments],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_bootstrap_script_installs_a_python_that_is_missing(tmp_path: Path) -> None:
+    python, asked = tmp_path / "python3.11", tmp_path / "asked"
+    sudo = tmp_path / "sudo"
+    sudo.write_text(f'#!/bin/bash\necho "$@" >{asked}; printf "#!/bin/bash\\n" >{python}; chmod +x {python}\n')
+    sudo.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert run_bootstrap(path, str(python)).returncode == 0
+    assert asked.read_text() == "dnf install --assumeyes --quiet python3.11\n"
+    asked.unlink()
+    assert run_bootstrap(path, str(python)).returncode == 0
+    assert not asked.exists()
+
+
+def test_the_bootstrap_script_refuses_another_python(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 1)\n${{@:2}}"\n')
+    python.chmod(0o755)
+    done = run_bootstrap(os.environ["PATH"], str(python))
+    assert done.returncode == 1
+    assert "is no Python 3.11" in done.stderr
+
+
+def test_mrjob_understands_its_configuration(tmp_path: Path) -> None:
+    job = EvaluateRuns(["-r", "hadoop", "--conf-path", str(EMR / "mrjob.conf")])
+    job.sandbox()
+    with job.make_runner() as runner:
+        options = runner._opts
+    assert options["python_bin"] == ["/usr/bin/python3.11"]
+    assert options["cmdenv"]["PYTHONPATH"] == "environment:code"
+    assert options["jobconf"]["mapreduce.job.reduces"] == "1"
+    assert not options["bootstrap_mrjob"]
+
+
+def test_mrjob_runs_with_its_configuration(tmp_path: Path) -> None:
+    write_run(str(tmp_path / "run=x"), random_records(50, ["a", "b"]), 20)
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "local", "--conf-path", EMR / "mrjob.conf", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["coverage"]["records"] == 50
+    assert "Unexpected option" not in done.stderr
