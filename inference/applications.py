@@ -1,5 +1,8 @@
 """Models of keras.applications, `app:NAME`."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from inference.frameworks import first_line, import_keras, quiet
 from inference.sources import Source, trace
 
 APP = "app:"
+_DOWNLOAD_TIMEOUT_S = 10.0
 # How each family of keras.applications wants its pixels (its own `preprocess_input`); the others scale themselves.
 _SCALES: dict[Scale, tuple[str, ...]] = {
     "caffe": ("ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"),
@@ -43,10 +47,21 @@ def make_application(text: str, size: tuple[int, int] | None, weights: str, clas
     keras.utils.clear_session()  # layers are numbered anew, so that their names do not depend on earlier models
     keras.utils.set_random_seed(0)
     try:
-        with quiet():
+        with quiet(), _patience():
             model = getattr(keras.applications, name)(**options)
     except Exception as error:  # downloads, shapes and files fail in as many ways as there are
         raise NotABundle(
             f"keras.applications cannot make {name} with weights {weights}: {first_line(error)}"
         ) from error
     return trace(model, size, _SCALE_OF.get(name, "0-255"))
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Keras downloads without a time limit: where nothing answers, it would wait for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
