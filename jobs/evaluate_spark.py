@@ -8,6 +8,7 @@ Without a master of its own (`spark-submit` gives one) it runs on the cores of t
 import os
 import shutil
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,11 +108,16 @@ def _find_java(spark_version: str) -> None:
         )
 
 
-def main(uris: Sequence[str]) -> None:
-    """Evaluate the runs at `uris` and print the report."""
-    work = find_work(uris)
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate the runs named in the arguments and print the report."""
+    parser = ArgumentParser(prog="python -m jobs.evaluate_spark", description="Evaluate runs as a Spark job.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="LOG/run=ID, or a LOG that holds a single run")
+    parser.add_argument("--by", action="append", default=[], metavar="COLUMN", help="slice by this column too")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out parts that cannot be counted")
+    options = parser.parse_args(arguments)
+    work = find_work(options.runs)
     sys.stderr.writelines(f"{note}\n" for note in work.notes)
-    sys.stdout.write(f"{to_json(evaluate(work.parts))}\n")
+    sys.stdout.write(f"{to_json(evaluate(work.parts, options.by, options.skip_bad))}\n")
 
 
 if __name__ == "__main__":

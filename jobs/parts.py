@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from data.errors import HybridBatchError, NotARun, WrongUsage
 from data.records import PART_NAME
 from data.runs import RunFolder, find_runs, shards
@@ -25,25 +28,26 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The parts to evaluate, and a sentence for each run that is unfinished."""
+    """The parts to evaluate; and a sentence for each run that is unfinished, and on images that runs share."""
 
     parts: list[Part]
     notes: list[str]
 
 
-def find_work(uris: Iterable[str]) -> Work:
+def find_work(uris: Iterable[str], all_runs: bool = False) -> Work:
     """The parts of the runs at `uris`: folders `LOG/run=ID`, or a LOG that holds a single run.
 
     A run named twice is taken once. Raises NotARun where there is no run or not one part in all of them,
-    WrongUsage for a log of several runs, StorageFailed.
+    WrongUsage for a log of several runs unless `all_runs`, StorageFailed.
     """
-    runs = {run.uri: run for run in map(_run, uris)}.values()
+    runs = list({run.uri: run for uri in uris for run in _runs(uri, all_runs)}.values())
     parts: list[Part] = []
     notes: list[str] = []
     for run in runs:
         indexes = list(run.parts())
         parts += [Part(run.uri, index) for index in indexes]
         notes += _shortfall(run, set(indexes))
+    notes += _shared_images(runs)
     if not parts:
         raise NotARun(" ".join(notes) or "No run is given to evaluate; name one or more run folders.")
     return Work(parts, notes)
@@ -88,22 +92,31 @@ def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Se
 def whole(report: Report) -> Report:
     """The report given. Raises NotARun when it lacks parts that could not be counted."""
     bad = report["bad_parts"]
-    if len(bad) == 1:
-        raise NotARun(bad[0])
     if bad:
-        raise NotARun(f"{bad[0]} ({len(bad):,} parts cannot be counted.)")
+        more = f" ({len(bad):,} parts cannot be counted.)" if len(bad) > 1 else ""
+        raise NotARun(f"{bad[0]}{more}")
     return report
 
 
-def _run(uri: str) -> RunFolder:
+def _runs(uri: str, all_runs: bool) -> list[RunFolder]:
     storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
-    runs = find_runs(storage)
-    if len(runs) > 1:
+    runs = find_runs(storage) or [RunFolder(storage)]
+    if len(runs) > 1 and not all_runs:
         names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
-        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); name the one to evaluate.")
-    run = runs[0] if runs else RunFolder(storage)
-    run.settings()  # raises NotARun
-    return run
+        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); name the one to evaluate, or add --all-runs.")
+    for run in runs:
+        run.settings()  # raises NotARun
+    return runs
+
+
+def _shared_images(runs: Sequence[RunFolder]) -> Iterator[str]:
+    """How many images are in more than one of the runs, in a sentence; nothing when none are."""
+    if len(runs) < 2:
+        return
+    images = pa.chunked_array([chunk for run in runs for chunk in run.images()["image"].chunks], pa.string())
+    more = len(images) - int(pc.count_distinct(images).as_py())
+    if more:
+        yield f"{more:,} of the {len(images):,} images of these runs have the name of another; each counts."
 
 
 def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """`hybrid-batch evaluate`: what the log of a run says."""
 
-from pathlib import Path
+from difflib import get_close_matches
 
 import click
 
@@ -16,22 +16,38 @@ ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jo
     show_default=True,
     help="Threads of this process, an mrjob job, or Spark on this machine; the report is the same to the byte.",
 )
+@click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
+@click.option("--all-runs", is_flag=True, help="Of a LOG of several runs evaluate all, as one.")
+@click.option("--skip-bad", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
 @click.option("--json", "as_json", is_flag=True, help="The report as canonical JSON on stdout.")
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the report as report.json into this folder.",
+    metavar="DIR|s3://…",
+    help="Where report.json, report.html and the CSV files go.  [default: _report in the run, when it is one]",
 )
-def command(runs: tuple[str, ...], engine: str, as_json: bool, output: Path | None) -> None:
-    """Compute accuracy, confusion and latency from the log of one or more RUNs.
+@click.option("--no-files", is_flag=True, help="Write no files.")
+def command(
+    *,
+    runs: tuple[str, ...],
+    engine: str,
+    by: tuple[str, ...],
+    all_runs: bool,
+    skip_bad: bool,
+    as_json: bool,
+    output: str | None,
+    no_files: bool,
+) -> None:
+    """Compute accuracy, calibration, confusion and latency from the log of one or more RUNs.
 
     RUN is the folder of a run (LOG/run=ID), or a LOG that holds a single run; local or s3://. Several runs are
     evaluated as one. Of an unfinished run what is there is evaluated, and stderr says how much is missing.
 
+    All is sliced by cut, codec, tail, label, prediction and folder, and by the columns of the log named with --by.
+
     \b
     Example:
       hybrid-batch evaluate hybrid-batch-log
-      hybrid-batch evaluate s3://my-bucket/logs/run=3f9c2a --engine spark --json
+      hybrid-batch evaluate s3://my-bucket/logs/run=3f9c2a --engine spark --by batch --json
     """
     from importlib import import_module
 
@@ -39,22 +55,36 @@ def command(runs: tuple[str, ...], engine: str, as_json: bool, output: Path | No
     from evaluation.report import to_json
     from evaluation.table import print_report
     from jobs.parts import find_work
+    from jobs.results import BESIDE, write_results
 
+    _check(by)
     evaluate = import_module(ENGINES[engine]).evaluate  # late: mrjob is an extra
-    work = find_work(runs)
+    work = find_work(runs, all_runs)
     for note in work.notes:
         click.echo(f"Note: {note}", err=True)
-    report = evaluate(work.parts)
-    text = to_json(report)
-    if output:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            (output / "report.json").write_text(f"{text}\n", encoding="ascii")
-        except OSError as error:
-            raise StorageFailed(
-                f"Cannot write the report to {output}: {error.strerror}; choose another folder."
-            ) from error
+    report = evaluate(work.parts, by, skip_bad)
+    found = list(dict.fromkeys(part.run for part in work.parts))
     if as_json:
-        click.echo(text)
+        click.echo(to_json(report))
     else:
         print_report(report)
+    if no_files or not (output or len(found) == 1):
+        return
+    try:
+        write_results(report, found, output or f"{found[0]}/{BESIDE}")
+    except StorageFailed as error:
+        if output:
+            raise
+        click.echo(f"Note: {error} The report was not written; --output says where else.", err=True)
+
+
+def _check(by: tuple[str, ...]) -> None:
+    """Raises WrongUsage for what cannot be sliced by."""
+    from data.errors import WrongUsage
+    from evaluation.columns import SLICEABLE
+
+    for name in by:
+        if name not in SLICEABLE:
+            near = get_close_matches(name, SLICEABLE, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(SLICEABLE)}."
+            raise WrongUsage(f"The log has no column {name!r} to slice by; {hint}")

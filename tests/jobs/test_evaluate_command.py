@@ -1,3 +1,5 @@
+import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +8,11 @@ import pytest
 from made_records import random_records, write_run
 
 from data.records import to_table
+from data.storage import open_storage
 from evaluation.counting import count_table
 from evaluation.report import build, to_json
 from hybrid_batch import run as command
+from jobs.parts import find_work
 
 RECORDS = random_records(200, ["a", "b"])
 EXPECTED = to_json(build(count_table(to_table(RECORDS))))
@@ -28,11 +32,89 @@ def test_json_is_the_report_and_nothing_else(engine: str, tmp_path: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")
 
 
-def test_the_table_is_printed_and_the_report_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+FILES = ["confusion.csv", "latency.csv", "per_class.csv", "report.html", "report.json"]
+
+
+def test_the_table_is_printed_and_the_files_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 30)
-    assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(tmp_path / "out" / "here")]) == 0
-    assert capsys.readouterr().out.startswith("accuracy   0.")
-    assert (tmp_path / "out" / "here" / "report.json").read_text() == f"{EXPECTED}\n"
+    out = tmp_path / "out" / "here"
+    for _ in range(2):
+        assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(out)]) == 0
+        assert capsys.readouterr().out.startswith("accuracy   0.")
+        assert sorted(file.name for file in out.iterdir()) == FILES
+        assert (out / "report.json").read_text() == f"{EXPECTED}\n"
+        (out / "report.json").write_text("of another day")
+    assert not (tmp_path / "run=x" / "_report").exists()
+
+
+def test_files_go_beside_one_run_unless_they_are_not_wanted(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for log in (str(tmp_path), f"s3://{bucket}/log"):
+        for name in ("x", "y"):
+            write_run(f"{log}/run={name}", RECORDS, 30)
+        assert command(["evaluate", f"{log}/run=x"]) == 0
+        assert command(["evaluate", f"{log}/run=y", "--no-files"]) == 0
+        assert command(["evaluate", f"{log}/run=x", f"{log}/run=y"]) == 0
+        written = sorted(entry.name for entry in open_storage(log).entries() if "/_report/" in entry.name)
+        assert written == [f"run=x/_report/{name}" for name in FILES]
+        assert len(find_work([f"{log}/run=x"]).parts) == 7
+    assert open_storage(log).read("run=x/_report/report.json").decode() == f"{EXPECTED}\n"
+    assert "200 of the 400 images of these runs have the name of another; each counts." in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_to_is_evaluated_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path), RECORDS, 200)
+    (tmp_path / "_report").write_text("in the way")
+    assert command(["evaluate", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{EXPECTED}\n"
+    assert err.startswith(f"Note: Cannot write {tmp_path}/_report/report.json")
+
+
+def test_all_runs_of_a_log_are_evaluated_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, records in (("x", RECORDS[:90]), ("y", RECORDS[90:])):
+        write_run(str(tmp_path / f"run={name}"), records, 30)
+    assert command(["evaluate", str(tmp_path), "--json"]) == 2
+    assert "or add --all-runs" in capsys.readouterr().err
+    assert command(["evaluate", str(tmp_path), "--json", "--all-runs"]) == 0
+    assert capsys.readouterr().out == f"{EXPECTED}\n"
+
+
+@pytest.mark.parametrize("engine", ["inline", "mrjob"])
+def test_bad_parts_are_skipped_and_named_when_asked(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path), RECORDS, 50)
+    (tmp_path / "part-00001.parquet").write_bytes(b"PAR1")
+    arguments = ["evaluate", str(tmp_path), "--engine", engine, "--json", "--no-files", "--by", "batch"]
+    assert command(arguments) == 2
+    assert "part-00001.parquet cannot be counted" in capsys.readouterr().err
+    assert command([*arguments, "--skip-bad"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["coverage"]["records"], len(report["bad_parts"])) == (150, 1)
+    assert [found["value"] for found in report["slices"]["batch"]] == ["8"]
+
+
+def test_the_csv_files_say_what_the_report_says(tmp_path: Path) -> None:
+    write_run(str(tmp_path), RECORDS, 50)
+    assert command(["evaluate", str(tmp_path), "--by", "batch"]) == 0
+    tables = {
+        name: list(csv.DictReader((tmp_path / "_report" / name).open(encoding="utf-8", newline="")))
+        for name in FILES
+        if name.endswith(".csv")
+    }
+    report = json.loads((tmp_path / "_report" / "report.json").read_text())
+    assert [int(row["records"]) for row in tables["confusion.csv"]] == report["confusion"]["records"]
+    assert [float(row["f1_high"]) for row in tables["per_class.csv"]] == [
+        row["f1"]["high"] for row in report["per_class"]
+    ]
+    overall = [row for row in tables["latency.csv"] if row["by"] == ""]
+    assert [row["stage"] for row in overall] == list(report["overall"]["stages"])
+    assert float(overall[-1]["p999_us"]) == report["overall"]["stages"]["latency"]["p999_us"]
+    assert {row["by"] for row in tables["latency.csv"]} == {"", *report["slices"]}
 
 
 def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +125,9 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
     assert err.startswith(f"Note: {tmp_path} is unfinished: 20 of its 200 images")
 
 
-@pytest.mark.parametrize("arguments", [[], ["absent"], ["nfs://host/log"], ["absent", "--engine", "abacus"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["absent"], ["nfs://host/log"], ["absent", "--engine", "abacus"], ["absent", "--by", "x"]]
+)
 def test_wrong_usage_is_2(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,4 +153,4 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     (tmp_path / "file").write_text("")
     assert command(["evaluate", str(tmp_path), "--output", str(tmp_path / "file" / "below")]) == 1
-    assert "Cannot write the report to" in capsys.readouterr().err
+    assert "Cannot write" in capsys.readouterr().err
