@@ -7,7 +7,8 @@ it carries itself are all that a browser may use.
 import base64
 import hashlib
 
-from evaluation.html import costs, quality, units
+from evaluation import units
+from evaluation.html import costs, quality
 from evaluation.html.gallery import Thumbnail, gallery
 from evaluation.html.markup import Markup, element
 from evaluation.html.style import STYLE

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.html import units
+from evaluation import units
 from evaluation.html.markup import Markup, element, join
 from evaluation.shape import Bin, Histogram, Measure
 
@@ -100,7 +100,7 @@ def curves(lines: Sequence[Curve]) -> Markup:
 def _times(low: float, high: float) -> list[float]:
     """Round times between two, at most six."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= 6:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from data.records import STAGES
-from evaluation.html import charts, units
+from evaluation import units
+from evaluation.html import charts
 from evaluation.html.markup import Markup, element, join
 from evaluation.html.tables import folded, name, table
 from evaluation.shape import QUANTILES, Report, Slice, Stage

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 
-from evaluation.html import units
+from evaluation import units
 from evaluation.html.markup import Markup, element, join
 from evaluation.html.tables import name, table
 from evaluation.shape import Exemplar
@@ -55,5 +55,5 @@ def _figure(exemplar: Exemplar, picture: bytes) -> Markup:
         element("br"),
         element("small", name(exemplar["image"])),
     )
-    image = element("img", src=source, alt=f"an image of {label}, taken for {prediction}", loading="lazy")
+    image = element("img", src=source, alt=f"an image of {label}, taken for {prediction}")
     return element("figure", image, caption)

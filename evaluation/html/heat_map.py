@@ -1,6 +1,6 @@
 """The confusion matrix as a picture: a row for each label, a column for each prediction, darker for a larger share."""
 
-from evaluation.html import units
+from evaluation import units
 from evaluation.html.markup import Markup, element, join
 from evaluation.shape import Confusion
 

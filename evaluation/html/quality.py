@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from evaluation.html import charts, units
+from evaluation import units
+from evaluation.html import charts
 from evaluation.html.heat_map import MOST_CLASSES, heat_map
 from evaluation.html.markup import Markup, element, join
 from evaluation.html.tables import folded, name, table
 from evaluation.shape import HEADLINE, Binning, ClassRow, Confusion, Measure, Report
 
-CLASSES_DRAWN = 40
+CLASSES_DRAWN = 30
 CLASSES_LISTED = 1000
 CONFUSIONS_LISTED = 12
 BESIDE = 15  # the matrix of so many classes leaves room beside it
@@ -40,7 +41,7 @@ def scores(report: Report) -> Markup:
         table(
             "Brier score and log loss judge the confidence; smaller is better.", ("score", "", "", "95 %"), rows, wide=1
         ),
-        element("p", report["intervals"], class_="soft"),
+        element("p", f"Intervals of proportions are Wilson's, of the rest: {report['intervals']}.", class_="soft"),
     )
 
 
