@@ -16,6 +16,7 @@
     ├── EmrUnreachable          no answer from EMR, or none but "later", however often asked
     ├── JobFailed               what ran on EMR failed, was cancelled, or did not end in time
     ├── PackageFailed           the archives for EMR cannot be made
+    ├── LimitExceeded           what --fail-if forbids has come to pass
     ├── MissingExtra            an optional dependency is not installed
     └── Interrupted             by the user; exit code 130
 
@@ -97,6 +98,10 @@ class JobFailed(HybridBatchError):
 
 class PackageFailed(HybridBatchError):
     """The archives that a job on EMR needs cannot be made."""
+
+
+class LimitExceeded(HybridBatchError):
+    """A measurement is beyond what the user allowed."""
 
 
 class MissingExtra(HybridBatchError):

@@ -1,0 +1,104 @@
+"""`--fail-if`: what is read, what is refused, and when it fires."""
+
+import pytest
+from made_records import record
+
+from data.errors import WrongUsage
+from data.records import to_table
+from evaluation import pairing
+from evaluation.comparison import Comparison, build
+from evaluation.limit import METRICS, Limit, parse
+
+
+def comparison(label: str | None = "a") -> Comparison:
+    """Accuracy 100 % against 98 %, latency 21 µs against 42 µs."""
+    a = [record(image=f"{n}", label=label, sent_bytes=100) for n in range(100)]
+    b = [
+        record(image=f"{n}", label=label, prediction="a" if n > 1 else "b", latency_us=42, sent_bytes=90)
+        for n in range(100)
+    ]
+    b += [record(image="more")]
+    return build(pairing.count(*(pairing.select(to_table(side)) for side in (a, b))))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("accuracy_drop > 0.5pt", Limit("accuracy_drop", ">", 0.5)),
+        (" accuracy_drop>=-1.pt ", Limit("accuracy_drop", ">=", -1.0)),
+        ("agreement<99%", Limit("agreement", "<", 99.0)),
+        ("latency_p95_ratio >= 1.1", Limit("latency_p95_ratio", ">=", 1.1)),
+        ("mid_p < .05", Limit("mid_p", "<", 0.05)),
+    ],
+)
+def test_conditions_are_read(text: str, limit: Limit) -> None:
+    assert parse(text) == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "Cannot read --fail-if ''"),
+        ("accuracy_drop", "Cannot read"),
+        ("accuracy_drop = 1pt", "Cannot read"),
+        ("accuracy_drop > 1 pt extra", "Cannot read"),
+        ("accuracy_drop > nanpt", "Cannot read"),
+        ("accuracy_drop > 1e3pt", "Cannot read"),
+        ("__import__('os') > 1", "Cannot read"),
+        ("acuracy_drop > 1pt", "did you mean accuracy_drop"),
+        ("zzz > 1", "No metric 'zzz'"),
+        ("accuracy_drop > 0.5%", "has the unit pt, unlike '0.5%'; write 'accuracy_drop > 0.5pt'"),
+        ("accuracy_drop > 0.5", "has the unit pt"),
+        ("agreement < 99pt", "has the unit %"),
+        ("latency_p95_ratio > 110%", "has no unit"),
+    ],
+)
+def test_all_else_is_refused_in_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(WrongUsage) as raised:
+        parse(text)
+    assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "fires"),
+    [
+        ("accuracy_drop > 1.9pt", True),
+        ("accuracy_drop > 2.1pt", False),
+        ("accuracy_drop < 2.1pt", True),
+        ("accuracy_drop_high > 3pt", True),
+        ("accuracy_drop_low > 1pt", False),
+        ("accuracy_a < 100%", False),
+        ("accuracy_a <= 100%", True),
+        ("accuracy_b < 98.5%", True),
+        ("agreement < 98.5%", True),
+        ("only_b > 0", True),
+        ("only_a > 0", False),
+        ("errors_rise > 0", False),
+        ("mid_p > 0.2", True),
+        ("exact_p > 0.4", True),
+        ("latency_p95_ratio >= 2", True),
+        ("latency_mean_ratio > 2", False),
+        ("tail_p50_ratio > 1", False),
+        ("sent_bytes_ratio > 0.89", True),
+        ("sent_bytes_ratio > 0.9", False),
+    ],
+)
+def test_conditions_fire_when_they_hold(text: str, fires: bool) -> None:
+    assert bool(parse(text).failure(comparison())) is fires
+
+
+def test_the_sentence_has_value_and_bound() -> None:
+    sentence = parse("accuracy_drop > 0.5pt").failure(comparison())
+    assert sentence == "accuracy_drop is 2pt, which --fail-if 'accuracy_drop > 0.5pt' forbids."
+
+
+def test_what_is_not_known_does_not_pass() -> None:
+    sentence = parse("accuracy_drop > 0.5pt").failure(comparison(label=None))
+    assert sentence is not None
+    assert "cannot be judged" in sentence
+
+
+def test_every_metric_is_known_of_a_whole_comparison() -> None:
+    whole = comparison()
+    for name, metric in METRICS.items():
+        assert metric.value(whole) is not None, name

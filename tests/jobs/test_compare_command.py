@@ -1,0 +1,107 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_records import record, write_run
+
+from hybrid_batch import run as command
+
+A = [record(image=f"{n:02d}.png", label="ab"[n % 2], prediction="ab"[n % 2]) for n in range(40)]
+B = [replace(made, prediction="b", latency_us=2 * made.latency_us) for made in A]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[str]:
+    write_run(str(tmp_path / "run=a"), A, 7)
+    write_run(str(tmp_path / "run=b"), B, 40)
+    return [str(tmp_path / "run=a"), str(tmp_path / "run=b")]
+
+
+def test_the_table_says_what_differs(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["compare", *runs]) == 0
+    out, err = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert err == ""
+    assert "images 40 in both runs, 40 classified by both (errors: A 0, B 0), 40 with a label" in lines
+    assert "McNemar A alone right 20, B alone 0: p = 1.9e-06 exact, 9.5e-07 mid-p" in lines
+    assert "by label: 1 of 2 differ (Holm's p < 0.05)" in lines
+    assert "a 20 100.0% 0.0% -100.00 -100.00 to -100.00 3.8e-06" not in lines
+    assert "a 20 100.0% 0.0% -100.00 -100.00 to -100.00 1.9e-06" in lines
+    assert "latency 21 µs 42 µs 2 21 µs 42 µs 2" in lines
+    assert "sent 4 kB 4 kB 1" in lines
+
+
+@pytest.mark.parametrize("engine", ["inline", "mrjob"])
+def test_json_is_the_comparison_and_nothing_else(engine: str, runs: list[str]) -> None:
+    arguments = ["compare", *runs, "--engine", engine, "--json", "--by", "codec", "--fail-if", "only_a > 0"]
+    # In a process of its own: what a library logs shows only where nobody has set logging up.
+    done = subprocess.run(
+        [sys.executable, "-m", "hybrid_batch", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    comparison = json.loads(done.stdout)
+    assert comparison["overall"]["only_a_right"] == 20
+    assert list(comparison["slices"]) == ["codec", "folder", "label"]
+
+
+def test_a_condition_that_holds_is_exit_1_with_value_and_bound(
+    runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    conditions = ["accuracy_drop > 0.5pt", "latency_p95_ratio > 3", "latency_p50_ratio > 1.5"]
+    assert command(["compare", *runs, *(word for text in conditions for word in ("--fail-if", text))]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("images ")
+    assert err == (
+        "hybrid-batch: accuracy_drop is 50pt, which --fail-if 'accuracy_drop > 0.5pt' forbids. "
+        "latency_p50_ratio is 2, which --fail-if 'latency_p50_ratio > 1.5' forbids.\n"
+    )
+
+
+def test_an_unfinished_run_is_compared_with_a_note(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path / "run=c"), B, 10, finished=False)
+    assert command(["compare", runs[0], str(tmp_path / "run=c")]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"Note: {tmp_path}/run=c is unfinished: 10 of its 40 images")
+    assert "only in A   10: 30.png, " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{a}"], "Missing argument 'RUN_B'"),
+        (["{a}", "{a}/absent"], "There is no run in"),
+        (["{a}", "{b}", "--engine", "abacus"], "'abacus' is not one of"),
+        (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
+        (["{a}", "{b}", "--by", "colour"], "no column colour"),
+        (["{a}", "{log}"], "is a log of 2 runs"),
+    ],
+)
+def test_wrong_usage_is_2(
+    arguments: list[str], sentence: str, runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"a": runs[0], "b": runs[1], "log": str(tmp_path)}
+    assert command(["compare", *(argument.format(**names) for argument in arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_different_labels_are_one_sentence(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=c"), [replace(made, label="b") for made in B], 40)
+    assert command(["compare", runs[0], str(tmp_path / "run=c")]) == 2
+    assert "The runs have different labels for 20 images (00.png is 'a' in A and 'b' in B, " in capsys.readouterr().err
+
+
+def test_an_engine_that_is_not_installed_gives_the_pip_line(
+    runs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mrjob.job", None)  # what Python itself holds to refuse an import
+    monkeypatch.delitem(sys.modules, "jobs.compare_mrjob", raising=False)
+    assert command(["compare", *runs, "--engine", "mrjob"]) == 1
+    assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""Every engine gives the same comparison, to the byte, from the same real files."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_records import random_records, write_run
+
+from data.errors import NotARun, StorageFailed
+from data.records import to_table
+from evaluation import pairing
+from evaluation.comparison import build, to_json
+from evaluation.pairing import Bag
+from jobs import compare_inline, compare_mrjob, compare_spark, evaluate_spark, sides
+from jobs.sides import Comparing, find_comparing
+
+A = random_records(600, ["cat", "dog", 'tab\t"line\n', "é"], seed=1)
+B = [
+    replace(other, image=made.image, label=made.label)
+    for made, other in zip(A[30:], random_records(570, ["cat", "dog", "é"], seed=2), strict=True)
+]
+BY = ("cut",)
+EXPECTED = to_json(build(pairing.count(*(pairing.select(to_table(side), BY) for side in (A, B)))))
+PLAIN = to_json(build(pairing.count(*(pairing.select(to_table(side)) for side in (A, B)))))
+
+Engine = Callable[[Comparing], Bag]
+ENGINES: dict[str, Engine] = {
+    "inline": compare_inline.compare,
+    "mrjob": compare_mrjob.compare,
+    "spark": compare_spark.compare,
+}
+# pyspark leaves the socket of `collect` to the garbage collector.
+UNCLOSED = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[None]:
+    """The product's own Spark session, kept for all tests: it takes seconds to start."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("JAVA_HOME", raising=False)
+        with evaluate_spark._session():
+            yield
+
+
+@pytest.fixture(params=["inline", "mrjob", pytest.param("spark", marks=UNCLOSED)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "spark":
+        request.getfixturevalue("spark")
+    return ENGINES[request.param]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    log = tmp_path_factory.mktemp("log")
+    for name, records, size in (("a", A, 70), ("b", B, 250)):
+        write_run(str(log / f"run={name}"), records, size)
+    return str(log / "run=a"), str(log / "run=b")
+
+
+def script(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    command = [sys.executable, "-m", f"jobs.{name}", *arguments]
+    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_engines_agree_in_one_bucket_and_in_many(
+    engine: Engine, runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = find_comparing(runs, BY)
+    monkeypatch.setattr(sides, "BUCKET_ROWS", 200)
+    many = find_comparing(runs, BY)
+    assert (one.buckets, many.buckets) == (1, 6)
+    assert to_json(build(engine(many))) == EXPECTED
+    assert to_json(build(engine(one))) == EXPECTED
+
+
+def test_a_run_in_a_bucket_is_compared_with_one_in_a_folder(bucket: str, runs: tuple[str, str]) -> None:
+    write_run(f"s3://{bucket}/run=b", B, 300)
+    comparing = find_comparing((runs[0], f"s3://{bucket}"), BY)
+    assert to_json(build(compare_inline.compare(comparing))) == EXPECTED
+
+
+def test_a_truncated_part_is_one_sentence_from_every_engine(
+    engine: Engine, runs: tuple[str, str], tmp_path: Path
+) -> None:
+    write_run(str(tmp_path), B, 250)
+    part = tmp_path / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:1000])
+    with pytest.raises(NotARun, match=rf"{tmp_path}/part-00001\.parquet cannot be compared: .* not a readable Parquet"):
+        build(engine(find_comparing((runs[0], str(tmp_path)))))
+
+
+@pytest.mark.parametrize("runner", ["inline", "local"])
+def test_the_mrjob_script_prints_the_comparison(runner: str, runs: tuple[str, str], tmp_path: Path) -> None:
+    done = script("compare_mrjob", "-r", runner, "--no-conf", "--by", "cut", *runs, TMPDIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
+
+
+@UNCLOSED
+def test_the_spark_script_prints_the_comparison(
+    runs: tuple[str, str], spark: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare_spark.main(runs)
+    assert capsys.readouterr() == (f"{PLAIN}\n", "")
+
+
+@pytest.mark.parametrize("name", ["compare_mrjob", "compare_spark"])
+def test_scripts_fail_in_one_sentence(name: str, runs: tuple[str, str]) -> None:
+    done = script(name, *runs, runs[0])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "Two runs are compared, not 3; name RUN_A and RUN_B."
+
+
+def test_a_full_disk_is_told(runs: tuple[str, str]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
+    try:
+        with pytest.raises(StorageFailed, match=r"Cannot shuffle through .* \(File too large\); set TMPDIR"):
+            compare_inline.compare(find_comparing(runs))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
