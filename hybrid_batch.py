@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "inference.commands.plan",
     "serve": "inference.commands.serve",
     "evaluate": "jobs.commands.evaluate",
+    "report": "jobs.commands.report",
     "compare": "jobs.commands.compare",
     "emr": "emr.commands",
 }
