@@ -92,15 +92,20 @@ def decode(data: bytes, preparation: Preparation) -> np.ndarray:
 
     As in Keras' `load_img`, transparency is dropped, not blended. Of 16-bit greys the high byte counts, as in
     16-bit colours. Raises CannotDecode."""
+    pixels = np.asarray(decode_picture(data, preparation), dtype=np.float32)
+    return scale_pixels(pixels.reshape(preparation.height, preparation.width, preparation.channels), preparation)
+
+
+def decode_picture(data: bytes, preparation: Preparation) -> Image.Image:
+    """The same as a picture of 8 bits, before its pixels are scaled: mode RGB, or L for grey. Raises CannotDecode."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(_resized(_upright(_loaded(image)), preparation), dtype=np.float32)
+            return _resized(_upright(_loaded(image)), preparation)
     except UnidentifiedImageError as error:
         raise CannotDecode("no known image format" if data else "the file is empty") from error
     except Exception as error:  # broken files have raised every kind there is, SyntaxError and MemoryError included
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise CannotDecode(reason[:200]) from error
-    return scale_pixels(pixels.reshape(preparation.height, preparation.width, preparation.channels), preparation)
 
 
 def scale_pixels(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:

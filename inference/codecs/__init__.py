@@ -16,6 +16,7 @@ import numpy as np
 
 from data.errors import BadFrame, WrongUsage
 from inference.codecs import int8, quantised
+from inference.codecs.jpeg import JPEG_QUALITY
 from inference.codecs.tuned import TUNED, is_tuned, read_grids
 from inference.cuts import TensorSpec
 from inference.datatypes import BYTES, FLOATS, NUMPY, join_bytes, split_bytes
@@ -42,7 +43,6 @@ PACKINGS = {"int8": Packing(int8.pack, int8.unpack)} | {
 _UNPACKS: dict[str, _Unpack] = {name: packing.unpack for name, packing in PACKINGS.items()}
 _UNPACKS[TUNED] = quantised.unpack_tuned
 RAW, HALF, IMAGE = "fp32", "fp16", "image"
-JPEG_QUALITY = {"jpeg90": 90, "jpeg75": 75}
 TENSOR_CODECS = (RAW, HALF, *PACKINGS)
 PICTURE_CODECS = (IMAGE, *JPEG_QUALITY)
 ON_THE_WIRE = (RAW, HALF, *_UNPACKS, IMAGE)

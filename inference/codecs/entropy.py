@@ -18,7 +18,7 @@ import numpy as np
 
 from data.errors import BadFrame
 
-MAX_LEVELS = 64
+MAX_LEVELS = 128
 _LANE = 196  # levels; shorter lanes take more bytes for their states, longer ones more steps
 _FEWEST_FOR_MEANS = 64  # levels of a channel, below which its mean costs more than it saves
 _SCALE = 8  # bits of a frequency; a state lies between 2^8 and 2^16, so one byte at most is due at each step
@@ -99,7 +99,7 @@ class _Layout:
 
 
 def compress(levels: np.ndarray, count: int) -> Entropy:
-    """Levels below `count` (2 to 64), uint8 of shape (batch, …, channels), not empty."""
+    """Levels below `count` (2 to 128), uint8 of shape (batch, …, channels), not empty."""
     layout = _Layout.of(levels.shape)
     images = levels.reshape(layout.batch, layout.height, layout.width, layout.channels)
     means = np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)[: layout.means]

@@ -40,7 +40,7 @@ class Grid:
 
     @classmethod
     def around(cls, steps: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> "Grid":
-        """Nearly these steps, from low to high for each channel; at most 64 levels, around the middle."""
+        """Nearly these steps, from low to high for each channel; at most 128 levels, around the middle."""
         base = float(np.float32(steps.min()))
         exponents = np.clip(np.rint(np.log2(steps / base) * _OCTAVE), 0, 255).astype(int)
         steps = base * np.exp2(exponents / _OCTAVE)

@@ -32,6 +32,11 @@ def keep_grids(grids: Mapping[str, Grid]) -> str:
     return codec
 
 
+def is_known(codec: str) -> bool:
+    """Whether the grids of a calibration are in this user's cache."""
+    return (cache_folder("grids") / f"{codec}.json").is_file()
+
+
 def read_grids(codec: str, boundary: Sequence[TensorSpec]) -> list[Grid | None]:
     """The grid of each tensor of a boundary, None for whole numbers. Raises WrongUsage if the codec is not known
     here or is of another cut."""

@@ -107,7 +107,7 @@ def test_one_outlier_does_not_take_the_levels_of_all_others():
     assert back.max() < 1e4
 
 
-LEVELS = st.tuples(SHAPES.filter(math.prod), st.integers(2, 64)).flatmap(
+LEVELS = st.tuples(SHAPES.filter(math.prod), st.integers(2, 128)).flatmap(
     lambda drawn: st.tuples(hnp.arrays(np.uint8, drawn[0], elements=st.integers(0, drawn[1] - 1)), st.just(drawn[1]))
 )
 
@@ -184,7 +184,7 @@ def headed(head: bytes, coded: bytes = b"") -> bytes:
 
 
 GRID = struct.pack("<2f2i", 1, 1, 0, 0)
-ROWS = entropy._contexts(3 * 64, 16)
+ROWS = entropy._contexts(entropy._DIVISORS[-1], 16)
 FLAT = bytes([16] * 16) * ROWS
 
 
@@ -243,7 +243,7 @@ GRID3 = Grid.around(STEPS, np.array([-1.0, 0.0, -4.0]), np.array([1.0, 5.0, 4.0]
 
 def test_a_grid_has_nearly_the_steps_asked_for_and_reaches_both_ends():
     assert (abs(np.log2(GRID3.steps / STEPS)) <= 1 / 16 + 1e-9).all()
-    assert GRID3.count <= 64
+    assert GRID3.count <= 128
     floors = np.array(GRID3.floors)
     assert (floors * GRID3.steps <= [-1 + 0.05, 0.1, -4 + 1]).all()
     assert ((floors + GRID3.count - 1) * GRID3.steps >= [1 - 0.05, 5 - 0.13, 4 - 1]).all()
@@ -251,8 +251,8 @@ def test_a_grid_has_nearly_the_steps_asked_for_and_reaches_both_ends():
 
 def test_a_grid_of_too_many_levels_keeps_the_middle():
     grid = Grid.around(np.array([0.001]), np.array([-1.0]), np.array([3.0]))
-    assert grid.count == 64
-    assert abs((grid.floors[0] + 31.5) * grid.steps[0] - 1) < 0.01
+    assert grid.count == 128
+    assert abs((grid.floors[0] + 63.5) * grid.steps[0] - 1) < 0.01
 
 
 @given(hnp.arrays("<f4", st.tuples(st.integers(0, 5), st.just(4), st.just(3)), elements=st.floats(width=32)))

@@ -1,0 +1,183 @@
+"""`--codec auto`: what a codec loses is measured, and the smallest payload that keeps the accuracy is taken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import WrongUsage
+from data.images import Images, find_images
+from data.labels import label_images
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cache import cache_folder
+from inference.codecs.jpeg import JPEG_QUALITY, recompress
+from inference.cuts import TensorSpec
+from inference.engines import Engine, open_engine
+from inference.models import open_model
+from inference.planner.calibration import Choice, choose_codec, measure_drop
+from inference.planner.tuning import tune
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Bundle:
+    return open_model("digits")
+
+
+@pytest.fixture(scope="module")
+def engine(digits: Bundle) -> Engine:
+    return open_engine("openvino", digits, cached=False)
+
+
+def images(source: str = "folders") -> Images:
+    found = find_images(str(ROOT / "data/digits/images"))
+    return Images(found.root, label_images(found.table, source, [str(digit) for digit in range(10)]).table)
+
+
+class Said(list[str]):
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+
+def scores(*rows: list[float]) -> np.ndarray:
+    return np.array(rows)
+
+
+CAT, DOG, UNSURE_CAT = [0.9, 0.1], [0.1, 0.9], [0.6, 0.4]
+
+
+def test_a_drop_is_accuracy_lost_less_accuracy_won():
+    before, after = scores(CAT, CAT, DOG, DOG), scores(DOG, CAT, CAT, UNSURE_CAT)
+    drop = measure_drop(before, after, np.array([0, 0, 0, 1]))
+    assert drop.labelled
+    assert drop.points == 100 * (2 - 1) / 4
+    assert drop.probability_points == pytest.approx(100 * (0.8 + 0 - 0.8 + 0.5) / 4)
+
+
+def test_images_without_a_label_do_not_count_where_others_have_one():
+    drop = measure_drop(scores(CAT, CAT), scores(CAT, DOG), np.array([0, -1]))
+    assert (drop.images, drop.points) == (1, 0)
+
+
+@pytest.mark.parametrize("truth", [None, np.array([-1, -1])])
+def test_without_labels_a_drop_is_predictions_changed(truth):
+    drop = measure_drop(scores(CAT, DOG), scores(DOG, DOG), truth)
+    assert not drop.labelled
+    assert drop.points == 50
+    assert "predictions changed" in str(drop)
+
+
+def test_nothing_lost_on_few_images_says_little_and_on_many_much():
+    few, many = (measure_drop(*[np.tile([CAT], (count, 1))] * 2, np.zeros(count, int)) for count in (20, 2000))
+    assert few.points == many.points == 0
+    assert few.most_points > 4
+    assert many.most_points < 0.2
+
+
+def test_the_bounds_are_those_of_the_papers():
+    before = np.array([CAT] * 200)
+    after = np.array([CAT] * 190 + [DOG] * 10)
+    # Wilson, one-sided 95 %, 10 of 200; Agresti and Min's interval of 10 against 0 of 200.
+    assert measure_drop(before, after, None).most_points == pytest.approx(8.18, abs=0.01)
+    assert measure_drop(before, after, np.zeros(200, int)).most_points == pytest.approx(7.59, abs=0.01)
+
+
+def test_the_codec_chosen_keeps_the_accuracy_and_is_smaller_than_int8(digits, engine):
+    cut = digits.cut("c004")
+    said = Said()
+    choice = choose_codec(digits, engine, cut, images(), limit_points=0.5, say=said)
+    assert choice.codec.startswith("tuned-")
+    assert choice.drop.within(0.5)
+    assert choice.drop.images == 200
+    assert choice.image_bytes < 0.6 * sum(spec.elements for spec in cut.boundary)
+    assert "200 images" in said[0]
+
+
+def test_a_choice_is_made_once_and_again_when_it_is_lost(digits, engine):
+    def choose(limit_points: float = 0.5) -> tuple[Choice, bool]:
+        said = Said()
+        return choose_codec(digits, engine, digits.cut("pool"), images(), limit_points=limit_points, say=said), bool(
+            said
+        )
+
+    first, measured = choose()
+    assert measured
+    assert choose() == (first, False)
+    assert choose(5)[1], "another limit is another choice"
+    for grids in cache_folder("grids").iterdir():
+        grids.unlink()
+    assert choose() == (first, True)
+    for kept in cache_folder("calibrations").iterdir():
+        kept.write_text("{")
+    assert choose() == (first, True)
+
+
+def test_a_larger_loss_allowed_is_a_smaller_payload(digits, engine):
+    cut = digits.cut("c004")
+    strict, loose = (choose_codec(digits, engine, cut, images(), limit_points=limit, say=Said()) for limit in (0, 10))
+    assert loose.image_bytes < 0.8 * strict.image_bytes
+    assert strict.drop.within(0)
+    assert loose.drop.within(10)
+
+
+def test_without_labels_predictions_are_kept(digits, engine):
+    choice = choose_codec(digits, engine, digits.cut("c004"), images("none"), limit_points=0.5, say=Said())
+    assert not choice.drop.labelled
+    assert choice.drop.points <= 0.5
+
+
+def test_of_pictures_the_smallest_form_is_taken(digits, engine):
+    choice = choose_codec(digits, engine, digits.whole, images(), limit_points=0.5, say=Said())
+    sizes = [len(path.read_bytes()) for path in (ROOT / "data/digits/images").rglob("*.png")]
+    assert choice.codec in codecs.PICTURE_CODECS
+    assert choice.image_bytes < 1.05 * np.mean(sizes)
+
+
+def test_images_that_cannot_be_read_are_left_out_until_none_is_left(digits, engine, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    with pytest.raises(WrongUsage, match="name a codec"):
+        choose_codec(digits, engine, digits.cut("pool"), find_images(str(tmp_path / "in")), limit_points=1, say=Said())
+    good = next((ROOT / "data/digits/images").rglob("*.png"))
+    (tmp_path / "in/good.png").write_bytes(good.read_bytes())
+    choice = choose_codec(
+        digits, engine, digits.cut("pool"), find_images(str(tmp_path / "in")), limit_points=1, say=Said()
+    )
+    assert choice.drop.images == 1
+
+
+def test_jpeg_is_of_the_models_size_and_the_smaller_the_lower_its_quality(digits):
+    from data.decode import decode
+
+    file = next((ROOT / "data/digits/images").rglob("*.png")).read_bytes()
+    small = {codec: recompress(file, digits.preparation, codec) for codec in JPEG_QUALITY}
+    assert len(small["jpeg75"]) < len(small["jpeg90"])
+    before = decode(file, digits.preparation)
+    errors = [abs(decode(small[codec], digits.preparation) - before).mean() for codec in ("jpeg90", "jpeg75")]
+    assert 0 < errors[0] < errors[1] < 0.1 * np.ptp(before)
+
+
+def test_channels_that_matter_more_get_finer_steps():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(32, 4, 4, 3)).astype(np.float32)
+
+    def tail(tensors):
+        total = tensors[0].mean(axis=(1, 2)) @ [0.0, 1.0, 8.0]
+        return np.stack([1 / (1 + np.exp(-total)), 1 / (1 + np.exp(total))], axis=1)
+
+    tuning = tune([TensorSpec("a:0", (4, 4, 3), "FP32")], [values], tail)
+    ignored, heard, loud = tuning.steps["a:0"]
+    assert heard / loud == pytest.approx(8, rel=0.3)
+    assert ignored > 4 * heard
+
+
+def test_whole_numbers_are_not_tuned():
+    boundary = [TensorSpec("a:0", (3,), "INT32")]
+    assert tune(boundary, [np.zeros((4, 3), np.int32)], lambda _: np.ones((4, 2)) / 2).steps == {}
