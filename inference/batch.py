@@ -1,7 +1,7 @@
 """The batch that travels the runner's pipeline, and how it becomes records."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from data.records import Record
 from inference.bundle import Bundle
+from inference.split import HERE, Split
 
 TOP = 5
 FILES_BYTES = 32 << 20
@@ -25,6 +26,7 @@ class Batch:
     boundary tensors, frame, scores), so that nothing is held longer than the next stage needs it.
 
     `errors` maps positions to the reason an image has no prediction; `load` holds only the others, in order.
+    `split` is how it is divided; `kept` is set where it was meant for the tail and finished here.
     Times are of the whole batch; `started` and `done` are readings of `time.perf_counter_ns`, `started` one an image.
     """
 
@@ -33,6 +35,8 @@ class Batch:
     labels: Sequence[str | None]
     sizes: list[int]
     last: bool
+    split: Split = HERE
+    kept: bool = False
     load: Any = None
     errors: dict[int, str] = field(default_factory=dict)
     started: list[int] = field(default_factory=list)
@@ -52,13 +56,18 @@ class Batch:
         return [position for position in range(len(self.images)) if position not in self.errors]
 
 
-def plan_batches(images: pa.Table, shards: Sequence[tuple[int, range]], batch_size: int) -> Iterator[Batch]:
-    """The batches of these shards in order: at most `batch_size` images and, unless one image alone is larger,
-    FILES_BYTES of files each; none crosses a shard's border."""
+def plan_batches(
+    images: pa.Table, shards: Sequence[tuple[int, range]], route: Callable[[], tuple[Split, int]]
+) -> Iterator[Batch]:
+    """The batches of these shards in order, each divided and at most as large as `route` says when it is due and,
+    unless one image alone is larger, of FILES_BYTES of files; none crosses a shard's border."""
     for shard, rows in shards:
         part = images.slice(rows.start, len(rows))
         sizes = part["size"].to_pylist()
-        for start, stop in _cut_up(sizes, batch_size):
+        start = 0
+        while start < len(sizes):
+            split, batch_size = route()
+            stop = _end(sizes, start, batch_size)
             group = part.slice(start, stop - start)
             yield Batch(
                 shard,
@@ -66,18 +75,19 @@ def plan_batches(images: pa.Table, shards: Sequence[tuple[int, range]], batch_si
                 group["label"].to_pylist(),
                 sizes[start:stop],
                 last=stop == len(rows),
+                split=split,
             )
+            start = stop
 
 
-def _cut_up(sizes: Sequence[int], batch_size: int) -> Iterator[tuple[int, int]]:
-    start, held = 0, 0
-    for at, size in enumerate(sizes):
-        if at > start and (at - start == batch_size or held + size > FILES_BYTES):
-            yield start, at
-            start, held = at, 0
-        held += size
-    if sizes:
-        yield start, len(sizes)
+def _end(sizes: Sequence[int], start: int, batch_size: int) -> int:
+    """Where the batch that begins at `start` ends."""
+    held = sizes[start]
+    for at in range(start + 1, min(start + batch_size, len(sizes))):
+        held += sizes[at]
+        if held > FILES_BYTES:
+            return at
+    return min(start + batch_size, len(sizes))
 
 
 def to_scores(bundle: Bundle, output: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from data.records import STAGES
+from data.records import LOCAL_CUT, STAGES
 from inference.runner import Job
 from inference.totals import Totals
 
@@ -18,8 +18,8 @@ def print_closing(job: Job, totals: Totals) -> None:
     table.add_row("images", f"{totals.images:,}{unread}")
     if totals.accuracy is not None:
         table.add_row("accuracy", f"{totals.accuracy:.4f} ({totals.correct:,} of {totals.labelled:,} labelled)")
-    table.add_row("cut", _cut(job))
-    if job.split.cut is not None:
+    table.add_row("cut", _cut(job, totals))
+    if totals.sent_bytes or job.split.cut is not None:
         share = totals.sent_bytes / totals.image_bytes if totals.image_bytes else 0
         uploading = f"{share:.2f} x the files' {decimal(totals.image_bytes)}"
         table.add_row("sent", f"{decimal(totals.sent_bytes)}, {uploading}; {decimal(totals.received_bytes)} received")
@@ -32,11 +32,21 @@ def print_closing(job: Job, totals: Totals) -> None:
     console.print(table, highlight=False)
 
 
-def _cut(job: Job) -> str:
+def _cut(job: Job, totals: Totals) -> str:
     cut = job.split.cut
+    if job.follow is not None or len(totals.cuts) > 1:
+        return " · ".join(_way(job, way, count / totals.images) for way, count in sorted(totals.cuts.items()))
     if cut is None:
         return "local: everything ran here"
     return f"{cut.id} {cut.name}, {cut.head_share:.1%} of the work here, {job.split.codec} to {job.tail_name}"
+
+
+def _way(job: Job, way: str, share: float) -> str:
+    """One of several ways the images went."""
+    cut, _, codec = way.partition(" ")
+    if cut == LOCAL_CUT:
+        return f"{share:.0%} whole here"
+    return f"{share:.0%} {cut} {job.bundle.cut(cut).name} in {codec}"
 
 
 def _stages(totals: Totals) -> str:

@@ -10,11 +10,12 @@ Out = TypeVar("Out")
 
 
 def overlap(
-    stage: Callable[[In], Out], items: Iterable[In], *, name: str, workers: int = 1, ahead: int = 1
+    stage: Callable[[In], Out], items: Iterable[In], *, name: str, workers: int = 1, ahead: int = 1, held: int = 0
 ) -> Generator[Out, None, None]:
     """`stage` of every item, in order, computed by `workers` threads while the caller uses earlier results.
 
-    At most `workers + ahead` items are taken that the caller has not been given. What `stage` or `items` raise
+    At most `workers + ahead` items are taken that the caller has not been given; while the first of them is not done,
+    `held` more, so that one slow item does not stop the others. What `stage` or `items` raise
     is raised here, after which nothing more is started.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
@@ -22,7 +23,7 @@ def overlap(
     try:
         for item in items:
             pending.append(pool.submit(stage, item))
-            if len(pending) >= workers + ahead:
+            while len(pending) >= workers + ahead + (0 if pending[0].done() else held):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -44,7 +44,12 @@ class Progress:
         task = self._bar.tasks[self._task]
         rate = (task.completed - self._start) / task.elapsed if task.elapsed else 0
         self._bar.update(
-            self._task, advance=len(batch.images), rate=f"{rate:,.0f}", sent=decimal(self._sent), errors=self._errors
+            self._task,
+            cut=batch.split.name,
+            advance=len(batch.images),
+            rate=f"{rate:,.0f}",
+            sent=decimal(self._sent),
+            errors=self._errors,
         )
 
     def __enter__(self) -> Self:

@@ -3,14 +3,14 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from data.decode import CannotDecode, decode
-from data.errors import StorageFailed, TooLarge
+from data.errors import OtherBundle, StorageFailed, TailUnreachable, TooLarge
 from data.images import Images
 from data.records import to_table
 from data.runs import RunFolder, shards
@@ -19,16 +19,20 @@ from inference.batch import Batch, Made, plan_batches, to_records
 from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.datatypes import NUMPY
-from inference.engines import Engine, compile_head, compile_tail
+from inference.engines import Engine, Segment, compile_head, compile_tail
+from inference.following import Follow
 from inference.pipeline import overlap
-from inference.split import Split
+from inference.split import HERE, LOCAL, Split
 from inference.tails import Tail
+from inference.tails.answer import Answer
+from inference.tails.local import LocalTail
 from inference.totals import Totals
 from inference.wire import Frame
 
 IMAGE_LIMIT_BYTES = 256 << 20
 PICTURE_LIMIT_BYTES = 32 << 20  # of a picture that travels; servers refuse requests above 64 MiB
 BOUNDARY_BYTES = 32 << 20
+_HELD = 256  # scores of batches that are done while the tail still has an earlier one
 _Stage = Callable[[Batch], Batch]
 
 
@@ -43,7 +47,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything a run needs, opened and checked. `tail_name` is the record's `tail`."""
+    """Everything a run needs, opened and checked. `tail_name` is the record's `tail`. With `follow` the split is what
+    that says, batch by batch; otherwise it is `split`."""
 
     bundle: Bundle
     split: Split
@@ -54,6 +59,7 @@ class Job:
     folder: RunFolder
     shard_size: int
     pace: Pace
+    follow: Follow | None = None
 
 
 def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
@@ -69,126 +75,159 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
         totals.add(folder.read_part(shard))
     missing = [(shard, rows) for shard, rows in shards(table.num_rows, job.shard_size) if shard not in present]
 
-    batches: Iterator[Batch] = plan_batches(table, missing, _fitting(job))
-    for name, stage, workers in _stages(job):
-        batches = overlap(stage, batches, name=name, workers=workers)
+    work = _Work(job)
+    with job.follow.running(sum(len(rows) for _, rows in missing), work.compile) if job.follow else nullcontext():
+        batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
+        for name, stage, workers, held in _stages(job, work):
+            batches = overlap(stage, batches, name=name, workers=workers, held=held)
 
-    made = Made(job.split.name, job.split.codec, job.tail_name)
+        def commit(shard: list[Batch]) -> pa.Table:
+            records = to_table(
+                [record for batch in shard for record in to_records(batch, job.bundle, _made(job, batch))]
+            )
+            return records if folder.commit(shard[0].shard, records) else folder.read_part(shard[0].shard)
 
-    def commit(shard: list[Batch]) -> pa.Table:
-        records = to_table([record for batch in shard for record in to_records(batch, job.bundle, made)])
-        return records if folder.commit(shard[0].shard, records) else folder.read_part(shard[0].shard)
-
-    with closing(overlap(commit, _by_shard(_watched(batches, watch)), name="write")) as committed:
-        for records in committed:
-            totals.add(records)
+        with closing(overlap(commit, _by_shard(_watched(batches, watch)), name="write")) as committed:
+            for records in committed:
+                totals.add(records)
     folder.finish(totals.to_dict())
     return totals
 
 
-def _fitting(job: Job) -> int:
-    """The batch size, less where the boundary is so large that a frame would be refused."""
-    cut = job.split.cut
-    if cut is None or job.split.codec == codecs.IMAGE:
-        return job.pace.batch_size
-    return max(1, min(job.pace.batch_size, BOUNDARY_BYTES // codecs.decoded_bytes(cut.boundary, 1)))
+def _route(job: Job) -> tuple[Split, int]:
+    """How the next batch goes, and its size: less where the boundary is so large that a frame would be refused."""
+    split, size = (job.split, job.pace.batch_size)
+    if job.follow is not None:
+        route = job.follow.route()
+        split, size = route.split, route.batch_size
+    if split.cut is None or split.codec == codecs.IMAGE:
+        return split, size
+    return split, max(1, min(size, BOUNDARY_BYTES // codecs.decoded_bytes(split.cut.boundary, 1)))
 
 
-def _stages(job: Job) -> list[tuple[str, _Stage, int]]:
-    """Name, work and threads of each stage, in order."""
-    work, split, decoders = _Work(job), job.split, job.pace.decoders
-    if split.cut is None:
-        return [("decode", work.decode, decoders), ("head", work.whole, 1)]
-    send = ("send", work.send, job.pace.in_flight)
-    if split.codec == codecs.IMAGE:
-        return [("read", work.read, decoders), ("encode", work.encode_pictures, 1), send]
-    head = [] if split.cut is job.bundle.whole else [("head", work.head, 1)]
-    return [("decode", work.decode, decoders), *head, ("encode", work.encode, 1), send]
+def _made(job: Job, batch: Batch) -> Made:
+    return Made(batch.split.name, batch.split.codec, LOCAL if batch.kept else job.tail_name)
+
+
+def _stages(job: Job, work: "_Work") -> list[tuple[str, _Stage, int, int]]:
+    """Name, work, threads and finished batches held for slower ones before them, of each stage in order; those that
+    have nothing to do are left out."""
+    cut, following = job.split.cut, job.follow is not None
+    here = following or cut is not job.bundle.whole
+    away = following or cut is not None
+    return [
+        ("decode", work.decode, job.pace.decoders, 0),
+        *([("head", work.head, 1, 0)] if here else []),
+        *(
+            [("encode", work.encode, 1, 0), ("send", work.send, job.pace.in_flight, _HELD if following else 0)]
+            if away
+            else []
+        ),
+    ]
 
 
 class _Work:
-    """What each stage does to a batch. Segments are compiled here, before the first batch."""
+    """What each stage does to a batch, as its split says. Of a fixed split what is needed is compiled here."""
 
     def __init__(self, job: Job) -> None:
-        self._bundle, self._split, self._tail, self._root = job.bundle, job.split, job.tail, job.images.root
+        self._job, self._bundle, self._root = job, job.bundle, job.images.root
         self._dtype = NUMPY[job.bundle.input.datatype]
-        cut = job.split.cut
-        if cut is None:
-            self._segment = compile_tail(job.engine, job.bundle, job.bundle.whole)
-        elif cut is not job.bundle.whole:
-            self._segment = compile_head(job.engine, job.bundle, cut)
+        self._heads: dict[str, Segment] = {}
+        self._here = LocalTail(job.bundle, job.engine) if job.follow is not None else None
+        self.compile(job.split)
+        if job.follow is not None:
+            self.compile(HERE)
 
-    def read(self, batch: Batch) -> Batch:
-        """Picture files as they are."""
-        start = time.perf_counter_ns()
-        batch.load = [file for _, file in self._files(batch, PICTURE_LIMIT_BYTES)]
-        batch.decode_ns = time.perf_counter_ns() - start
-        return batch
+    def compile(self, split: Split) -> None:
+        """Make ready for batches of a split."""
+        bundle, engine = self._bundle, self._job.engine
+        if split.name not in self._heads and split.cut is not bundle.whole:
+            made = compile_head(engine, bundle, split.cut) if split.cut else compile_tail(engine, bundle, bundle.whole)
+            self._heads[split.name] = made
 
     def decode(self, batch: Batch) -> Batch:
-        """Pictures to pixels (images, H, W, C) as the model wants them."""
+        """Pictures to pixels (images, H, W, C) as the model wants them, or picture files as they are."""
         start = time.perf_counter_ns()
-        pixels = np.empty((len(batch.images), *self._bundle.input.shape), self._dtype)
-        filled = 0
-        for position, file in self._files(batch, IMAGE_LIMIT_BYTES):
-            try:
-                pixels[filled] = decode(file, self._bundle.preparation)
-                filled += 1
-            except CannotDecode as error:
-                batch.errors[position] = str(error)
-        batch.load = pixels[:filled]
+        if batch.split.codec == codecs.IMAGE:
+            limit = PICTURE_LIMIT_BYTES if self._job.follow is None else IMAGE_LIMIT_BYTES
+            batch.load = [file for _, file in self._files(batch, limit)]
+        else:
+            batch.load = self._pixels(batch, self._files(batch, IMAGE_LIMIT_BYTES))
         batch.decode_ns = time.perf_counter_ns() - start
-        return batch
-
-    def whole(self, batch: Batch) -> Batch:
-        """Pixels to scores, all here."""
-        batch = self.head(batch)
-        batch.load = batch.load[0] if batch.good else None
-        batch.done = time.perf_counter_ns()
         return batch
 
     def head(self, batch: Batch) -> Batch:
-        """Pixels to boundary tensors."""
+        """Pixels to boundary tensors; of a batch that stays here, to scores."""
+        if self._job.follow is not None:
+            meant, batch.split = batch.split, self._job.follow.admit(batch)
+            batch.kept = batch.split.cut is None
+            if batch.kept and meant.codec == codecs.IMAGE:
+                start = time.perf_counter_ns()
+                batch.load = self._pixels(batch, zip(batch.good, batch.load, strict=True))
+                batch.decode_ns += time.perf_counter_ns() - start
         start = time.perf_counter_ns()
-        if batch.good:
-            batch.load = self._segment([batch.load])
-        batch.head_ns = time.perf_counter_ns() - start
+        if batch.good and batch.split.cut is not self._bundle.whole:
+            batch.load = self._heads[batch.split.name]([batch.load])
+            batch.head_ns = time.perf_counter_ns() - start
+        if batch.split.cut is None:
+            batch.load = batch.load[0] if batch.good else None
+            batch.done = time.perf_counter_ns()
         return batch
 
     def encode(self, batch: Batch) -> Batch:
-        """Boundary tensors (or pixels, where the whole model is remote) to a frame."""
+        """Boundary tensors, or pixels or picture files where the whole model is remote, to a frame."""
+        cut, codec = batch.split.cut, batch.split.codec
+        if cut is None or not batch.good:
+            return batch
         start = time.perf_counter_ns()
-        if batch.good:
-            tensors = batch.load if isinstance(batch.load, list) else [batch.load]
-            batch.load = Frame(codecs.encode(self._split.codec, self._cut.boundary, tensors))
-        batch.encode_ns = time.perf_counter_ns() - start
-        return batch
-
-    def encode_pictures(self, batch: Batch) -> Batch:
-        """Picture files to a frame."""
-        start = time.perf_counter_ns()
-        if batch.good:
+        if codec == codecs.IMAGE:
             batch.load = Frame(codecs.encode_pictures(self._bundle.input, batch.load))
+        else:
+            tensors = batch.load if isinstance(batch.load, list) else [batch.load]
+            batch.load = Frame(codecs.encode(codec, cut.boundary, tensors))
         batch.encode_ns = time.perf_counter_ns() - start
         return batch
 
     def send(self, batch: Batch) -> Batch:
         """A frame to scores, through the tail."""
-        if batch.good:
-            answer = self._tail.infer(self._cut.id, batch.load)
+        if batch.split.cut is not None and batch.good:
+            answer = self._ask(batch, batch.split.cut)
             batch.load = answer.scores[[error is None for error in answer.errors]]
             batch.errors |= {at: error for at, error in zip(batch.good, answer.errors, strict=True) if error}
             batch.sent_bytes, batch.received_bytes = answer.sent_bytes, answer.received_bytes
             batch.link_us = answer.link_us
             batch.queue_us = answer.times.queue_us
             batch.tail_us = answer.times.server_us - answer.times.queue_us
-        batch.done = time.perf_counter_ns()
+        if batch.split.cut is not None:
+            batch.done = time.perf_counter_ns()
+        if self._job.follow is not None:
+            self._job.follow.answered(batch)
         return batch
 
-    @property
-    def _cut(self) -> Cut:
-        assert self._split.cut is not None  # noqa: S101 - these stages exist only where there is a cut
-        return self._split.cut
+    def _ask(self, batch: Batch, cut: Cut) -> Answer:
+        """The tail's answer; where work is followed and the tail is away, the same from this machine."""
+        follow = self._job.follow
+        if follow is None or self._here is None:
+            return self._job.tail.infer(cut.id, batch.load)
+        follow.sending(batch)
+        try:
+            return self._job.tail.infer(cut.id, batch.load)
+        except (TailUnreachable, OtherBundle) as error:
+            follow.lost(batch, error)
+            batch.kept = True
+            return replace(self._here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
+
+    def _pixels(self, batch: Batch, files: Iterable[tuple[int, bytes]]) -> np.ndarray:
+        """What of these files can be decoded; the others become errors."""
+        pixels = np.empty((len(batch.images), *self._bundle.input.shape), self._dtype)
+        filled = 0
+        for position, file in files:
+            try:
+                pixels[filled] = decode(file, self._bundle.preparation)
+                filled += 1
+            except CannotDecode as error:
+                batch.errors[position] = str(error)
+        return pixels[:filled]
 
     def _files(self, batch: Batch, limit: int) -> Iterator[tuple[int, bytes]]:
         """The files that can be read, one at a time; the others become errors."""

@@ -25,6 +25,9 @@ class Split:
         return self.cut.id if self.cut else LOCAL_CUT
 
 
+HERE = Split(None, NO_CODEC)
+
+
 def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
     """The split for `auto`, `local`, `remote`, or a cut's id or name.
 
@@ -35,7 +38,7 @@ def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
     if wanted == LOCAL:
         if codec is not None:
             raise WrongUsage(f"With --split local nothing travels, so --codec {codec} has no meaning; leave it out.")
-        return Split(None, NO_CODEC)
+        return HERE
     cut = bundle.whole if wanted == REMOTE else _smallest_early(bundle) if wanted == AUTO else bundle.cut(wanted)
     if codec == codecs.IMAGE and cut is not bundle.whole:
         raise WrongUsage(f"Codec image sends the pictures themselves, so it needs --split remote, not {cut.name!r}.")

@@ -13,7 +13,7 @@ _BYTES = ("image_bytes", "sent_bytes", "received_bytes")
 
 @dataclass(slots=True)
 class Totals:
-    """Integer sums over records; times in microseconds."""
+    """Integer sums over records; times in microseconds. `cuts` counts the images by cut and codec."""
 
     images: int = 0
     errors: int = 0
@@ -22,6 +22,7 @@ class Totals:
     image_bytes: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
+    cuts: dict[str, int] = field(default_factory=dict)
     stages_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
 
     def add(self, records: pa.Table) -> None:
@@ -33,6 +34,9 @@ class Totals:
         self.correct += pc.sum(pc.equal(label, prediction)).as_py() or 0
         for name in _BYTES:
             setattr(self, name, getattr(self, name) + (pc.sum(records[name]).as_py() or 0))
+        for cut, codec in zip(*(records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec")), strict=True):
+            way = f"{cut} {codec}"
+            self.cuts[way] = self.cuts.get(way, 0) + 1
         for stage in STAGES:
             self.stages_us[stage] += pc.sum(records[f"{stage}_us"]).as_py() or 0
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from inference.planner.follow import Follower
     from inference.runner import Job
     from inference.totals import Totals
+
+_BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class RunOptions:
     images: str
     model: str
     split: str
+    min_cut: str | None
     codec: str | None
     tail: str
     log: str
@@ -33,6 +37,7 @@ class RunOptions:
 @click.argument("images")
 @click.option("--model", default="digits", show_default=True, help="Bundle, model file, SavedModel or app:NAME.")
 @click.option("--split", default="auto", show_default=True, metavar="CUT|auto|local|remote", help="Where to cut.")
+@click.option("--min-cut", metavar="CUT", help="With auto: keep at least the layers up to this cut here.")
 @click.option("--tail", default="local", show_default=True, metavar="local|URL", help="Who computes the tail.")
 @click.option(
     "--codec",
@@ -56,8 +61,10 @@ class RunOptions:
 def command(**options: object) -> None:
     """Classify the images under IMAGES (a folder or s3://…) and log every prediction exactly once.
 
-    The first layers run here, the rest in the tail; only the boundary at the cut travels. The same command continues
-    where an earlier one stopped. A file that is no readable image becomes a record with an error.
+    The first layers run here, the rest in the tail; only the boundary at the cut travels. With --split auto and a tail
+    elsewhere the cut follows the link, what the tail has no time for stays whole here, and so does everything while
+    the tail is away; it may upload the pictures themselves unless --min-cut keeps layers here. The same command
+    continues where an earlier one stopped. A file that is no readable image becomes a record with an error.
 
     \b
     Example:
@@ -68,23 +75,30 @@ def command(**options: object) -> None:
 
 
 def _run(options: RunOptions) -> None:
-    from data.errors import Interrupted
+    from dataclasses import replace
+
+    from data.errors import WrongUsage
     from data.images import Images, find_images
     from data.labels import label_images
     from data.runs import run_folder
     from data.storage import open_storage
     from inference.claim import Identity, about, claim_run
+    from inference.codecs import HALF, IMAGE
+    from inference.cuts import WHOLE
     from inference.engines import open_engine
     from inference.models import open_model
-    from inference.progress import Progress
-    from inference.runner import Job, Pace, run_shards
-    from inference.split import LOCAL, choose_split
+    from inference.runner import Job, Pace
+    from inference.split import AUTO, HERE, LOCAL, choose_split
     from inference.tails import open_tail, public_address
+    from inference.tails.http import Patience
     from inference.totals import Totals
 
     bundle = open_model(options.model, _say)
-    split = choose_split(bundle, options.split, options.codec)
-    if split.cut is None and options.tail != LOCAL:
+    following = options.split == AUTO and options.tail != LOCAL
+    split = HERE if following and options.codec != IMAGE else choose_split(bundle, options.split, options.codec)
+    if options.min_cut and not following:
+        raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
+    if split.cut is None and not following and options.tail != LOCAL:
         _say("Note: with --split local everything runs here; the tail is not used.")
     found = find_images(options.images)
     labelled = label_images(found.table, options.labels, bundle.labels)
@@ -93,10 +107,12 @@ def _run(options: RunOptions) -> None:
     images = Images(found.root, labelled.table)
     engine = open_engine(options.engine, bundle)
     tail_name = public_address(options.tail)
-    with open_tail(options.tail, bundle, engine, options.in_flight) as tail:
-        if split.cut is not None:
-            tail.check(split.cut.id)
-        identity = Identity(bundle.sha256, options.split, split.codec, options.engine)
+    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else None  # there is another way: here
+    with open_tail(options.tail, bundle, engine, options.in_flight, patience) as tail:
+        if following or split.cut is not None:
+            tail.check(split.cut.id if split.cut else WHOLE)
+        codec = options.codec or HALF if following else split.codec
+        identity = Identity(bundle.sha256, options.split, codec, options.engine)
         folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
         claim = claim_run(folder, identity, images, options.shard_size, about(bundle, images, tail_name))
         finished = folder.totals()
@@ -112,24 +128,54 @@ def _run(options: RunOptions) -> None:
             Pace(options.batch_size, options.in_flight),
         )
         if finished is None:
-            try:
-                with Progress(job) as progress:
-                    totals = run_shards(job, progress.watch)
-            except KeyboardInterrupt as interrupt:
-                raise Interrupted(
-                    f"Interrupted; {len(folder.parts())} shards are in {folder.uri}, the same command does the rest."
-                ) from interrupt
+            job = replace(job, follow=_follow(options, job) if following else None)
+            totals = _do(job)
         else:
             totals = Totals.from_dict(finished)
             _say("This run is complete; nothing to do. (--run-id NAME makes another.)")
     _close(options, job, totals)
 
 
+def _do(job: "Job") -> "Totals":
+    from data.errors import Interrupted
+    from inference.progress import Progress
+    from inference.runner import run_shards
+
+    try:
+        with Progress(job) as progress:
+            return run_shards(job, progress.watch)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"Interrupted; {len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
+        ) from interrupt
+
+
+def _follow(options: RunOptions, job: "Job") -> "Follower":
+    """Measure, unless that was done before, and plan."""
+    from inference.codecs import HALF
+    from inference.planner.follow import Follower
+    from inference.planner.plan import Wishes
+    from inference.planner.profiles import open_profile
+    from inference.planner.subject import Subject
+
+    cut = job.bundle.cut(options.min_cut).id if options.min_cut else None
+    wishes = Wishes(min_cut=cut, codecs=(options.codec or HALF,), in_flight=options.in_flight)
+    subject = Subject(job.bundle, job.engine, job.tail, job.tail_name, options.batch_size, job.images)
+    profile = open_profile(subject, _say, budget_s=_BUDGET_S)
+    for note in profile.tail.notes if profile.tail else ():
+        _say(f"Note: {note}")
+    follower = Follower(job.bundle, profile, wishes, job.tail, _say)
+    _say(f"Plan: {follower.plan.why}")
+    return follower
+
+
 def _close(options: RunOptions, job: "Job", totals: "Totals") -> None:
     if options.as_json:
         import json
 
-        facts = {"run": job.folder.uri, "cut": job.split.name, "codec": job.split.codec, "accuracy": totals.accuracy}
+        auto = options.split == "auto" and options.tail != "local"
+        cut, codec = ("auto", "auto") if auto else (job.split.name, job.split.codec)
+        facts = {"run": job.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
         click.echo(json.dumps(facts | totals.to_dict()))
         return
     from inference.closing import print_closing

@@ -31,7 +31,8 @@ class Conditions:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way. `cut` None: all here. `share` of the images is sent when the others stay whole here; `shared_rate` is
-    then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`. Seconds of the
+    then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`, `away_us`
+    the slower of link and tail. Seconds of the
     cloud and dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
 
     cut: Cut | None
@@ -46,6 +47,7 @@ class Candidate:
     received_bytes: float
     rate: float
     bound: str
+    away_us: float
     share: float
     shared_rate: float
     latency_us: float
@@ -144,7 +146,7 @@ class _Arithmetic:
         rate = 1e6 / max(busy_us, 1e-3)
         return Candidate(
             None, NO_CODEC, batch, self._decode_us, head_us, 0, 0, 0, 0, 0,
-            rate, "head", 0, rate, batch * (head_us + self._decode_us), 0, 0,
+            rate, "head", 0, 0, rate, batch * (head_us + self._decode_us), 0, 0,
         )  # fmt: skip
 
     def _remote(
@@ -185,6 +187,7 @@ class _Arithmetic:
             sent_bytes=sent,
             received_bytes=received,
             rate=1e6 / slowest,
+            away_us=away_us,
             bound="head" if here_us == slowest else "tail" if tail_us == slowest else "link",
             share=share,
             shared_rate=1e6 / max(slowest if share == 1 else share * away_us, 1e-3),

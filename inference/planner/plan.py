@@ -40,9 +40,11 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The chosen candidate, one sentence that says why, and all candidates it was chosen from."""
+    """The chosen candidate, the best that sends anything within the constraints, one sentence that says why, and all
+    candidates."""
 
     chosen: Candidate
+    sending: Candidate | None
     why: str
     candidates: tuple[Candidate, ...]
 
@@ -59,7 +61,10 @@ def make_plan(
     near = [candidate for candidate in allowed if value(candidate) <= best * _WORTH]
     chosen = min(near, key=lambda candidate: (candidate.sent_bytes > 0, candidate.batch, value(candidate)))
     link = now.link if now else profile.tail.link if profile.tail else None
-    return Plan(chosen, _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0), tuple(candidates))
+    sending = min((one for one in allowed if one.cut is not None), key=value, default=None)
+    return Plan(
+        chosen, sending, _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0), tuple(candidates)
+    )
 
 
 def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) -> list[Candidate]:

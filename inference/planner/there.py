@@ -25,8 +25,8 @@ from inference.tails.answer import Answer
 from inference.wire import Frame
 
 _CUTS, _CALLS = 5, 3
-_LONG_US = 250_000  # a frame this long on the way says enough of the rate
-_LARGEST_BYTES = 4 << 20
+_LONG_US = 150_000  # a frame this long on the way says enough of the rate
+_LARGEST_BYTES = 1 << 20
 _FILLING = 64  # images to fill a frame with
 _UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
 _SLOWER = 1.25

@@ -1,13 +1,16 @@
 """A tail finishes what a head began: one verb, `infer(cut, frame)`, wherever the work is done."""
 
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from data.errors import WrongUsage
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.tails.answer import Answer
 from inference.wire import Frame
+
+if TYPE_CHECKING:
+    from inference.tails.http import Patience
 
 LOCAL = "local"
 
@@ -35,9 +38,12 @@ class Tail(Protocol):
     ) -> None: ...
 
 
-def open_tail(address: str, bundle: Bundle, engine: Engine, in_flight: int = 4) -> Tail:
+def open_tail(
+    address: str, bundle: Bundle, engine: Engine, in_flight: int = 4, patience: "Patience | None" = None
+) -> Tail:
     """The tail at an address: `local`, which computes with `engine`, or http(s)://HOST[:PORT], used by up to
-    `in_flight` threads at once. Nothing is sent yet. Raises WrongUsage for an address of no known kind."""
+    `in_flight` threads at once, with as much patience as told. Nothing is sent yet. Raises WrongUsage for an address
+    of no known kind."""
     if address == LOCAL:
         from inference.tails.local import LocalTail
 
@@ -45,7 +51,7 @@ def open_tail(address: str, bundle: Bundle, engine: Engine, in_flight: int = 4) 
     if address.startswith(("http://", "https://")):
         from inference.tails.http import HttpTail
 
-        return HttpTail(address, bundle, in_flight)
+        return HttpTail(address, bundle, in_flight, patience)
     raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")
 
 

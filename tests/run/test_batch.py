@@ -10,6 +10,7 @@ from data.images import IMAGES_SCHEMA
 from inference.batch import NO_NUMBER, Batch, Made, plan_batches, to_records, to_scores
 from inference.bundle import Bundle
 from inference.cuts import TensorSpec
+from inference.split import HERE
 
 MADE = Made("c001", "fp16", "local")
 
@@ -44,7 +45,7 @@ def batch_of(count: int) -> Batch:
 
 def test_batches_cover_every_image_once_and_never_cross_a_shard():
     images = pa.table([[str(i) for i in range(11)], [None] * 11, list(range(11))], schema=IMAGES_SCHEMA)
-    batches = list(plan_batches(images, [(0, range(5)), (2, range(10, 11))], 2))
+    batches = list(plan_batches(images, [(0, range(5)), (2, range(10, 11))], lambda: (HERE, 2)))
     assert [(b.shard, list(b.images), b.last) for b in batches] == [
         (0, ["0", "1"], False),
         (0, ["2", "3"], False),
@@ -57,7 +58,7 @@ def test_batches_cover_every_image_once_and_never_cross_a_shard():
 def test_large_files_make_smaller_batches_and_one_too_large_stands_alone():
     sizes = [20 << 20, 10 << 20, 10 << 20, 90 << 20, 1, 1]
     images = pa.table([list("abcdef"), [None] * 6, sizes], schema=IMAGES_SCHEMA)
-    batches = list(plan_batches(images, [(0, range(6))], 4))
+    batches = list(plan_batches(images, [(0, range(6))], lambda: (HERE, 4)))
     assert ["".join(batch.images) for batch in batches] == ["ab", "c", "d", "ef"]
     assert [batch.last for batch in batches] == [False, False, False, True]
 

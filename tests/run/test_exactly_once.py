@@ -64,7 +64,9 @@ def test_a_folder_and_a_bucket_hold_the_same_records(tmp_path, bucket, digits_se
     tail = digits_server.url if tail == "there" else "local"
     for log in (str(tmp_path), f"s3://{bucket}"):
         subprocess.run(
-            [*COMMAND, "run", str(IMAGES), "--log", log, "--tail", tail], check=True, stdout=subprocess.DEVNULL
+            [*COMMAND, "run", str(IMAGES), "--log", log, "--tail", tail, "--split", "c006"],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
     assert without_times(read_records(tmp_path)) == without_times(read_records(f"s3://{bucket}"))
 

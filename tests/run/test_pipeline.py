@@ -35,6 +35,27 @@ def test_no_more_is_taken_than_workers_and_what_waits():
     assert taken < 20
 
 
+def test_one_slow_item_holds_up_no_other_until_so_many_are_held():
+    gate, done = threading.Event(), threading.Event()
+
+    def stage(item: int) -> int:
+        if item == 0:
+            gate.wait(10)
+        if item == 7:
+            done.set()
+        return item
+
+    results = overlap(stage, range(20), name="test", workers=2, held=6)
+    first = threading.Thread(target=lambda: seen.append(next(results)))
+    seen: list[int] = []
+    first.start()
+    assert done.wait(10)  # 2 workers, 1 ahead and 6 held are 9 items
+    assert seen == []
+    gate.set()
+    first.join()
+    assert [*seen, *results] == list(range(20))
+
+
 def test_stages_work_while_the_caller_does():
     both = threading.Barrier(2, timeout=10)
 

@@ -1,0 +1,27 @@
+"""The link's rate told from the answers of a run, which come anyway.
+
+Several frames share the link, so that no single one tells its rate: of four at once each takes four times as long.
+The bytes of all over the time in which at least one was on its way do, whether the link is full or mostly idle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A frame's bytes, and when (µs of one clock) it was on its way: round trip and the tail's time are left out."""
+
+    sent_bytes: int
+    start_us: float
+    end_us: float
+
+
+def link_rate(transfers: Sequence[Transfer]) -> float | None:
+    """Bits a second; None when they tell none. Of frames still on their way, with `end_us` now, an upper bound."""
+    busy, until = 0.0, float("-inf")
+    for transfer in sorted(transfers, key=lambda one: one.start_us):
+        busy += max(0.0, transfer.end_us - max(transfer.start_us, until))
+        until = max(until, transfer.end_us)
+    sent = sum(transfer.sent_bytes for transfer in transfers)
+    return sent * 8e6 / busy if busy > 0 and sent else None

@@ -1,0 +1,215 @@
+"""Runs that follow the link, with real servers that die, return, change, and links that do."""
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bench.link import Conditions, open_link
+from data.images import Images, find_images
+from data.labels import label_images
+from data.runs import RunFolder
+from data.storage import Storage, open_storage
+from inference.batch import Batch
+from inference.bundle import Bundle
+from inference.engines import open_engine
+from inference.models import open_model
+from inference.planner.curve import Curve
+from inference.planner.follow import Follower
+from inference.planner.plan import Wishes
+from inference.planner.profile import Profile
+from inference.runner import Job, Pace, run_shards
+from inference.split import HERE
+from inference.tails.http import HttpTail, Patience
+from tests.conftest import COMMAND, ROOT, free_port
+from tests.planner.made_profiles import profile_of
+
+IMAGES = ROOT / "data" / "digits" / "images"
+
+
+@dataclass
+class SlowRoot:
+    """The pictures' folder, each read taking a while, so that a run of small pictures lasts."""
+
+    root: Storage
+    pause_s: float
+
+    def __getattr__(self, name):
+        return getattr(self.root, name)
+
+    def read(self, name, limit=None):
+        time.sleep(self.pause_s)
+        return self.root.read(name, limit)
+
+
+class Tails:
+    """Starts and kills servers on one port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, model: str = "digits") -> None:
+        self.kill()
+        command = [*COMMAND, "serve", model, "--port", str(self.port)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        assert b"Serving" in self.process.stderr.readline()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stderr.close()
+            self.process = None
+
+
+@pytest.fixture
+def tails():
+    made = Tails()
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return open_model("digits")
+
+
+def stated(bundle: Bundle, head_us: float, tail_us: float, rate_bps: float) -> Profile:
+    """A profile of the sample model that says so, whatever this machine does."""
+    made = profile_of(head_us, tail_us, rate_bps, round_trip_us=3000, picture_bytes=150)
+    total = float(bundle.whole.tail_macs)
+
+    def line(us: float) -> dict[int, Curve]:
+        return {1: Curve(((0.0, 0.0), (total, us))), 8: Curve(((0.0, 0.0), (total, us)))}
+
+    return replace(made, times=line(head_us), tail=replace(made.tail, times=line(tail_us)))
+
+
+def follow(
+    bundle: Bundle, profile: Profile, url: str, log: Path, watch: Callable[[Batch], None] = lambda _: None, *,
+    pause_s: float = 0.01, wishes: Wishes | None = None,
+) -> tuple[list[dict], list[str], Follower]:  # fmt: skip
+    """Run the sample; its records, what was said, and who followed."""
+    said: list[str] = []
+    engine = open_engine("openvino", bundle)
+    found = find_images(str(IMAGES))
+    images = Images(SlowRoot(found.root, pause_s), label_images(found.table, "folders", bundle.labels).table)
+    folder = RunFolder(open_storage(str(log / "run=x")))
+    with HttpTail(url, bundle, 4, Patience(connect_s=2, answer_s=5, attempts=1)) as tail:
+        follower = Follower(bundle, profile, wishes or Wishes(min_cut="c003"), tail, said.append)
+        job = Job(bundle, HERE, engine, tail, url, images, folder, 40, Pace(8), follower)
+        totals = run_shards(job, watch)
+    records = [record for shard in folder.parts() for record in folder.read_part(shard).to_pylist()]
+    assert Counter(record["image"] for record in records) == dict.fromkeys(found.table["image"].to_pylist(), 1)
+    assert totals.images == 360
+    assert totals.accuracy >= 0.98
+    return records, said, follower
+
+
+def test_a_tail_that_dies_for_good_does_not_stop_the_run(bundle, tails, tmp_path):
+    done = 0
+
+    def watch(batch: Batch) -> None:
+        nonlocal done
+        done += len(batch.images)
+        if done >= 100:
+            tails.kill()
+
+    records, said, _ = follow(bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path, watch)
+    assert sum(record["tail"] == tails.url for record in records[:80]) > 40
+    assert {record["tail"] for record in records[-80:]} == {"local"}
+    assert {record["cut"] for record in records[-80:]} == {"local"}
+    assert len(said) == 1
+    assert "No answer from" in said[0]
+    assert said[0].endswith("Going on here until it answers again.")
+
+
+def test_a_tail_that_returns_gets_its_split_back(bundle, tails, tmp_path):
+    done, killed = 0, 0.0
+
+    def watch(batch: Batch) -> None:
+        nonlocal done, killed
+        done += len(batch.images)
+        if done >= 50 and not killed:
+            killed = time.monotonic()
+            tails.kill()
+        if killed and tails.process is None and done >= 80:
+            tails.start()
+
+    profile = stated(bundle, 20_000, 1000, 1e8)
+    records, said, _ = follow(bundle, profile, tails.url, tmp_path, watch, pause_s=0.04)
+    where = [record["tail"] == "local" for record in records]
+    assert sum(where[:40]) < 20
+    assert sum(where) >= 8
+    assert sum(where[-40:]) < 20
+    assert said[-1] == "The tail answers again."
+
+
+def test_another_model_at_the_address_is_not_used(bundle, tails, tmp_path):
+    """The sample as a copy whose labels are in another order: its hash differs, its name does not."""
+    import json
+    import shutil
+
+    from inference.bundle import read_bundle, write_bundle
+
+    other = tmp_path / "digits.bundle"
+    shutil.copytree(bundle.path, other)
+    written = write_bundle(
+        replace(read_bundle(other), labels=tuple(reversed(bundle.labels))), bundle.graph_path.read_bytes()
+    )
+    assert json.loads((other / "bundle.json").read_text())["sha256"] == written.sha256 != bundle.sha256
+    done = 0
+
+    def watch(batch: Batch) -> None:
+        nonlocal done
+        done += len(batch.images)
+        if done == 80:
+            tails.kill()
+            tails.start(str(other))
+
+    records, said, _ = follow(bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path / "log", watch)
+    assert {record["tail"] for record in records[-80:]} == {"local"}
+    assert "serve" in said[-1]
+    assert said[-1].endswith("Going on here.")
+
+
+def test_a_link_that_slows_down_and_an_outage_lose_nothing(bundle, tails, tmp_path):
+    fast, slow, none = Conditions(100, 2), Conditions(0.3, 2), Conditions(0)
+    with open_link("127.0.0.1", tails.port, (0, fast), (1.0, slow), (2.0, none), (3.0, fast)) as link:
+        records, _, follower = follow(bundle, stated(bundle, 20_000, 1000, 1e8), link.url, tmp_path, pause_s=0.03)
+    assert {record["tail"] for record in records} == {link.url, "local"}
+    assert follower.plan.candidates
+
+
+def test_what_the_tail_has_no_time_for_stays_here(bundle, tails, tmp_path):
+    """A link that carries a part of the images only: the others are computed whole here meanwhile."""
+    with open_link("127.0.0.1", tails.port, (0, Conditions(0.5, 2))) as link:
+        records, _, _ = follow(bundle, stated(bundle, 2000, 100, 5e5), link.url, tmp_path, pause_s=0.004)
+    sent = sum(record["tail"] == link.url for record in records)
+    assert 20 < sent < 340
+    for record in records:
+        assert (record["cut"] == "local") == (record["tail"] == "local") == (record["sent_bytes"] == 0)
+
+
+def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path):
+    """The profile says that the link is slow; it is not."""
+    profile = stated(bundle, 4_000, 10, 4e5)
+    wishes = Wishes(min_cut="c001")
+    records, said, follower = follow(bundle, profile, tails.url, tmp_path, pause_s=0.02, wishes=wishes)
+    assert follower.switches == 1
+    assert len({record["cut"] for record in records} - {"local"}) == 2
+    assert any("The link is" in line for line in said)
+
+
+def test_the_smallest_cut_allowed_is_kept_to(bundle, tails, tmp_path):
+    wishes = Wishes(min_cut="c006")
+    records, _, _ = follow(bundle, stated(bundle, 20_000, 10, 1e9), tails.url, tmp_path, wishes=wishes, pause_s=0.002)
+    allowed = {cut.id for cut in bundle.cuts if cut.head_macs >= bundle.cut("c006").head_macs} | {"local"}
+    assert {record["cut"] for record in records} <= allowed
