@@ -54,6 +54,16 @@ def dense_blocks(keras: ModuleType, x: Any) -> Any:
     return layers.GlobalAveragePooling2D()(x)
 
 
+def residual(keras: ModuleType, x: Any) -> Any:
+    layers = keras.layers
+    for _ in range(2):
+        y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 1)(x)))
+        y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(y))
+        x = layers.BatchNormalization()(layers.Conv2D(8, 1)(x))
+        x = layers.ReLU()(layers.Add()([x, y]))
+    return layers.GlobalAveragePooling2D()(x)
+
+
 def squeeze_excite(keras: ModuleType, x: Any) -> Any:
     layers = keras.layers
     x = layers.Conv2D(8, 3, padding="same")(x)
@@ -114,7 +124,7 @@ def skip_from_the_input(keras: ModuleType, x: Any) -> Any:
 BODIES: dict[str, Body] = {
     body.__name__: body
     for body in (
-        *(convolution, inception, dense_blocks, squeeze_excite, attention, many_layers),
+        *(convolution, inception, dense_blocks, residual, squeeze_excite, attention, many_layers),
         *(preprocessing, recurrent, skip_from_the_input),
     )
 }
