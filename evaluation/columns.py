@@ -1,12 +1,14 @@
 """The columns of records that are counted, checked and brought into one form."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from data.errors import WrongUsage
 from data.records import SCHEMA, SCHEMA_VERSION, STAGES
 from evaluation.counts import BYTES
 from evaluation.shape import SLICED_BY
@@ -35,6 +37,15 @@ def check(schema: pa.Schema, by: Sequence[str] = ()) -> None:
     missing = [name for name in dict.fromkeys(wanted) if name not in schema.names]
     if missing:
         raise NotRecords(f"it holds no records: it has no column {', '.join(missing)}")
+
+
+def check_sliceable(by: Sequence[str]) -> None:
+    """Raises WrongUsage for a name of no column of the log that can be sliced by."""
+    for name in by:
+        if name not in SLICEABLE:
+            near = get_close_matches(name, SLICEABLE, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(SLICEABLE)}."
+            raise WrongUsage(f"The log has no column {name!r} to slice by; {hint}")
 
 
 def column(batch: pa.RecordBatch, name: str) -> pa.Array:

@@ -10,12 +10,12 @@ from data.records import PART_NAME
 from data.runs import RunFolder
 from data.storage import open_storage
 from evaluation import pairing
-from evaluation.columns import NotRecords
+from evaluation.columns import NotRecords, check_sliceable
 from evaluation.pairing import SIDES, Bag
 from evaluation.reading import batches
 from jobs.parts import find_work
 
-BUCKET_ROWS = 500_000  # of both runs together; 150 to 200 bytes each while they are joined
+BUCKET_ROWS = 200_000  # of both runs together; joining takes about 600 bytes of memory for each
 _BAG = b"bag"
 
 
@@ -45,6 +45,7 @@ def find_comparing(uris: Sequence[str], by: Sequence[str] = ()) -> Comparing:
     """
     if len(uris) != len(SIDES):
         raise WrongUsage(f"Two runs are compared, not {len(uris)}; name RUN_A and RUN_B.")
+    check_sliceable(by)
     parts: list[SidePart] = []
     notes: list[str] = []
     rows = 0
@@ -52,7 +53,8 @@ def find_comparing(uris: Sequence[str], by: Sequence[str] = ()) -> Comparing:
         work = find_work([uri])
         parts += [SidePart(side, part.run, part.index) for part in work.parts]
         notes += work.notes
-        rows += RunFolder(open_storage(work.parts[0].run)).images().num_rows
+        size = RunFolder(open_storage(work.parts[0].run)).settings().get("shard_size")
+        rows += len(work.parts) * (size if isinstance(size, int) else BUCKET_ROWS)
     return Comparing(parts, 1 + rows // BUCKET_ROWS, tuple(dict.fromkeys(by)), notes)
 
 

@@ -2,9 +2,10 @@
 
 import io
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import PurePosixPath
 
-from data.errors import HybridBatchError
+from data.errors import HybridBatchError, WrongUsage
 from data.runs import RunFolder
 from data.storage import Storage, open_storage
 
@@ -35,8 +36,9 @@ def thumbnails(runs: Iterable[str], images: str | None = None) -> Callable[[str]
 
 def _roots(runs: Iterable[str]) -> Iterable[Storage]:
     for place in dict.fromkeys(RunFolder(open_storage(run)).settings().get("images") for run in runs):
-        if isinstance(place, str):
-            yield open_storage(place)
+        with suppress(WrongUsage):  # a place that only the machine of the run could open
+            if isinstance(place, str):
+                yield open_storage(place)
 
 
 def _shrink(data: bytes) -> bytes:

@@ -1,7 +1,5 @@
 """`hybrid-batch evaluate`: what the log of a run says."""
 
-from difflib import get_close_matches
-
 import click
 
 ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jobs.evaluate_spark"}
@@ -52,12 +50,13 @@ def command(
     from importlib import import_module
 
     from data.errors import StorageFailed
+    from evaluation.columns import check_sliceable
     from evaluation.report import to_json
     from evaluation.table import print_report
     from jobs.parts import find_work
     from jobs.results import BESIDE, write_results
 
-    _check(by)
+    check_sliceable(by)
     evaluate = import_module(ENGINES[engine]).evaluate  # late: mrjob is an extra
     work = find_work(runs, all_runs)
     for note in work.notes:
@@ -76,15 +75,3 @@ def command(
         if output:
             raise
         click.echo(f"Note: {error} The report was not written; --output says where else.", err=True)
-
-
-def _check(by: tuple[str, ...]) -> None:
-    """Raises WrongUsage for what cannot be sliced by."""
-    from data.errors import WrongUsage
-    from evaluation.columns import SLICEABLE
-
-    for name in by:
-        if name not in SLICEABLE:
-            near = get_close_matches(name, SLICEABLE, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(SLICEABLE)}."
-            raise WrongUsage(f"The log has no column {name!r} to slice by; {hint}")

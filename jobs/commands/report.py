@@ -28,11 +28,13 @@ def command(*, runs: tuple[str, ...], output: Path, show: bool, by: tuple[str, .
       hybrid-batch report hybrid-batch-log --open
     """
     from data.errors import StorageFailed
+    from evaluation.columns import check_sliceable
     from evaluation.html import write_html
     from jobs.inline import evaluate
     from jobs.parts import find_work
     from jobs.thumbnails import thumbnails
 
+    check_sliceable(by)
     work = find_work(runs)
     for note in work.notes:
         click.echo(f"Note: {note}", err=True)
@@ -44,5 +46,5 @@ def command(*, runs: tuple[str, ...], output: Path, show: bool, by: tuple[str, .
     except OSError as error:
         raise StorageFailed(f"Cannot write the report to {output}: {error.strerror}; choose another file.") from error
     click.echo(str(output))
-    if show and click.launch(output.resolve().as_uri()) != 0:
+    if show and click.launch(str(output.resolve()), wait=True) != 0:
         click.echo(f"Note: no browser opens here; open {output} yourself.", err=True)

@@ -77,7 +77,8 @@ def test_an_unfinished_run_is_compared_with_a_note(
         (["{a}", "{a}/absent"], "There is no run in"),
         (["{a}", "{b}", "--engine", "abacus"], "'abacus' is not one of"),
         (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
-        (["{a}", "{b}", "--by", "colour"], "no column colour"),
+        (["{a}", "{b}", "--by", "colour"], "no column 'colour' to slice by"),
+        (["{a}", "{b}", "--by", "top5"], "no column 'top5' to slice by"),
         (["{a}", "{log}"], "is a log of 2 runs"),
     ],
 )

@@ -1,0 +1,121 @@
+"""`hybrid-batch report`: the page of real runs, with small copies of real images where they are to be had."""
+
+import base64
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_records import record, write_run
+from PIL import Image
+
+from data.records import Record
+from data.runs import RunFolder
+from data.storage import open_storage
+from hybrid_batch import run as command
+from jobs.thumbnails import SIZE, thumbnails
+
+RECORDS = [record(image="a/1.png", label="a", prediction="b"), record(image="b/2.png", label="b", prediction="b")]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    Image.new("L", (40, 60), 200).save(folder / "a" / "1.png")
+    (folder / "a" / "broken.png").write_text("no image")
+    (tmp_path / "secret.png").write_bytes((folder / "a" / "1.png").read_bytes())
+    return folder
+
+
+def run_of(place: Path, images: object, records: Sequence[Record] = RECORDS) -> str:
+    RunFolder(open_storage(str(place))).claim({"shard_size": 1, "images": images})
+    write_run(str(place), records, 1)
+    return str(place)
+
+
+def test_the_page_is_written_with_the_images_of_the_run(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new" / "page.html"
+    assert command(["report", run_of(tmp_path / "run=x", str(images)), "--output", str(target)]) == 0
+    assert capsys.readouterr() == (f"{target}\n", "")
+    text = target.read_text(encoding="utf-8")
+    (picture,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        assert (image.format, image.size) == ("WEBP", (SIZE, SIZE))
+        assert abs(int(np.asarray(image).mean()) - 200) <= 2
+
+
+def test_images_that_have_moved_are_found_where_they_are_said_to_be(images: Path, tmp_path: Path) -> None:
+    run, target = run_of(tmp_path / "run=x", str(tmp_path / "gone")), tmp_path / "page.html"
+    assert command(["report", run, "--output", str(target)]) == 0
+    assert "<img" not in target.read_text(encoding="utf-8")
+    assert command(["report", run, "--output", str(target), "--images", str(images)]) == 0
+    assert "<img" in target.read_text(encoding="utf-8")
+
+
+def test_images_in_a_bucket_are_read_there(images: Path, bucket: str, tmp_path: Path) -> None:
+    open_storage(f"s3://{bucket}/pictures").write_once("a/1.png", (images / "a" / "1.png").read_bytes())
+    thumbnail = thumbnails([run_of(tmp_path / "run=x", f"s3://{bucket}/pictures")])
+    assert thumbnail("a/1.png") is not None
+    assert thumbnail("a/2.png") is None
+
+
+def test_the_log_cannot_name_files_beside_the_images(images: Path, tmp_path: Path) -> None:
+    thumbnail = thumbnails([run_of(tmp_path / "run=x", str(images))])
+    assert thumbnail("a/1.png") is not None
+    for name in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), "a/broken.png", "a", "", "a\0b"):
+        assert thumbnail(name) is None
+
+
+@pytest.mark.parametrize("place", [None, 7, "ftp://host/images"])
+def test_a_run_that_does_not_say_where_its_images_were_has_no_pictures(place: object, tmp_path: Path) -> None:
+    assert thumbnails([run_of(tmp_path / "run=x", place)])("a/1.png") is None
+
+
+def test_open_shows_the_page_in_the_browser(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, target = run_of(tmp_path / "run=x", str(images)), tmp_path / "page.html"
+    opener = tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/opened\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{opener.parent}:{os.environ['PATH']}")
+    assert command(["report", run, "--output", str(target), "--open"]) == 0
+    assert (tmp_path / "opened").read_text() == str(target)
+    opener.write_text("#!/bin/sh\nexit 3\n")
+    capsys.readouterr()
+    assert command(["report", run, "--output", str(target), "--open"]) == 0
+    assert capsys.readouterr().err == f"Note: no browser opens here; open {target} yourself.\n"
+
+
+def test_an_unfinished_run_is_reported_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 1, finished=False)
+    assert command(["report", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
+    assert "is unfinished: 1 of its 2 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "Missing argument"),
+        (["{log}/absent"], 2, "There is no run in"),
+        (["{log}", "--by", "colour"], 2, "no column 'colour'"),
+        (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write the report to"),
+    ],
+)
+def test_failures_are_one_sentence(
+    arguments: list[str], code: int, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path / "run=x"), RECORDS, 1)
+    (tmp_path / "file").write_text("")
+    assert command(["report", *(argument.format(log=tmp_path) for argument in arguments)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
