@@ -14,8 +14,8 @@ done
 url=$(python3 -c 'import json; print(json.loads(open("address").readline())["url"])')
 
 images=$(python3 -c 'import data, pathlib; print(pathlib.Path(data.__file__).parent / "digits" / "images")')
-echo "\$ hybrid-batch run $images --tail $url --codec int8"
-hybrid-batch run "$images" --tail "$url" --codec int8
+echo "\$ hybrid-batch run $images --split squeeze_relu --codec int8 --tail $url"
+hybrid-batch run "$images" --split squeeze_relu --codec int8 --tail "$url"
 
 echo '$ hybrid-batch evaluate hybrid-batch-log --engine mrjob'
 hybrid-batch evaluate hybrid-batch-log --engine mrjob
