@@ -18,20 +18,23 @@ def batches(file: pa.NativeFile, by: Sequence[str] = ()) -> Iterator[pa.RecordBa
     Of the top 5 the labels alone are read: the scores are half of a record's bytes and nothing is counted of them.
     """
     try:
-        schema = pq.ParquetFile(file).schema
+        metadata = pq.read_metadata(file)
+        schema = metadata.schema
         paths = [schema.column(place).path for place in range(len(schema))]
         labels = [path for path in paths if path.startswith(_TOP5_LABELS[0]) and path.endswith(_TOP5_LABELS[1])]
         wanted = [*labels, *COLUMNS, *(name for name in by if name not in SLICED_BY)]
         found = [path for path in paths if path in wanted]
-        yield from _batches(file, found, [path for path in found if path in (*labels, *WORDS)])
+        yield from _batches(file, metadata, found, [path for path in found if path in (*labels, *WORDS)])
     except (pa.ArrowException, OSError) as error:
         raise NotRecords(f"it is not a readable Parquet file ({' '.join(str(error).split())})") from error
 
 
-def _batches(file: pa.NativeFile, paths: list[str], words: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(
+    file: pa.NativeFile, metadata: pq.FileMetaData, paths: list[str], words: list[str]
+) -> Iterator[pa.RecordBatch]:
     # Words come as codes of a dictionary, which takes a third of the time, but of nested columns only as long as
     # the file has one dictionary for a row group. Very many classes overflow it; then they come as texts.
-    coded = pq.ParquetFile(file, read_dictionary=words)
+    coded = pq.ParquetFile(file, metadata=metadata, read_dictionary=words)
     for group in range(coded.num_row_groups):
         given = 0
         try:
@@ -39,7 +42,7 @@ def _batches(file: pa.NativeFile, paths: list[str], words: list[str]) -> Iterato
                 yield batch
                 given += 1
         except pa.ArrowNotImplementedError:
-            plain = pq.ParquetFile(file)
+            plain = pq.ParquetFile(file, metadata=metadata)
             for place, batch in enumerate(
                 plain.iter_batches(ROWS, row_groups=[group], columns=paths, use_threads=False)
             ):

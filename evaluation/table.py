@@ -80,8 +80,9 @@ def _measures(report: Report) -> "Table":
     return table
 
 
-def _ends(measure: Measure) -> str:
-    return "–" if measure["low"] is None else f"{measure['low']:.4f} to {measure['high']:.4f}"  # noqa: RUF001
+def _ends(measure: Measure, digits: int = 4) -> str:
+    low, high = measure["low"], measure["high"]
+    return "–" if low is None else f"{low:.{digits}f} to {high:.{digits}f}"  # noqa: RUF001
 
 
 def _confusion(confusion: Confusion, console: "Console") -> "tuple[str, Table]":
@@ -158,8 +159,8 @@ def _slices(by: str, slices: list[Slice]) -> "Table":
     from rich.text import Text
 
     table = Table(by, box=None)
-    for heading in ("records", "errors", "accuracy", "95 % interval", "sent an image", "latency p50", "p99"):
-        table.add_column(heading, justify="right")
+    for heading in ("records", "errors", "accuracy", "95 % interval", "sent each", "p50", "p99"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for found in sorted(slices, key=lambda found: -found["records"])[:ROWS]:
         classified = found["records"] - found["errors"]
         latency = found["stages"].get("latency")
@@ -169,7 +170,7 @@ def _slices(by: str, slices: list[Slice]) -> "Table":
             f"{found['records']:,}",
             f"{found['errors']:,}",
             "–" if accuracy is None else f"{accuracy:.4f}",  # noqa: RUF001
-            _ends(found["accuracy"]),
+            _ends(found["accuracy"], 3),
             _bytes(round(found["sent_bytes"] / classified)) if classified else "–",  # noqa: RUF001
             *((_time(latency["p50_us"]), _time(latency["p99_us"])) if latency else ()),
         )

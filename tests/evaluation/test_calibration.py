@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from made_records import record
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, log_loss
+
+from data.records import to_table
+from evaluation.calibration import CLIP
+from evaluation.counting import count_table
+from evaluation.fixed import join, ln, split
+from evaluation.report import build
+from evaluation.shape import Report
+
+
+def made(seed: int, count: int = 4000, saturated: bool = False) -> tuple[np.ndarray, np.ndarray, Report]:
+    """Confidences, whether right, and the report of such records."""
+    random = np.random.default_rng(seed)
+    confidence = random.random(count, dtype=np.float32)
+    if saturated:
+        confidence = 1 - confidence**12
+        confidence[:50], confidence[50:60] = 1, 0
+    right = random.random(count) < confidence**2
+    records = [
+        record(prediction="a" if hit else "b", confidence=float(value))
+        for value, hit in zip(confidence, right, strict=True)
+    ]
+    return confidence.astype(np.float64), right, build(count_table(to_table(records)))
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_scores_are_scikit_learns(saturated: bool) -> None:
+    confidence, right, report = made(0, saturated=saturated)
+    brier, loss = (report["headline"][name] for name in ("confidence_brier", "confidence_log_loss"))
+    assert brier["value"] == pytest.approx(brier_score_loss(right, confidence), rel=1e-12)
+    # As scikit-learn clips float32; to hand it that would be to have it compute in float32.
+    assert loss["value"] == pytest.approx(log_loss(right, np.clip(confidence, CLIP, 1 - CLIP)), rel=1e-12)
+    for measure in (brier, loss):
+        assert measure["low"] < measure["value"] < measure["high"]
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_equal_width_bins_are_scikit_learns(saturated: bool) -> None:
+    confidence, right, report = made(1, saturated=saturated)
+    found = report["calibration"]["equal_width"]
+    filled = [one for one in found["bins"] if one["records"]]
+    accuracy, mean = calibration_curve(right, confidence, n_bins=15)
+    assert [one["accuracy"]["value"] for one in filled] == pytest.approx(accuracy, rel=1e-12)
+    assert [one["confidence"] for one in filled] == pytest.approx(mean, rel=1e-12)
+    weights = np.array([one["records"] for one in filled]) / len(confidence)
+    assert found["ece"] == pytest.approx((weights * np.abs(accuracy - mean)).sum(), rel=1e-12)
+    assert len(found["bins"]) == 15
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+def test_equal_mass_bins_hold_the_records_between_their_edges(saturated: bool) -> None:
+    confidence, right, report = made(2, saturated=saturated)
+    bins = report["calibration"]["equal_mass"]["bins"]
+    assert sum(one["records"] for one in bins) == len(confidence)
+    assert (bins[0]["low"], bins[-1]["high"]) == (0, 1)
+    gaps = 0.0
+    for place, one in enumerate(bins):
+        inside = (confidence > one["low"]) & (confidence <= one["high"])
+        inside |= (place == 0) & (confidence == 0)
+        assert one["records"] == inside.sum()
+        assert one["accuracy"]["value"] == pytest.approx(right[inside].mean(), rel=1e-12)
+        assert one["confidence"] == pytest.approx(confidence[inside].mean(), rel=1e-12)
+        gaps += abs(right[inside].sum() - confidence[inside].sum())
+        # A bin may have too many or too few by a bucket; of saturated confidences a quarter are in the last.
+        assert saturated or abs(one["records"] - len(confidence) / 15) < 30
+    assert report["calibration"]["equal_mass"]["ece"] == pytest.approx(gaps / len(confidence), rel=1e-10)
+
+
+def test_perfect_confidences_show_the_error_that_is_expected_of_them() -> None:
+    random = np.random.default_rng(3)
+    found = []
+    for _ in range(60):
+        confidence = random.random(1000, dtype=np.float32)
+        right = random.random(1000) < confidence
+        records = [
+            record(prediction="a" if hit else "b", confidence=float(value))
+            for value, hit in zip(confidence, right, strict=True)
+        ]
+        found.append(build(count_table(to_table(records)))["calibration"]["equal_width"])
+    mean = np.mean([one["ece"] for one in found])
+    assert mean == pytest.approx(np.mean([one["ece_null"] for one in found]), rel=0.06)
+    assert 0 < sum(one["ece"] > one["ece_null_p95"] for one in found) <= 9  # 3 of 60 are expected
+
+
+def test_what_is_no_probability_is_not_calibrated() -> None:
+    records = [record(confidence=value) for value in (None, float("nan"), -0.1, 1.5, 0.5)]
+    report = build(count_table(to_table(records)))
+    assert report["calibration"]["records"] == 1
+    assert "4 of the 5 labelled records have no confidence in [0, 1] and are not calibrated." in report["notes"]
+
+
+def test_logarithms_are_exact_to_the_last_digits() -> None:
+    values = np.concatenate([np.geomspace(CLIP, 1, 100_001), 1 - np.geomspace(CLIP, 0.5, 1001)])
+    assert np.abs(ln(values) - np.log(values)).max() < 4e-15
+
+
+def test_fixed_numbers_come_back() -> None:
+    values = np.random.default_rng(4).random(1000, dtype=np.float32).astype(np.float64)
+    high, low = split(values)
+    assert [join(int(a), int(b)) for a, b in zip(high, low, strict=True)] == values.tolist()
+    assert join(int(high.sum()), int(low.sum())) == pytest.approx(values.sum(), rel=1e-15)

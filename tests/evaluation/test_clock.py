@@ -1,0 +1,44 @@
+from datetime import timedelta
+
+import pytest
+from made_records import PLAIN, record
+
+from data.records import Record, to_table
+from evaluation.counting import count_table
+from evaluation.counts import merge
+from evaluation.report import build
+from evaluation.shape import Throughput
+
+
+def at(second: float, latency_s: float = 0) -> Record:
+    return record(started_at=PLAIN.started_at + timedelta(seconds=second), latency_us=int(latency_s * 1e6))
+
+
+def throughput(records: list[Record]) -> Throughput:
+    whole = build(count_table(to_table(records)))["throughput"]
+    bags = [count_table(to_table(records[place::3])) for place in range(3)]
+    assert build(merge(bags))["throughput"] == whole
+    return whole
+
+
+def test_it_is_from_the_first_start_to_the_last_end() -> None:
+    found = throughput([at(10, 2), at(0, 1), at(11, 3)])
+    assert found == {"active_s": 14, "images_per_s": 3 / 14}
+
+
+@pytest.mark.parametrize("records", [[], [at(5)]])
+def test_of_no_time_there_is_none(records: list[Record]) -> None:
+    assert throughput(records) == {"active_s": 0, "images_per_s": None}
+
+
+def test_a_night_between_two_halves_of_a_run_does_not_count() -> None:
+    found = throughput([*(at(second, 1) for second in range(30)), *(at(40_000 + second, 1) for second in range(20))])
+    assert found == {"active_s": 50, "images_per_s": 1}
+
+
+def test_minutes_without_a_pause_are_one_time() -> None:
+    assert throughput([at(second, 1) for second in range(0, 400, 40)])["active_s"] == 361
+
+
+def test_a_record_longer_than_a_minute_covers_the_pause_it_makes() -> None:
+    assert throughput([at(0, 600), at(300, 1), at(590, 20)])["active_s"] == 610
