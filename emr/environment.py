@@ -28,13 +28,16 @@ _DISTRIBUTIONS = (
     "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3",
 )  # fmt: skip
 _MRJOB = "mrjob==0.7.4"  # its last release, which need not be installed here; its tasks do without PyYAML
-_UNUSED = {"bin", "include", "src", "tests"}  # folders of wheels that serve building and testing
+_UNUSED = {"__pycache__", "bin", "examples", "include", "src", "tests"}  # serve building and testing
+_UNASKED = "flight"  # the part of Arrow that no other part needs, a fifth of it
+_SERVICES = {"s3", "sso", "sso-oidc", "sts"}  # of the 400 that botocore describes: a job's data, and who it is
+_LAYOUT = "1"  # to be raised when the archive is made in another way
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold: equal content gives equal bytes
 
 
 def environment_name(architecture: str) -> str:
     """The file name of the archive, which says all that decides its content."""
-    recipe = "\n".join((PYTHON_VERSION, architecture, *requirements()))
+    recipe = "\n".join((_LAYOUT, PYTHON_VERSION, architecture, *requirements()))
     return f"environment-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
 
 
@@ -104,6 +107,8 @@ def _install(folder: Path, architecture: str) -> None:
 
 
 def _used(folder: Path) -> Iterator[Path]:
+    services = folder / "botocore" / "data"
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _UNUSED and name != "__pycache__"]
-        yield from (Path(root, name) for name in files)
+        wanted = _SERVICES if Path(root) == services else set(folders) - _UNUSED
+        folders[:] = [name for name in folders if name in wanted]
+        yield from (Path(root, name) for name in files if _UNASKED not in name)

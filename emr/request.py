@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import WrongUsage
@@ -36,7 +35,7 @@ class Request:
     poll: float
     dry_run: bool
     as_json: bool
-    output: Path | None
+    output: str | None
 
     def check(self) -> None:
         """Raises WrongUsage for options that make no sense together or on EMR."""

@@ -1,5 +1,6 @@
 """What a job left in S3: the report, and which attempts there were."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from jobs.parts import whole
 _ATTEMPT = re.compile(r"attempt-(\d+)/(.+)")
 
 
-def read_result(uri: str) -> Report:
+def read_report(uri: str) -> Report:
     """The report at a job's result. Raises JobFailed when it has left none, NotARun when parts could not be
     counted, StorageFailed."""
     storage = open_storage(uri)
@@ -24,6 +25,12 @@ def read_result(uri: str) -> Report:
         except FileNotFoundError:
             continue
     raise JobFailed(f"There is no report in {uri}; the job has not ended, or failed: see `hybrid-batch emr status`.")
+
+
+def run_of(uri: str) -> str:
+    """The run that a job with this result evaluates. Raises StorageFailed."""
+    attempt = open_storage(uri.rpartition("/")[0])
+    return str(json.loads(attempt.read("job.json"))["run"])
 
 
 def look_back(job: Job) -> tuple[Job, str | None]:

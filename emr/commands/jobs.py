@@ -1,6 +1,5 @@
 """`hybrid-batch emr status|logs|cancel|fetch JOB`: a job that was submitted, by the name `submit` printed."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -76,7 +75,7 @@ def cancel(job: str) -> None:
 @handle_argument
 @json_option
 @output_option
-def fetch(job: str, as_json: bool, output: Path | None) -> None:
+def fetch(job: str, as_json: bool, output: str | None) -> None:
     """Fetch the report that JOB left, and print it.
 
     \b

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,9 +10,7 @@ from emr.state import State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 output_option = click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the report as report.json into this folder.",
+    "--output", metavar="DIR|s3://…", help="Also write report.json, report.html and the CSV files there."
 )
 
 
@@ -27,28 +24,21 @@ def show_json(value: Any) -> None:  # noqa: ANN401
     click.echo(json.dumps(value, default=str))
 
 
-def show_report(result: str, as_json: bool, output: Path | None) -> None:
-    """Fetch the report at a job's result, print it, and write it to `output`. Raises JobFailed, NotARun,
+def show_report(result: str, as_json: bool, output: str | None) -> None:
+    """Fetch the report at a job's result, print it, and write its files to `output`. Raises JobFailed, NotARun,
     StorageFailed."""
-    from data.errors import StorageFailed
-    from emr.result import read_result
+    from emr.result import read_report, run_of
     from evaluation.report import to_json
     from evaluation.table import print_report
+    from jobs.results import write_results
 
-    report = read_result(result)
-    text = to_json(report)
-    if output:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            (output / "report.json").write_text(f"{text}\n", encoding="ascii")
-        except OSError as error:
-            raise StorageFailed(
-                f"Cannot write the report to {output}: {error.strerror}; choose another folder."
-            ) from error
+    report = read_report(result)
     if as_json:
-        click.echo(text)
+        click.echo(to_json(report))
     else:
         print_report(report)
+    if output:
+        write_results(report, [run_of(result)], output)
 
 
 def tell(state: State) -> None:

@@ -112,7 +112,7 @@ def test_mrjob_understands_its_configuration(tmp_path: Path) -> None:
 def test_mrjob_runs_with_its_configuration(tmp_path: Path) -> None:
     write_run(str(tmp_path / "run=x"), random_records(50, ["a", "b"]), 20)
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "local", "--conf-path", EMR / "mrjob.conf", tmp_path],
+        [sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "inline", "--conf-path", EMR / "mrjob.conf", tmp_path],
         capture_output=True,
         text=True,
         check=False,

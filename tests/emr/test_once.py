@@ -115,3 +115,15 @@ def test_an_interrupt_waits_for_the_end_of_an_undisturbed_block() -> None:
         signal.raise_signal(signal.SIGINT)
         done.append("the rest")
     assert done == ["the rest"]
+
+
+@pytest.mark.parametrize("fate", [FAIL, Fate("run")])
+def test_a_cluster_that_nobody_waits_for_ends_with_its_job(
+    fate: Fate, double: EmrDouble, make_run: Callable[..., str]
+) -> None:
+    double.trouble.fate = fate
+    assert command(["emr", "submit", make_run(), *new(double), "--engine", "mrjob"]) == 0
+    (cluster,) = double.clusters.all.values()
+    double.clusters.await_end(cluster)
+    assert cluster.state == ("TERMINATED" if fate.kind == "run" else "TERMINATED_WITH_ERRORS")
+    assert cluster.steps[0].state == ("COMPLETED" if fate.kind == "run" else "FAILED")

@@ -1,6 +1,7 @@
 """Jobs submitted with --wait, executed for real by the double, to their fetched report."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +55,16 @@ def _check_states(double: EmrDouble, told: str) -> None:
         assert "RUNNING\n" in told
     for job_run in double.serverless.runs.values():
         assert job_run.history == ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "SUCCESS"]
+
+
+def test_a_part_that_cannot_be_counted_is_named(
+    double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    import boto3
+
+    uri = make_run()
+    key = f"{uri.removeprefix('s3://emr/')}/part-00002.parquet"
+    boto3.client("s3").put_object(Bucket="emr", Key=key, Body=b"PAR1")
+    wait = ["--engine", "mrjob", "--wait", "--poll", "0.1"]
+    assert command(["emr", "submit", uri, *standing(double), *wait]) == 2
+    assert re.search(rf"{uri}/part-00002\.parquet .*not a readable Parquet file", capfd.readouterr().err)
