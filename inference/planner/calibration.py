@@ -60,8 +60,8 @@ class Drop:
         return max(self.points, self.smooth_points) <= limit_points + 1e-9
 
     def __str__(self) -> str:
-        what = "points of accuracy" if self.labelled else "% of the predictions changed"
-        return f"{self.points:.1f} {what} on {self.images} images (95 % sure: at most {self.most_points:.1f})"
+        what = "loses {:.1f} points of accuracy" if self.labelled else "changes {:.1f} % of the predictions"
+        return f"{what.format(self.points)} on {self.images} images (95 % sure: at most {self.most_points:.1f})"
 
 
 @dataclass(frozen=True, slots=True)

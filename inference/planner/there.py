@@ -27,6 +27,7 @@ from inference.wire import Frame
 _CUTS, _CALLS = 5, 3
 _LONG_US = 150_000  # a frame this long on the way says enough of the rate
 _LARGEST_BYTES = 1 << 20
+_MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
 _FILLING = 64  # images to fill a frame with
 _UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
 _SLOWER = 1.25
@@ -164,8 +165,8 @@ def _picture_us(bundle: Bundle, tail: Tail, pictures: Sequence[bytes]) -> float:
 
 
 def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, float]:
-    """µs an element the tail takes to decode, by frames of one image of zeros, or noise where size is no matter."""
-    cut = (inner_cuts(bundle) or [bundle.whole])[0]
+    """µs an element the tail takes to decode, by frames of one image of zeros."""
+    cut = min(inner_cuts(bundle) or [bundle.whole], key=lambda cut: abs(cut.elements - _MIDDLING))
     tail.check(cut.id)
     found = {}
     for name in names:

@@ -1,0 +1,214 @@
+"""A stand to measure splits on: this process on one core, a tail on another, pictures without end, runs cut short."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from bench.subjects import pictures
+from data.images import Images, find_images
+from data.runs import RunFolder
+from data.storage import open_storage
+from inference.batch import Batch
+from inference.bundle import Bundle
+from inference.engines import Engine, open_engine
+from inference.models import open_model
+from inference.planner.candidates import Candidate
+from inference.planner.follow import Follower
+from inference.planner.plan import Plan, Wishes
+from inference.planner.profile import Profile
+from inference.planner.profiles import open_profile
+from inference.planner.subject import Subject
+from inference.runner import Job, Pace, run_shards
+from inference.split import HERE
+from inference.tails.http import HttpTail, Patience
+
+QUICK = "--quick" in sys.argv
+SECONDS = 1.5 if QUICK else 2.0
+HERE_CORE, TAIL_CORE = 0, 1
+_MOST_SECONDS, _BATCHES = 8.0, 5
+_PROFILE_S = 20.0
+_ROWS = 200_000
+_LEAST_RATE = 1 / 3
+_WORTH = 1.03  # a larger batch must be so much better
+
+
+class _Enough(Exception):
+    """The run was long enough."""
+
+
+@dataclass(slots=True)
+class Timed:
+    """When batches were done: seconds since the start, images, whether the tail did them."""
+
+    seconds: float
+    began: float = field(default_factory=time.perf_counter)
+    seen: list[tuple[float, int, bool]] = field(default_factory=list)
+    said: list[tuple[float, str]] = field(default_factory=list)
+    switches: int = 0
+
+    def watch(self, batch: Batch) -> None:
+        """For the runner."""
+        now = time.perf_counter() - self.began
+        self.seen.append((now, len(batch.images), bool(batch.sent_bytes)))
+        if now > self.seconds and (len(self.seen) > _BATCHES or now > _MOST_SECONDS):
+            raise _Enough
+
+    def say(self, line: str) -> None:
+        """For the follower."""
+        self.said.append((time.perf_counter() - self.began, line))
+
+    def rate(self, start: float | None = None, end: float = float("inf")) -> float:
+        """Images/s between two moments, by default once the pipeline is full."""
+        low = self.seen[len(self.seen) // 4][0] if start is None else start
+        inside = [one for one in self.seen if low <= one[0] <= end]
+        passed = inside[-1][0] - inside[0][0] if len(inside) > 1 else 0.0
+        return sum(images for _, images, _ in inside[1:]) / passed if passed else 0.0
+
+    @property
+    def sent(self) -> float:
+        """The share of the images that the tail did."""
+        return sum(images for _, images, sent in self.seen if sent) / sum(images for _, images, _ in self.seen)
+
+
+class Server:
+    """A tail pinned to its core; it may be killed and started again at its port."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self.port = 0
+        self.started = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Until it answers."""
+        command = [sys.executable, "-m", "hybrid_batch", "serve", str(self._bundle.path), "--json"]
+        self._process = subprocess.Popen(
+            ["taskset", "-c", str(TAIL_CORE), *command, "--port", str(self.port)],  # noqa: S607 - wherever it is
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None  # noqa: S101
+        self.port = int(json.loads(self._process.stdout.readline())["url"].rpartition(":")[2])
+        self.started = time.perf_counter()
+
+    def kill(self) -> None:
+        """At once."""
+        self._process.kill()
+        self._process.communicate()
+
+
+class Stand:
+    """One model, its server, and everything to run with them."""
+
+    def __init__(self, bundle: Bundle, images: Images, folder: Path) -> None:
+        self.bundle = bundle
+        self._engine: Engine = open_engine("openvino", bundle)
+        rows = pa.array(np.arange(_ROWS) % images.table.num_rows)
+        self._images = Images(images.root, images.table.take(rows))
+        self._logs = (folder / f"log-{bundle.name}-{number}" for number in count())
+        self.server = Server(bundle)
+
+    @contextmanager
+    def tail(self, port: int) -> Iterator[HttpTail]:
+        """The server through a link at a port."""
+        patience = Patience(connect_s=2, answer_s=10, attempts=2)
+        with HttpTail(f"http://127.0.0.1:{port}", self.bundle, 4, patience) as tail:
+            yield tail
+
+    def profile(self, tail: HttpTail) -> Profile:
+        """Measured once a model, the link each time."""
+        subject = Subject(self.bundle, self._engine, tail, "the tail", 32, self._images)
+        return open_profile(subject, lambda _: None, budget_s=_PROFILE_S)
+
+    def fixed(self, candidate: Candidate, tail: HttpTail, seconds: float = SECONDS) -> Timed:
+        """Run one candidate."""
+        if candidate.cut is not None:
+            tail.check(candidate.cut.id)
+        return self._run(candidate, tail, Timed(seconds), None)
+
+    def auto(
+        self, profile: Profile, tail: HttpTail, seconds: float, moments: Sequence[tuple[float, Callable[[], None]]] = ()
+    ) -> tuple[Timed, Plan]:
+        """Follow, while at moments (s) something happens; and the plan at the end."""
+        timed = Timed(seconds)
+        follower = Follower(self.bundle, profile, Wishes(), tail, timed.say)
+        timers = [threading.Timer(at, act) for at, act in moments]
+        timed.began = time.perf_counter()
+        for timer in timers:
+            timer.start()
+        self._run(follower.plan.chosen, tail, timed, follower)
+        for timer in timers:
+            timer.join()
+        timed.switches = follower.switches
+        return timed, follower.plan
+
+    def _run(self, candidate: Candidate, tail: HttpTail, timed: Timed, follower: Follower | None) -> Timed:
+        split = HERE if follower else candidate.split
+        folder = RunFolder(open_storage(str(next(self._logs))))
+        pace = Pace(candidate.batch, decoders=1)
+        job = Job(self.bundle, split, self._engine, tail, "tail", self._images, folder, 512, pace, follower)
+        if follower is None:
+            timed.began = time.perf_counter()
+        with suppress(_Enough):
+            run_shards(job, timed.watch)
+        return timed
+
+
+def worth_running(plan: Plan) -> list[Candidate]:
+    """Everything here, the pictures' upload, and cuts with fewer elements than all before them, each at its best batch
+    size (of nearly equal ones the smallest); of these the ones told to reach a third of the best."""
+    best: dict[str, Candidate] = {}
+    for one in plan.candidates:
+        if one.name not in best or one.rate > _WORTH * best[one.name].rate:
+            best[one.name] = one
+    fewest, kept = float("inf"), []
+    for one in best.values():
+        if one.cut is None or one.name == "upload":
+            kept.append(one)
+        elif one.cut.elements < fewest:
+            fewest = one.cut.elements
+            kept.append(one)
+    most = max(one.rate for one in kept)
+    return [one for one in kept if one.cut is None or one.name == "upload" or one.rate >= _LEAST_RATE * most]
+
+
+@contextmanager
+def stands(*names: str) -> Iterator[Iterator[Stand]]:
+    """A stand for each model of keras.applications, one after the other, this process pinned meanwhile."""
+    allowed = os.sched_getaffinity(0)
+    with TemporaryDirectory() as folder, pictures(50, 240, 320) as images:
+        os.environ["HYBRID_BATCH_CACHE"] = folder
+        made: list[Stand] = []
+
+        def each() -> Iterator[Stand]:
+            for name in names:
+                path = Path(folder) / f"{name}.bundle"
+                command = [sys.executable, "-m", "hybrid_batch", "import", f"app:{name}", "--weights", "none"]
+                subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
+                for thread in psutil.Process().threads():
+                    with suppress(OSError):
+                        os.sched_setaffinity(thread.id, {HERE_CORE})
+                made.append(Stand(open_model(str(path)), find_images(str(images)), Path(folder)))
+                yield made[-1]
+                made.pop().server.kill()
+
+        try:
+            yield each()
+        finally:
+            for stand in made:
+                stand.server.kill()
+            os.sched_setaffinity(0, allowed)
