@@ -6,11 +6,13 @@ a subclassed model, and the published models where their files are at hand.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from bench.results import report
 from bench.subjects import SHARED
@@ -78,19 +80,23 @@ def _subjects() -> dict[str, _Importer]:
 
 
 def _application(name: str, path: Path) -> Bundle:
-    """`app:NAME` with random weights and batch normalisation fitted to noise. As Keras makes it, a signal dies on its
-    way through a deep random model, which then gives every picture the same scores: no proof of anything."""
-    keras = import_keras(3)
+    """`app:NAME` with weights that give different pictures different scores."""
     pictures = sample_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
     with quiet():
-        model = getattr(keras.applications, name)(weights=None)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(pictures, training=True)
+        model = getattr(import_keras(3).applications, name)(weights=None)
+    _fit_normalisation(model.layers, model, pictures)
     weights = path.parent / f"{name}.weights.h5"
     model.save_weights(weights)
     return import_model(f"app:{name}", path, ImportSettings(weights=str(weights))).bundle
+
+
+def _fit_normalisation(layers: Sequence[Any], model: Any, pictures: np.ndarray) -> None:  # noqa: ANN401
+    """Give batch normalisation the statistics of the pictures. As Keras makes it, a signal dies on its way through a
+    deep random model, which then gives every picture the same scores: no proof of anything."""
+    for layer in layers:
+        if isinstance(layer, import_keras(3).layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(pictures, training=True)
 
 
 def _imported(text: str, scale: Scale | None) -> _Importer:
@@ -105,9 +111,11 @@ def _nested() -> Any:  # noqa: ANN401
     keras = import_keras(3)
     layers = keras.layers
     body = keras.applications.MobileNetV2(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
-    return keras.Sequential(
+    model = keras.Sequential(
         [keras.Input((224, 224, 3)), layers.Rescaling(1 / 127.5, -1), body, layers.Dense(10, "softmax")]
     )
+    _fit_normalisation(body.layers, model, np.random.default_rng(0).uniform(0, 255, (16, 224, 224, 3)))
+    return model
 
 
 def _subclassed() -> Any:  # noqa: ANN401
