@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,6 +62,7 @@ class EmrDouble:
         self.serverless.tokens.clear()
         self.serverless.applications.clear()
         self.requests.clear()
+        self.policy.used.clear()
         self.trouble.faults.clear()
         self.trouble.fate = Fate()
 
@@ -135,6 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.double.trouble.take(operation)
         if fault and not fault.acts:
             if not fault.code:
+                time.sleep(fault.silent_s)
                 return None
             raise Refused(fault.code, fault.message, fault.status)
         answer: Answer = getattr(service, operation)(region, request)

@@ -14,7 +14,8 @@ class Refused(Exception):
 
 @dataclass
 class Fault:
-    """An operation fails `times` times; without `code` the connection is cut, with `acts` after the deed is done."""
+    """An operation fails `times` times; without `code` the connection is cut after `silent_s`, with `acts` when the
+    deed is done."""
 
     operation: str
     code: str = ""
@@ -22,6 +23,7 @@ class Fault:
     status: int = 400
     times: int = 1
     acts: bool = False
+    silent_s: float = 0
 
 
 @dataclass(frozen=True)
