@@ -68,7 +68,12 @@ def test_every_section_is_there_with_a_table_or_a_title_to_its_charts() -> None:
     for image in tree.iter("img"):
         assert image.get("alt")
     assert len(list(tree.iter("table"))) >= 9
-    assert len(list(tree.iter("polyline"))) == 3  # a line for each cut
+    lines = [line.get("points", "").split() for line in tree.iter("polyline")]
+    assert len(lines) == 3  # a line for each cut
+    for line in lines:
+        heights = [float(point.partition(",")[2]) for point in line]
+        assert heights == sorted(heights, reverse=True)
+        assert (heights[0], heights[-1]) == (240.0, 10.0)  # from none of the records to all
 
 
 def test_without_labels_there_is_no_word_of_accuracy_but_its_absence() -> None:
