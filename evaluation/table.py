@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data.records import STAGES
+from evaluation import units
 from evaluation.shape import HEADLINE, QUANTILES, Confusion, Measure, Report, Slice
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _measures(report: Report) -> "Table":
 
 def _ends(measure: Measure, digits: int = 4) -> str:
     low, high = measure["low"], measure["high"]
-    return "–" if low is None else f"{low:.{digits}f} to {high:.{digits}f}"  # noqa: RUF001
+    return units.DASH if low is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _confusion(confusion: Confusion, console: "Console") -> "tuple[str, Table]":
@@ -134,10 +135,10 @@ def _worst(matrix: _Cells, classes: list[str], confusions: list[tuple[int, int, 
 
 def _cut_title(found: Slice) -> str:
     records = found["records"] - found["errors"]
-    title = f"cut {_value(found)}: {records:,} records, {_bytes(found['sent_bytes'])} sent"
+    title = f"cut {_value(found)}: {records:,} records, {units.size(found['sent_bytes'])} sent"
     if found["sent_share"] is None:
         return title
-    return f"{title}, {found['sent_share']:.1%} of the {_bytes(found['image_bytes'])} of the images"
+    return f"{title}, {found['sent_share']:.1%} of the {units.size(found['image_bytes'])} of the images"
 
 
 def _times(found: Slice) -> "Table":
@@ -150,7 +151,7 @@ def _times(found: Slice) -> "Table":
         if stage in found["stages"]:
             times = found["stages"][stage]
             quantiles = (times["p50_us"], times["p90_us"], times["p95_us"], times["p99_us"], times["p999_us"])
-            table.add_row(stage, *map(_time, (times["mean_us"], *quantiles, times["max_us"])))
+            table.add_row(stage, *map(units.duration, (times["mean_us"], *quantiles, times["max_us"])))
     return table
 
 
@@ -158,8 +159,10 @@ def _slices(by: str, slices: list[Slice]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(by, box=None)
-    for heading in ("records", "errors", "accuracy", "95 % interval", "sent each", "p50", "p99"):
+    failed = any(found["errors"] for found in slices)
+    table = Table(box=None)
+    table.add_column(by, min_width=9)  # or the numbers would leave none of it in 80 columns
+    for heading in ("records", *(["errors"] if failed else []), "accuracy", "95 % interval", "sent each", "p50", "p99"):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in sorted(slices, key=lambda found: -found["records"])[:ROWS]:
         classified = found["records"] - found["errors"]
@@ -168,29 +171,14 @@ def _slices(by: str, slices: list[Slice]) -> "Table":
         table.add_row(
             Text(_value(found)),
             f"{found['records']:,}",
-            f"{found['errors']:,}",
-            "–" if accuracy is None else f"{accuracy:.4f}",  # noqa: RUF001
+            *([f"{found['errors']:,}"] if failed else []),
+            units.DASH if accuracy is None else f"{accuracy:.4f}",
             _ends(found["accuracy"], 3),
-            _bytes(round(found["sent_bytes"] / classified)) if classified else "–",  # noqa: RUF001
-            *((_time(latency["p50_us"]), _time(latency["p99_us"])) if latency else ()),
+            units.size(round(found["sent_bytes"] / classified)) if classified else units.DASH,
+            *((units.duration(latency["p50_us"]), units.duration(latency["p99_us"])) if latency else ()),
         )
     return table
 
 
 def _value(found: Slice) -> str:
     return "none" if found["value"] is None else found["value"] or "(empty)"
-
-
-def _time(value_us: float) -> str:
-    if abs(value_us) < 1e3:
-        return f"{value_us:.2f} µs"
-    return f"{value_us / 1e3:.2f} ms" if abs(value_us) < 1e6 else f"{value_us / 1e6:,.2f} s"
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.4g} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"
