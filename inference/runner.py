@@ -17,6 +17,7 @@ from data.runs import RunFolder, shards
 from inference import codecs
 from inference.batch import Batch, Made, plan_batches, to_records
 from inference.bundle import Bundle
+from inference.codecs.jpeg import recompress
 from inference.cuts import Cut
 from inference.datatypes import NUMPY
 from inference.engines import Engine, Segment, compile_head, compile_tail
@@ -100,7 +101,7 @@ def _route(job: Job) -> tuple[Split, int]:
     if job.follow is not None:
         route = job.follow.route()
         split, size = route.split, route.batch_size
-    if split.cut is None or split.codec == codecs.IMAGE:
+    if split.cut is None or split.codec in codecs.PICTURE_CODECS:
         return split, size
     return split, max(1, min(size, BOUNDARY_BYTES // codecs.decoded_bytes(split.cut.boundary, 1)))
 
@@ -151,6 +152,8 @@ class _Work:
         if batch.split.codec == codecs.IMAGE:
             limit = PICTURE_LIMIT_BYTES if self._job.follow is None else IMAGE_LIMIT_BYTES
             batch.load = [file for _, file in self._files(batch, limit)]
+        elif batch.split.codec in codecs.PICTURE_CODECS:
+            batch.load = list(self._recompressed(batch))
         else:
             batch.load = self._pixels(batch, self._files(batch, IMAGE_LIMIT_BYTES))
         batch.decode_ns = time.perf_counter_ns() - start
@@ -161,7 +164,7 @@ class _Work:
         if self._job.follow is not None:
             meant, batch.split = batch.split, self._job.follow.admit(batch)
             batch.kept = batch.split.cut is None
-            if batch.kept and meant.codec == codecs.IMAGE:
+            if batch.kept and meant.codec in codecs.PICTURE_CODECS:
                 start = time.perf_counter_ns()
                 batch.load = self._pixels(batch, zip(batch.good, batch.load, strict=True))
                 batch.decode_ns += time.perf_counter_ns() - start
@@ -180,7 +183,7 @@ class _Work:
         if cut is None or not batch.good:
             return batch
         start = time.perf_counter_ns()
-        if codec == codecs.IMAGE:
+        if codec in codecs.PICTURE_CODECS:
             batch.load = Frame(codecs.encode_pictures(self._bundle.input, batch.load))
         else:
             tensors = batch.load if isinstance(batch.load, list) else [batch.load]
@@ -216,6 +219,14 @@ class _Work:
             follow.lost(batch, error)
             batch.kept = True
             return replace(self._here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
+
+    def _recompressed(self, batch: Batch) -> Iterator[bytes]:
+        """The pictures as smaller files; those that cannot be decoded become errors."""
+        for position, file in self._files(batch, IMAGE_LIMIT_BYTES):
+            try:
+                yield recompress(file, self._bundle.preparation, batch.split.codec)
+            except CannotDecode as error:
+                batch.errors[position] = str(error)
 
     def _pixels(self, batch: Batch, files: Iterable[tuple[int, bytes]]) -> np.ndarray:
         """What of these files can be decoded; the others become errors."""

@@ -40,8 +40,8 @@ def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
             raise WrongUsage(f"With --split local nothing travels, so --codec {codec} has no meaning; leave it out.")
         return HERE
     cut = bundle.whole if wanted == REMOTE else _smallest_early(bundle) if wanted == AUTO else bundle.cut(wanted)
-    if codec == codecs.IMAGE and cut is not bundle.whole:
-        raise WrongUsage(f"Codec image sends the pictures themselves, so it needs --split remote, not {cut.name!r}.")
+    if codec in codecs.PICTURE_CODECS and cut is not bundle.whole:
+        raise WrongUsage(f"Codec {codec} sends the pictures themselves, so it needs --split remote, not {cut.name!r}.")
     return Split(cut, codec or (codecs.IMAGE if cut is bundle.whole else codecs.HALF))
 
 

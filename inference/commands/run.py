@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from data.images import Images
+    from inference.bundle import Bundle
+    from inference.engines import Engine
     from inference.planner.follow import Follower
     from inference.runner import Job
+    from inference.split import Split
     from inference.totals import Totals
 
 _BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
+_CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
+_DROP_POINTS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class RunOptions:
     split: str
     min_cut: str | None
     codec: str | None
+    max_accuracy_drop: float | None
     tail: str
     log: str
     labels: str
@@ -41,8 +48,14 @@ class RunOptions:
 @click.option("--tail", default="local", show_default=True, metavar="local|URL", help="Who computes the tail.")
 @click.option(
     "--codec",
-    type=click.Choice(["fp32", "fp16", "int8", "image"]),
-    help="How the boundary travels.  [default: fp16; image with --split remote]",
+    type=click.Choice(_CODECS),
+    help="How the boundary travels; auto calibrates the smallest.  [default: fp16; image with --split remote]",
+)
+@click.option(
+    "--max-accuracy-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help=f"What --codec auto may cost: points of accuracy, or % of predictions changed.  [default: {_DROP_POINTS}]",
 )
 @click.option("--log", default="hybrid-batch-log", show_default=True, metavar="DIR|s3://…", help="Where to log.")
 @click.option(
@@ -77,13 +90,12 @@ def command(**options: object) -> None:
 def _run(options: RunOptions) -> None:
     from dataclasses import replace
 
-    from data.errors import WrongUsage
     from data.images import Images, find_images
     from data.labels import label_images
     from data.runs import run_folder
     from data.storage import open_storage
     from inference.claim import Identity, about, claim_run
-    from inference.codecs import HALF, IMAGE
+    from inference.codecs import HALF, PICTURE_CODECS
     from inference.cuts import WHOLE
     from inference.engines import open_engine
     from inference.models import open_model
@@ -95,9 +107,10 @@ def _run(options: RunOptions) -> None:
 
     bundle = open_model(options.model, _say)
     following = options.split == AUTO and options.tail != LOCAL
-    split = HERE if following and options.codec != IMAGE else choose_split(bundle, options.split, options.codec)
-    if options.min_cut and not following:
-        raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
+    _refuse_contradictions(options, following=following)
+    calibrating = options.codec == AUTO and options.split != LOCAL
+    codec = None if calibrating else options.codec
+    split = HERE if following and codec not in PICTURE_CODECS else choose_split(bundle, options.split, codec)
     if split.cut is None and not following and options.tail != LOCAL:
         _say("Note: with --split local everything runs here; the tail is not used.")
     found = find_images(options.images)
@@ -111,6 +124,8 @@ def _run(options: RunOptions) -> None:
     with open_tail(options.tail, bundle, engine, options.in_flight, patience) as tail:
         if following or split.cut is not None:
             tail.check(split.cut.id if split.cut else WHOLE)
+        if calibrating:
+            split = _calibrate(options, bundle, engine, split, images)
         codec = options.codec or HALF if following else split.codec
         identity = Identity(bundle.sha256, options.split, codec, options.engine)
         folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
@@ -134,6 +149,31 @@ def _run(options: RunOptions) -> None:
             totals = Totals.from_dict(finished)
             _say("This run is complete; nothing to do. (--run-id NAME makes another.)")
     _close(options, job, totals)
+
+
+def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
+    from data.errors import WrongUsage
+
+    if options.min_cut and not following:
+        raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
+    if options.codec == "auto" and following:
+        raise WrongUsage("--codec auto calibrates one cut, and --split auto changes it; name the cut, or a codec.")
+    if options.max_accuracy_drop is not None and options.codec != "auto":
+        raise WrongUsage("--max-accuracy-drop is for --codec auto; a codec that is named costs what it costs.")
+
+
+def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "Split", images: "Images") -> "Split":
+    """The same cut with the codec that its calibration chose."""
+    from dataclasses import replace
+
+    from inference.planner.calibration import choose_codec
+
+    if split.cut is None:
+        return split
+    limit = _DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop
+    choice = choose_codec(bundle, engine, split.cut, images, limit_points=limit, say=_say)
+    _say(f"Codec {choice.codec}: {choice.image_bytes:,.0f} bytes an image, {choice.drop}.")
+    return replace(split, codec=choice.codec)
 
 
 def _do(job: "Job") -> "Totals":
