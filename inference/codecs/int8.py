@@ -15,8 +15,8 @@ from data.errors import BadFrame
 
 _LEVELS = 255
 _ZSTD_LEVEL = 1
-# With fewer positions a channel's range would take more bytes than its values save: one range per image then.
-_FEWEST_POSITIONS = 8
+# With fewer positions the ranges of channels would take a quarter of the levels' bytes: one range per image then.
+_FEWEST_POSITIONS = 32
 
 
 def pack(tensor: np.ndarray) -> bytes:
