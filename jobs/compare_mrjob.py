@@ -6,27 +6,15 @@ a mapper deals the records of a part to buckets, a reducer joins a bucket, and a
 
 import json
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from data.errors import HybridBatchError, MissingExtra
+from data.errors import HybridBatchError
 from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag, from_bytes, merge, to_bytes
+from jobs.mapreduce import BytesProtocol, BytesValueProtocol, JSONValueProtocol, MRJob, MRStep, StepFailedException
 from jobs.sides import Comparing, SidePart, deal_part, find_comparing, join_bucket
-
-try:
-    with warnings.catch_warnings():
-        # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from mrjob.job import MRJob
-        from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
-        from mrjob.step import MRStep, StepFailedException
-except ModuleNotFoundError as error:  # of mrjob, or of what it needs: on Python 3.12 that is setuptools
-    raise MissingExtra(
-        f"mrjob cannot be used ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
-    ) from error
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner

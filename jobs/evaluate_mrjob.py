@@ -8,29 +8,17 @@ Without RUN the list is read from standard input: a line of JSON, `[run, index]`
 import json
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from data.errors import HybridBatchError, MissingExtra
+from data.errors import HybridBatchError
 from evaluation.counts import from_bytes, merge, to_bytes
 from evaluation.report import build, from_json, to_json
 from evaluation.shape import Report
 from jobs.inline import count
+from jobs.mapreduce import BytesProtocol, BytesValueProtocol, JSONValueProtocol, MRJob, StepFailedException
 from jobs.parts import Part, find_work, whole
-
-try:
-    with warnings.catch_warnings():
-        # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from mrjob.job import MRJob
-        from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
-        from mrjob.step import StepFailedException
-except ModuleNotFoundError as error:  # of mrjob, or of what it needs: on Python 3.12 that is setuptools
-    raise MissingExtra(
-        f"mrjob cannot be used ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
-    ) from error
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner

@@ -104,5 +104,6 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mrjob.job", None)  # what Python itself holds to refuse an import
     monkeypatch.delitem(sys.modules, "jobs.compare_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
     assert command(["compare", *runs, "--engine", "mrjob"]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err

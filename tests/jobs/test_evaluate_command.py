@@ -146,6 +146,7 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     monkeypatch.setitem(sys.modules, library, None)  # what Python itself holds to refuse an import
     monkeypatch.delitem(sys.modules, "jobs.evaluate_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
     assert command(["evaluate", str(tmp_path), "--engine", engine]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err
 
