@@ -4,6 +4,7 @@ Per record it costs some fifty additions into arrays, about 60 ns, against 120 n
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ _WAY = ("cut", "codec", "tail")  # sliced together, since few combinations of th
 _NUMBERS = (*BYTES, *columns.TIMES)
 
 Mask = npt.NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Counting:
@@ -58,12 +60,12 @@ class Counting:
             self._by_way.add_errors(codes["way"][failed])
             for name, grouping in self._groupings.items():
                 grouping.add_errors(codes[name][failed])
-            kept = np.flatnonzero(~failed)
+            kept = ~failed
             codes = {name: code[kept] for name, code in codes.items()}
             in_top5, has_top5 = in_top5[kept], has_top5[kept]
-            batch = batch.select(["image", "confidence", *_NUMBERS, "started_at"]).take(pa.array(kept))
-        if batch.num_rows:
-            self._add_classified(batch, codes, in_top5, has_top5)
+            self._add_classified(batch, kept, codes, in_top5, has_top5)
+        elif batch.num_rows:
+            self._add_classified(batch, None, codes, in_top5, has_top5)
 
     def counts(self) -> Counts:
         """The counts of all that was added; more may be added afterwards."""
@@ -135,12 +137,13 @@ class Counting:
         return (hit & (label != NULL)).astype(np.int64), has_top5
 
     def _add_classified(
-        self, batch: pa.RecordBatch, codes: dict[str, Integers], in_top5: Integers, has_top5: Mask
+        self, batch: pa.RecordBatch, kept: Mask | None, codes: dict[str, Integers], in_top5: Integers, has_top5: Mask
     ) -> None:
+        """Count the records of the batch that are `kept`, all when None; the arrays are of those alone."""
         label, prediction = codes["label"], codes["prediction"]
         labelled = label != NULL
         correct = label == prediction
-        numbers = {name: _whole(columns.column(batch, name), name) for name in _NUMBERS}
+        numbers = {name: _whole(columns.column(batch, name), name, kept) for name in _NUMBERS}
         times_us = {stage: numbers[f"{stage}_us"] for stage in STAGES}
         facts = Facts(
             ones={
@@ -157,14 +160,16 @@ class Counting:
             grouping.add(codes[name], facts)
         self._confusion.add(label[labelled], prediction[labelled])
         started = columns.column(batch, "started_at").cast(pa.int64())
-        dated = np.asarray(started.is_valid())
-        start_us = started.fill_null(0).to_numpy()[dated]
+        dated = _of(np.asarray(started.is_valid()), kept)
+        start_us = _of(started.fill_null(0).to_numpy(), kept)[dated]
         self._clock.add(start_us, start_us + times_us["latency"][dated])
-        self._add_confidences(batch, label, prediction, correct)
+        self._add_confidences(batch, kept, label, prediction, correct)
 
-    def _add_confidences(self, batch: pa.RecordBatch, label: Integers, prediction: Integers, correct: Mask) -> None:
+    def _add_confidences(
+        self, batch: pa.RecordBatch, kept: Mask | None, label: Integers, prediction: Integers, correct: Mask
+    ) -> None:
         """Count the confidences of the labelled records; what is no probability is no confidence."""
-        confidence = np.asarray(columns.column(batch, "confidence"), np.float32)
+        confidence = _of(np.asarray(columns.column(batch, "confidence"), np.float32), kept)
         known = np.flatnonzero((label != NULL) & (confidence >= 0) & (confidence <= 1))
         self._confidences.add(confidence[known], correct[known])
         wrong = known[~correct[known]]
@@ -173,7 +178,7 @@ class Counting:
             self._exemplars.add(
                 self._classes.words(label[found]).cast(pa.string()),
                 self._classes.words(prediction[found]).cast(pa.string()),
-                columns.column(batch, "image").take(pa.array(found)),
+                columns.column(batch, "image").take(pa.array(_of(np.arange(batch.num_rows), kept)[found])),
                 confidence[found],
             )
 
@@ -187,8 +192,13 @@ def count_table(table: pa.Table, by: Sequence[str] = ()) -> Counts:
     return counting.counts()
 
 
-def _whole(column: pa.Array, name: str) -> Integers:
+def _whole(column: pa.Array, name: str, kept: Mask | None) -> Integers:
     if column.null_count:
-        raise NotRecords(f"some of its classified records have no {name}")
-    whole: Integers = column.to_numpy()
-    return whole
+        if _of(np.asarray(column.is_null()), kept).any():
+            raise NotRecords(f"some of its classified records have no {name}")
+        column = column.fill_null(0)
+    return _of(column.to_numpy(), kept)
+
+
+def _of(values: npt.NDArray[Scalar], kept: Mask | None) -> npt.NDArray[Scalar]:
+    return values if kept is None else values[kept]
