@@ -1,5 +1,6 @@
 """Charts as inline SVG. They carry no text of a run but through `markup.element`; colours are the style's classes."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,20 +82,22 @@ def curves(lines: Sequence[Curve]) -> Markup:
     parts += [_across(y(tick), f"{tick:.0%}") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
     parts += [_below(x(math.log10(tick)), units.duration(tick)) for tick in _times(low, high)]
     for place, line in enumerate(lines):
-        histogram, seen = line.histogram, 0
-        points = [f"{x(math.log10(max(low, histogram['low_us'][0]))):.1f},{y(0):.1f}"]
-        total = sum(histogram["records"])
-        for end, records in zip(histogram["high_us"], histogram["records"], strict=True):
-            seen += records
-            points.append(f"{x(math.log10(max(low, end))):.1f},{y(seen / total):.1f}")
-        parts.append(
-            element("polyline", element("title", line.name), class_=f"line line-{place}", points=" ".join(points))
-        )
+        points = " ".join(f"{x(math.log10(max(low, time))):.1f},{y(share):.1f}" for time, share in _points(line))
+        parts.append(element("polyline", element("title", line.name), class_=f"line line-{place}", points=points))
         for name, time, quantile in line.marks:
             mark = element("title", f"{line.name}: {name} {units.duration(time)}")
             at = x(math.log10(max(low, time)))
             parts.append(element("circle", mark, class_=f"fill-{place}", cx=at, cy=y(quantile), r=3.5))
     return _drawing(parts, "done", "latency", "Share of records done within a time, a line for each cut")
+
+
+def _points(line: Curve) -> list[tuple[float, float]]:
+    """Shares of the records by time: at the ends of the bins, and at the marks, which are finer."""
+    shares = itertools.accumulate(line.histogram["records"])
+    total = sum(line.histogram["records"])
+    ends = [(end, share / total) for end, share in zip(line.histogram["high_us"], shares, strict=True)]
+    start = (line.histogram["low_us"][0], 0.0)
+    return [start, *sorted([*ends, *((time, share) for _, time, share in line.marks)])]
 
 
 def _times(low: float, high: float) -> list[float]:

@@ -18,7 +18,7 @@ _NAMES = {
     "f1_macro": "F1 macro",
     "f1_weighted": "F1 weighted",
     "cohen_kappa": "Cohen's kappa",
-    "matthews": "Matthews correlation",
+    "matthews": "Matthews",
     "confidence_brier": "Brier score",
     "confidence_log_loss": "log loss",
 }

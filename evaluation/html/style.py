@@ -66,6 +66,8 @@ svg .axis{fill:var(--soft)}
 .gallery figure{margin:0;font-size:.82rem;overflow-wrap:anywhere}
 .gallery img{display:block;width:100%;aspect-ratio:1;object-fit:contain;background:var(--track);border-radius:8px}
 footer{margin-top:18px;font-size:.85rem}
+@media(max-width:480px){main{padding:14px 8px}section{padding:12px 10px}table{font-size:13px}th,td{padding-right:5px}
+tbody th{min-width:4.4em}.wide{width:30%}td.n,th,.gallery figure{font-size:12.5px}}
 @media print{section{break-inside:avoid}}
 """
 STYLE += "".join(
