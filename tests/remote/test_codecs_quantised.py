@@ -170,6 +170,21 @@ def test_damage_is_refused_or_gives_a_tensor_of_the_shape(data):
     assert np.isfinite(back).all()
 
 
+def test_most_changed_bits_among_the_levels_are_noticed():
+    levels = np.random.default_rng(0).integers(0, 8, (1, 14, 14, 8), np.uint8)
+    packed = entropy.compress(levels, 8)
+    unnoticed = 0
+    for at in range(len(packed.coded)):
+        broken = bytearray(packed.coded)
+        broken[at] ^= 1
+        try:
+            entropy.expand(entropy.Entropy(packed.model, bytes(broken)), levels.shape, 8)
+            unnoticed += 1
+        except BadFrame:
+            pass
+    assert unnoticed < 0.2 * len(packed.coded)
+
+
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(data):
     with pytest.raises(BadFrame):
