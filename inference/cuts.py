@@ -6,6 +6,7 @@ which all paths from input to output pass has all its ancestors before it and al
 any order (it is a dominator). Of the multi-tensor frontiers on the walk we keep those with fewer elements
 than every single-tensor cut before them; any other one loses, whatever the speeds of device, link and cloud
 (if the cloud is faster per operation to that earlier cut, if it is slower to running everything here).
+Divisions across branches that no walk meets are found by `inference.frontiers`.
 """
 
 import math
@@ -81,7 +82,7 @@ def find_cuts(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> tuple
     carry equally many elements only the last is kept. Raises ModelRefused if the output does not depend on
     the input.
     """
-    walk = _between(ops, input_tensor, output_tensor)
+    walk = operations_between(ops, input_tensor, output_tensor)
     position = {op.name: index for index, op in enumerate(walk)}
     last_use = {output_tensor: len(walk)}
     for index, op in enumerate(walk):
@@ -107,7 +108,7 @@ def _maker(tensor: str) -> str:
     return tensor.rpartition(":")[0]
 
 
-def _between(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> list[Op]:
+def operations_between(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> list[Op]:
     """The ops on some path from input to output, in a topological order that follows the graph's own."""
     by_name = {op.name: op for op in ops}
     users: dict[str, list[str]] = {}

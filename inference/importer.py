@@ -10,8 +10,9 @@ from data.decode import Colour, Preparation, Resize, Scale
 from data.errors import BadLabels, ModelRefused, NotABundle, WrongUsage
 from inference.applications import APP, make_application
 from inference.bundle import Bundle, write_bundle
-from inference.cuts import find_cuts
-from inference.frozen import freeze
+from inference.cuts import Cut, find_cuts, operations_between
+from inference.frontiers import hull_frontiers
+from inference.frozen import Frozen, freeze
 from inference.keras_files import read_keras
 from inference.saved_models import read_saved_model
 from inference.sources import Source, trace
@@ -89,9 +90,15 @@ def import_source(source: Source, named: str, path: Path, settings: ImportSettin
         preparation=Preparation(height, width, colour, settings.resize, scale),
         labels=labels,
         output_kind=frozen.output_kind,
-        cuts=find_cuts(frozen.ops, frozen.input, frozen.output),
+        cuts=_cuts(frozen),
     )
     return Imported(write_bundle(bundle, frozen.graph), notes)
+
+
+def _cuts(frozen: Frozen) -> tuple[Cut, ...]:
+    """Those that a walk meets, and those across branches that no walk does."""
+    cuts = find_cuts(frozen.ops, frozen.input, frozen.output)
+    return (*cuts, *hull_frontiers(operations_between(frozen.ops, frozen.input, frozen.output), cuts))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
