@@ -1,12 +1,15 @@
 """How often each pair of whole numbers occurs."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-DENSE_CELLS = 1 << 22  # 32 MB; above it pairs are sorted instead: 8 ns a pair against 1
+DENSE_CELLS = 1 << 22  # 16 MB; above it pairs are sorted instead: 8 ns a pair against 1
 _ROWS = 1 << 32
+_MOST = (1 << 32) - 1  # that 32 bits count
 
 
 class Pairs:
@@ -17,7 +20,8 @@ class Pairs:
 
     def __init__(self) -> None:
         self._low = 0
-        self._cells: Integers | None = np.zeros((0, 0), np.int64)
+        self._added = 0
+        self._cells: npt.NDArray[Any] | None = np.zeros((0, 0), np.uint32)
         self._keys = np.zeros(0, np.int64)
         self._counts = np.zeros(0, np.int64)
         self._waiting: list[Integers] = []
@@ -29,7 +33,11 @@ class Pairs:
         if self._cells is not None:
             self._fit(self._cells, int(rows.max()) + 1, int(columns.min()), int(columns.max()) + 1)
         if self._cells is not None:
-            np.add.at(self._cells.reshape(-1), rows * self._cells.shape[1] + (columns - self._low), 1)
+            self._added += len(rows)
+            if self._added > _MOST and self._cells.dtype != np.int64:
+                self._cells = self._cells.astype(np.int64)
+            one = self._cells.dtype.type(1)  # of another type it would take ten times as long
+            np.add.at(self._cells.reshape(-1), rows * self._cells.shape[1] + (columns - self._low), one)
             return
         self._waiting.append(rows * _ROWS + columns)
         if sum(map(len, self._waiting)) > DENSE_CELLS:
@@ -39,12 +47,12 @@ class Pairs:
         """The pairs that occurred, in order, and how often: rows, columns, counts."""
         if self._cells is not None:
             rows, columns = np.nonzero(self._cells)
-            return rows, columns + self._low, self._cells[rows, columns]
+            return rows, columns + self._low, self._cells[rows, columns].astype(np.int64)
         self._settle()
         rows = (self._keys + _ROWS // 2) // _ROWS
         return rows, self._keys - rows * _ROWS, self._counts
 
-    def _fit(self, cells: Integers, rows: int, low: int, high: int) -> None:
+    def _fit(self, cells: npt.NDArray[Any], rows: int, low: int, high: int) -> None:
         """Grow the array to hold these rows and the columns in [low, high), or give it up."""
         height, width = cells.shape
         if rows <= height and low >= self._low and high <= self._low + width:
@@ -55,7 +63,7 @@ class Pairs:
         spare = max(16, (high - low) // 4)  # so that it does not grow at every batch
         for tall, start, end in ((rows + rows // 4, low - spare, high + spare), (rows, low, high)):
             if tall * (end - start) <= DENSE_CELLS:
-                self._cells = np.zeros((tall, end - start), np.int64)
+                self._cells = np.zeros((tall, end - start), cells.dtype)
                 self._cells[:height, self._low - start : self._low - start + width] = cells
                 self._low = start
                 return
