@@ -45,13 +45,19 @@ _WORDS = ("image", "label", "prediction", "cut")
 def select(table: pa.Table, by: Sequence[str] = ()) -> pa.Table:
     """What of records is compared, the columns `by` as text under the name `by:COLUMN`. Raises NotRecords."""
     columns.check(table.schema, by)
-    failed = pc.or_(pc.is_valid(table["error"]), pc.is_null(table["prediction"]))
-    picked = {name: table[name].cast(pa.string()) for name in _WORDS} | {"failed": failed}
+    try:
+        picked = {name: table[name].cast(pa.string()) for name in _WORDS}
+        picked |= {name: table[name].cast(pa.int64()) for name in (*BYTES, *columns.TIMES)}
+        sliced = {f"by:{name}": table[name].cast(pa.string()) for name in by if name not in SLICED}
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise NotRecords(f"it holds no records: {error}") from error
+    failed = pc.or_(pc.is_valid(table["error"]), pc.is_null(picked["prediction"]))
+    if picked["image"].null_count:
+        raise NotRecords("some of its records have no image")
     for name in (*BYTES, *columns.TIMES):
-        picked[name] = table[name].cast(pa.int64())
         if pc.any(pc.and_(pc.is_null(picked[name]), pc.invert(failed))).as_py():
             raise NotRecords(f"some of its classified records have no {name}")
-    return pa.table(picked | {f"by:{name}": table[name].cast(pa.string()) for name in by if name not in SLICED})
+    return pa.table({**picked, "failed": failed, **sliced}).select(no_records(by).column_names)
 
 
 def no_records(by: Sequence[str] = ()) -> pa.Table:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,6 +167,10 @@ def test_what_is_no_record_is_refused() -> None:
         pairing.select(table, ["colour"])
     with pytest.raises(NotRecords, match="have no tail_us"):
         pairing.select(to_table([record(tail_us=None)]))
+    with pytest.raises(NotRecords, match="it holds no records: "):
+        pairing.select(table.set_column(table.column_names.index("tail_us"), "tail_us", [["soon"]]))
+    with pytest.raises(NotRecords, match="have no image"):
+        pairing.select(table.set_column(0, "image", [pa.nulls(1, pa.string())]))
     assert pairing.select(to_table([record(tail_us=None, error="broken")])).num_rows == 1
     assert pairing.select(table, ["codec"]).schema == pairing.no_records(["codec"]).schema
 
@@ -199,7 +204,7 @@ def test_neither_parts_nor_buckets_nor_order_show(seed: int, buckets: int, parts
     bags = []
     for sides in dealt.values():
         tables = [
-            pairing.pa.concat_tables([pairing.no_records(["cut"]), *map(pairing.table_from_bytes, pieces)])
+            pa.concat_tables([pairing.no_records(["cut"]), *map(pairing.table_from_bytes, pieces)])
             for pieces in sides.values()
         ]
         bags.append(pairing.from_bytes(pairing.to_bytes(pairing.count(*tables))))
