@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from inference.planner.profile import Profile
 
 _ROWS = 30
+_CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,7 @@ class PlanOptions:
 @click.option("--min-cut", metavar="CUT", help="Keep at least the layers up to this cut here.")
 @click.option("--max-sent-bytes", type=click.IntRange(0), help="Most bytes an image may send.")
 @click.option("--min-rate", type=click.FloatRange(0, min_open=True), help="Least images/s a plan must reach.")
-@click.option(
-    "--codec", multiple=True, type=click.Choice(["fp32", "fp16", "int8"]), help="Codecs to consider.  [default: fp16]"
-)
+@click.option("--codec", multiple=True, type=click.Choice(_CODECS), help="Codecs to consider.  [default: fp16]")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="The largest.")
 @click.option("--in-flight", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: AWS Lambda]")

@@ -110,6 +110,9 @@ def _read(place: Path, subject: Subject, say: Callable[[str], None]) -> Profile 
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         say(f"The profile {place} cannot be used ({error!r}); measuring again.")
         return None
+    if not profile.codecs.keys() >= set(_TENSOR_CODECS):
+        say("The profile lacks codecs that were added since; measuring again.")
+        return None
     if tuple(profile.times) != subject.batches or profile.device.cores != cores():
         say(
             f"The profile is of batches {[*profile.times]} on {profile.device.cores} cores, "

@@ -238,7 +238,7 @@ def test_jpeg_upload_runs_and_an_unreadable_picture_is_a_record(tmp_path, capsys
     assert totals["cuts"] == {"c000 jpeg90": 6}
 
 
-def test_the_command_offers_every_codec():
+def test_the_commands_offer_every_codec():
     from inference.commands.run import _CODECS
 
     assert ["auto", *codecs.TENSOR_CODECS, *codecs.PICTURE_CODECS] == _CODECS

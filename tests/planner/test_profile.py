@@ -69,7 +69,8 @@ def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, conten
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [("cores", "on 999 cores"), ("slower", "took"), ("batches", "batches [1, 8]")]
+    ("change", "words"),
+    [("cores", "on 999 cores"), ("slower", "took"), ("batches", "batches [1, 8]"), ("codecs", "lacks codecs")],
 )
 def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words):
     open_profile(here, lambda _: None, budget_s=0)
@@ -79,6 +80,8 @@ def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words)
         stored["device"]["cores"] = 999
     if change == "slower":
         stored["times"]["1"]["points"][-1][1] = 1e6
+    if change == "codecs":
+        del stored["codecs"]["q4"]
     path.write_text(json.dumps(stored))
     said: list[str] = []
     subject = replace(here, batch_size=2) if change == "batches" else here
