@@ -5,10 +5,10 @@ left, the level above and its channel's mean level. How often each level follows
 tensor itself and sent along, in 256ths. The coder is rANS (Duda, https://arxiv.org/abs/1311.2540), one state a lane
 and all lanes side by side in numpy; a lane is a band of a large channel or a group of small ones, some 200 levels.
 
-    model    divisor of the sum (1 byte), mean level of each channel, frequencies (contexts, levels): all bytes
+    model    which divisor of the sum (1 byte), mean level of each channel, frequencies (contexts, levels): all bytes
     coded    state of each lane (2 bytes), then the bytes the lanes take in turn
 
-Nothing here depends on floating point, so every machine reads what another wrote.
+Reading does without floating point, so that every machine reads what another wrote.
 """
 
 import math
