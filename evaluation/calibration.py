@@ -81,7 +81,9 @@ def calibration(counts: pa.Table) -> Calibration:
 
 
 def arrays(counts: pa.Table) -> tuple[Integers, Integers, Integers, Integers, Reals]:
-    """Of each row of the tally: bin, bucket, whether correct, records, sum of confidences."""
+    """Of each row of the tally: bin, bucket, whether correct, records, sum of confidences; by ascending cell, since
+    sums of reals depend on their order."""
+    counts = counts.sort_by([(name, "ascending") for name in ("bin", "bucket", "correct")])
     bins, buckets, correct, records = (counts[name].to_numpy() for name in ("bin", "bucket", "correct", "records"))
     halves = zip(counts["confidence_high"].to_pylist(), counts["confidence_low"].to_pylist(), strict=True)
     return bins, buckets, correct, records, np.array([join(*pair) for pair in halves], np.float64)

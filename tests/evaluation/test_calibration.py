@@ -8,7 +8,7 @@ from data.records import to_table
 from evaluation.calibration import CLIP
 from evaluation.counting import count_table
 from evaluation.fixed import join, ln, split
-from evaluation.report import build
+from evaluation.report import build, to_json
 from evaluation.shape import Report
 
 
@@ -103,3 +103,13 @@ def test_fixed_numbers_come_back() -> None:
     high, low = split(values)
     assert [join(int(a), int(b)) for a, b in zip(high, low, strict=True)] == values.tolist()
     assert join(int(high.sum()), int(low.sum())) == pytest.approx(values.sum(), rel=1e-15)
+
+
+def test_the_order_of_the_tally_does_not_show() -> None:
+    random = np.random.default_rng(5)
+    confidences = random.random(3000, dtype=np.float32)
+    records = [record(prediction=random.choice(["a", "b"]), confidence=float(value)) for value in confidences]
+    counts = count_table(to_table(records))
+    orders = [random.permutation(len(counts["calibration"])) for _ in range(20)]
+    reports = [to_json(build(counts | {"calibration": counts["calibration"].take(order)})) for order in orders]
+    assert len(set(reports)) == 1
