@@ -177,13 +177,13 @@ def worth_running(plan: Plan) -> list[Candidate]:
             best[one.name] = one
     fewest, kept = float("inf"), []
     for one in best.values():
-        if one.cut is None or one.name == "upload":
+        if one.cut is None or one.name.startswith("upload"):
             kept.append(one)
         elif one.cut.elements < fewest:
             fewest = one.cut.elements
             kept.append(one)
     most = max(one.rate for one in kept)
-    return [one for one in kept if one.cut is None or one.name == "upload" or one.rate >= _LEAST_RATE * most]
+    return [one for one in kept if one.cut is None or one.name.startswith("upload") or one.rate >= _LEAST_RATE * most]
 
 
 @contextmanager

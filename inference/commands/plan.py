@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from inference.planner.profile import Profile
 
 _ROWS = 30
-_CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2"]
+_CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "jpeg90", "jpeg75"]
 
 
 @dataclass(frozen=True, slots=True)

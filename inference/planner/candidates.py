@@ -15,6 +15,7 @@ from inference.planner.prices import Prices
 from inference.planner.profile import Link, Profile
 from inference.split import NO_CODEC, Split
 
+_LENGTH_BYTES = 4  # before each picture
 _FRAME_BYTES = 450  # header and metadata of a frame, either way
 _NEVER_US = 1e12
 
@@ -69,7 +70,9 @@ class Candidate:
         """For people."""
         if self.cut is None:
             return "all local"
-        return "upload" if self.codec == codecs.IMAGE else f"{self.cut.id} {self.cut.name}"
+        if self.codec in codecs.PICTURE_CODECS:
+            return "upload" if self.codec == codecs.IMAGE else f"upload {self.codec}"
+        return f"{self.cut.id} {self.cut.name}"
 
 
 def list_candidates(
@@ -81,7 +84,8 @@ def list_candidates(
     *,
     now: Conditions | None = None,
 ) -> list[Candidate]:
-    """All local, then every cut with every codec named and the pictures' own upload, at every batch size measured;
+    """All local, then every cut with every codec named and the pictures' own
+    upload, as they are and as JPEG, at every batch size measured;
     always in the same order."""
     return list(_Arithmetic(bundle, profile, in_flight, prices, now).candidates(names))
 
@@ -122,19 +126,19 @@ class _Arithmetic:
                         whole_us=whole_us,
                     )
                 if cut is self._bundle.whole:
-                    decode_us = self._profile.tail.picture_us
-                    payload = self._profile.pictures.bytes + 4
-                    yield self._remote(
-                        cut,
-                        codecs.IMAGE,
-                        batch,
-                        decode_us=0,
-                        head_us=0,
-                        encode_us=0,
-                        payload=payload,
-                        tail_us=tail_us + decode_us,
-                        whole_us=whole_us,
-                    )
+                    pictures = self._profile.pictures
+                    for codec, (size, jpeg_us) in {codecs.IMAGE: (pictures.bytes, 0.0), **pictures.jpeg}.items():
+                        yield self._remote(
+                            cut,
+                            codec,
+                            batch,
+                            decode_us=jpeg_us,
+                            head_us=0,
+                            encode_us=0,
+                            payload=size + _LENGTH_BYTES,
+                            tail_us=tail_us + self._profile.tail.picture_us,
+                            whole_us=whole_us,
+                        )
 
     def _whole_us(self, batch: int) -> float:
         """All of one image here, on all cores."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.errors import WrongUsage
+from inference import codecs
 from inference.bundle import Bundle
 from inference.cuts import WHOLE
 from inference.planner.candidates import Candidate, Conditions, list_candidates
@@ -24,7 +25,7 @@ _WORTH = 1.03  # gains smaller than the errors of measuring are none; then fewer
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the user wants. `min_cut` is a cut's id or name: at least its layers here. Bytes are an image's, the
-    rate is images/s. `codecs` are those that may be used for tensors."""
+    rate is images/s. `codecs` are those that may be used, besides the pictures' own upload."""
 
     objective: str = "throughput"
     min_cut: str | None = None
@@ -54,7 +55,8 @@ def make_plan(
 ) -> Plan:
     """The best plan; the same for the same profile, always. Raises CutNotFound, and WrongUsage when no candidate
     keeps the constraints."""
-    candidates = list_candidates(bundle, profile, wishes.codecs, wishes.in_flight, prices or read_prices(), now=now)
+    names = [name for name in wishes.codecs if name not in codecs.PICTURE_CODECS]
+    candidates = list_candidates(bundle, profile, names, wishes.in_flight, prices or read_prices(), now=now)
     allowed = _allowed(bundle, candidates, wishes)
     value = OBJECTIVES[wishes.objective]
     best = min(map(value, allowed))
@@ -73,6 +75,7 @@ def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) ->
         candidate
         for candidate in candidates
         if candidate.head_macs >= least
+        and (candidate.cut is None or candidate.codec in (codecs.IMAGE, *wishes.codecs))
         and (wishes.min_cut in (None, WHOLE) or candidate.cut is not bundle.whole)
         and (wishes.max_sent_bytes is None or candidate.sent_bytes <= wishes.max_sent_bytes)
     ]

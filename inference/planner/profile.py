@@ -7,7 +7,7 @@ from typing import Any
 from inference.planner.curve import Curve
 from inference.planner.device import Device
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,13 @@ class CodecCost:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Of the pictures measured with, a mean: bytes of a file, µs to read and decode it here on one thread."""
+    """Of the pictures measured with, a mean: bytes of a file, µs to decode it here on one thread; and by codec, bytes
+    and µs of it as JPEG of the model's size."""
 
     count: int
     bytes: float
     decode_us: float
+    jpeg: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from inference.planner.transfers import Transfer, link_rate
 
 _KEPT = 8
 _FEW = 3
+_SHORT_US = 5_000  # such frames tell that the link is at least so fast: the rest is what computers take
 _STEADY = 1.25  # a rate told within this factor of the one believed is the same rate
 
 
@@ -67,7 +68,10 @@ class Watch:
     def tell(self, silence_us: float, waiting_bytes: int) -> None:
         """Believe another rate if the answers say so, or their absence: no answer for so long although so many bytes
         are on their way bounds the rate."""
-        rate = link_rate([seen.transfer for seen in self._seen]) if len(self._seen) >= _FEW else None
+        transfers = [seen.transfer for seen in self._seen]
+        rate = link_rate(transfers) if len(transfers) >= _FEW else None
+        if rate and statistics.median(one.end_us - one.start_us for one in transfers) < _SHORT_US:
+            rate = max(rate, self._link.rate_bps)
         if waiting_bytes and silence_us > 0:
             rate = min(rate or self._link.rate_bps, waiting_bytes * 8e6 / silence_us)
         if rate is not None and not 1 / _STEADY <= rate / max(self._link.rate_bps, 1) <= _STEADY:

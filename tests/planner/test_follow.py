@@ -200,11 +200,11 @@ def test_what_the_tail_has_no_time_for_stays_here(bundle, tails, tmp_path):
 
 def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path):
     """The profile says that the link is slow; it is not."""
-    profile = stated(bundle, 4_000, 10, 4e5)
+    profile = stated(bundle, 40_000, 10, 2e5)
     wishes = Wishes(min_cut="c001")
     records, said, follower = follow(bundle, profile, tails.url, tmp_path, pause_s=0.02, wishes=wishes)
-    assert follower.switches == 1
-    assert len({record["cut"] for record in records} - {"local"}) == 2
+    assert follower.switches >= 1
+    assert {record["cut"] for record in records} >= {"c008", "c001"}
     assert any("The link is" in line for line in said)
 
 

@@ -62,6 +62,13 @@ def test_another_rate_is_believed_within_a_few_answers(rate):
     assert watch.link.rate_bps == pytest.approx(rate * MBIT, rel=0.25)
 
 
+def test_short_frames_tell_only_that_the_link_is_at_least_so_fast():
+    """10 kB in 4 ms are 20 Mbit/s, or 4 ms of waiting for a processor."""
+    watch = Watch(profile_of(1000, 100, 100 * MBIT))
+    feed(watch, 20 * MBIT, 8)
+    assert watch.link.rate_bps == 100 * MBIT
+
+
 def test_silence_bounds_the_rate_before_any_answer_comes():
     watch = Watch(profile_of(1000, 100, 18.88 * MBIT))
     watch.tell(2e6, 100_000)
