@@ -9,6 +9,7 @@ BENCHES = {
     "loopback": "a split over loopback HTTP against the same split in one process, per cut",
     "start": "seconds from process start to the first record, and to --help",
     "memory": "peak memory of a run over 1,000 and 20,000 images",
+    "evaluation": "the full report of a million records: our engines against DuckDB, Polars and scikit-learn",
     "codecs": "bytes against accuracy: every codec at some cuts of published models, and JPEG upload",
     "plan": "auto against all it chose from, over twelve links; --quick for one model and three",
     "changes": "a run whose link or tail changes, and the work shared; --quick for less of each",

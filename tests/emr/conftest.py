@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from emr_double import EmrDouble
-from made_records import random_records, write_run
-from wheelhouse import make_wheelhouse
 
 from data.records import Record
 from emr.environment import requirements
+from tests.emr.wheelhouse import make_wheelhouse
+from tests.emr_double import EmrDouble
+from tests.made_records import random_records, write_run
 
 RECORDS = random_records(300, ["cat", "dog", 'tab\t"line\n', "é"])
 

@@ -1,6 +1,6 @@
 """Where tests submit to, as options of the command."""
 
-from emr_double import EmrDouble
+from tests.emr_double import EmrDouble
 
 ROLE = "arn:aws:iam::123456789012:role/HybridBatchJob"
 LOGS = "s3://emr/logs"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from emr_double import EmrDouble, Fate, Fault
-from places import LOGS, ROLE, new, serverless, standing
+from tests.emr.places import LOGS, ROLE, new, serverless, standing
+from tests.emr_double import EmrDouble, Fate, Fault
 
 Places = Callable[[EmrDouble], list[str]]
 TRACE = 'Traceback (most recent call last):\n  File "m.py", line 1, in <module>\nMemoryError: no 2 GB\n'

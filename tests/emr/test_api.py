@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from emr_double import EmrDouble, Fate, Fault
-from emr_double.policy import POLICY
-from places import LOGS, new, serverless, standing
 
 from data.errors import EmrUnreachable
 from emr.api import Api
 from emr.plan import Call
 from hybrid_batch import run as command
+from tests.emr.places import LOGS, new, serverless, standing
+from tests.emr_double import EmrDouble, Fate, Fault
+from tests.emr_double.policy import POLICY
 
 
 def test_a_server_that_never_answers_is_given_up(double: EmrDouble) -> None:

@@ -8,10 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RECORDS
-from emr_double.machine import bare_python
-from made_records import write_run
-from wheelhouse import as_it_is, make_wheelhouse
 
 from data.errors import PackageFailed
 from emr import environment
@@ -21,6 +17,10 @@ from evaluation.report import to_json
 from hybrid_batch import run as command
 from jobs import inline
 from jobs.parts import find_work
+from tests.emr.conftest import RECORDS
+from tests.emr.wheelhouse import as_it_is, make_wheelhouse
+from tests.emr_double.machine import bare_python
+from tests.made_records import write_run
 
 ROOT = Path(__file__).parents[2]
 ARM64, X86_64 = 183, 62

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from emr_double.policy import ACCOUNT, POLICY, Policy
-from emr_double.trouble import Refused
-from made_records import random_records, write_run
 
 from emr.commands.submit import submit
 from jobs.evaluate_mrjob import EvaluateRuns
+from tests.emr_double.policy import ACCOUNT, POLICY, Policy
+from tests.emr_double.trouble import Refused
+from tests.made_records import random_records, write_run
 
 EMR = Path(__file__).parents[2] / "emr"
 

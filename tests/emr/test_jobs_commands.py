@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from emr_double import EmrDouble, Fate
-from places import LOGS, new, serverless, standing
 
 from hybrid_batch import run as command
+from tests.emr.places import LOGS, new, serverless, standing
+from tests.emr_double import EmrDouble, Fate
 
 SENTENCE = "s3://b/run=x/part-00000.parquet is not a readable Parquet file; remove it."
 PLACES = {"a step": standing, "a new cluster": new, "a job run": serverless}

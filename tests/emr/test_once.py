@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from emr_double import EmrDouble, Fate, Fault
-from places import new, serverless, standing
 
 from emr.undisturbed import undisturbed
 from hybrid_batch import run as command
 from tests.conftest import COMMAND
+from tests.emr.places import new, serverless, standing
+from tests.emr_double import EmrDouble, Fate, Fault
 
 FAIL = Fate("fail", "hybrid-batch: no.\n")
 WAIT = ["--wait", "--poll", "0.02", "--timeout", "20"]

@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable
 
 import pytest
-from emr_double import EmrDouble, Fate
-from places import new, serverless, standing
 
 from data.errors import WrongUsage
 from data.storage import open_storage
 from emr.release import architecture_of, check_release
 from hybrid_batch import run as command
+from tests.emr.places import new, serverless, standing
+from tests.emr_double import EmrDouble, Fate
 
 PLACES = {"standing": standing, "new": new, "serverless": serverless}
 STARTS = {"standing": "add_job_flow_steps", "new": "run_job_flow", "serverless": "start_job_run"}

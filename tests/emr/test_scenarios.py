@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from emr_double import EmrDouble, Fault
-from scenarios import SCENARIOS
 
 from hybrid_batch import run as command
+from tests.emr.scenarios import SCENARIOS
+from tests.emr_double import EmrDouble, Fault
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from emr_double import EmrDouble
-from places import new, serverless, standing
 
 from evaluation.report import to_json
 from hybrid_batch import run as command
 from jobs import inline
 from jobs.parts import find_work
+from tests.emr.places import new, serverless, standing
+from tests.emr_double import EmrDouble
 
 PLACES = {
     "a step with mrjob": (standing, ["--engine", "mrjob"]),

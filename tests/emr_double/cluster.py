@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from emr_double.trouble import Answer, Fate
+from tests.emr_double.trouble import Answer, Fate
 
 
 @dataclass

@@ -3,11 +3,11 @@
 import threading
 import time
 
-from emr_double.cluster import Cluster, Step
-from emr_double.life import Life
-from emr_double.machine import Machine
-from emr_double.policy import ACCOUNT, Policy, role
-from emr_double.trouble import Answer, Refused, Trouble
+from tests.emr_double.cluster import Cluster, Step
+from tests.emr_double.life import Life
+from tests.emr_double.machine import Machine
+from tests.emr_double.policy import ACCOUNT, Policy, role
+from tests.emr_double.trouble import Answer, Refused, Trouble
 
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 

@@ -6,8 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from emr_double.cluster import Cluster, Step
-from emr_double.machine import Done, Machine
+from tests.emr_double.cluster import Cluster, Step
+from tests.emr_double.machine import Done, Machine
 
 DWELL_S = 0.03
 

@@ -4,7 +4,7 @@ import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from emr_double.trouble import Refused
+from tests.emr_double.trouble import Refused
 
 ACCOUNT = "123456789012"
 POLICY = json.loads((Path(__file__).parents[2] / "emr" / "policy.json").read_text())

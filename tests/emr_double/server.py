@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from emr_double.cluster import Cluster
-from emr_double.clusters import Clusters
-from emr_double.machine import Machine
-from emr_double.policy import ACCOUNT, Policy
-from emr_double.serverless import Serverless
-from emr_double.trouble import Answer, Fate, Refused, Trouble
+from tests.emr_double.cluster import Cluster
+from tests.emr_double.clusters import Clusters
+from tests.emr_double.machine import Machine
+from tests.emr_double.policy import ACCOUNT, Policy
+from tests.emr_double.serverless import Serverless
+from tests.emr_double.trouble import Answer, Fate, Refused, Trouble
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
 _ROUTES = [

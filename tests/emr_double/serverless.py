@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from emr_double.machine import Done, Machine
-from emr_double.policy import ACCOUNT, Policy, role
-from emr_double.trouble import Answer, Fate, Refused, Trouble
+from tests.emr_double.machine import Done, Machine
+from tests.emr_double.policy import ACCOUNT, Policy, role
+from tests.emr_double.trouble import Answer, Fate, Refused, Trouble
 
 DWELL_S = 0.03
 

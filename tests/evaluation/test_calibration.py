@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from made_records import record
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -10,6 +9,7 @@ from evaluation.counting import count_table
 from evaluation.fixed import join, ln, split
 from evaluation.report import build, to_json
 from evaluation.shape import Report
+from tests.made_records import record
 
 
 def made(seed: int, count: int = 4000, saturated: bool = False) -> tuple[np.ndarray, np.ndarray, Report]:

@@ -1,13 +1,13 @@
 from datetime import timedelta
 
 import pytest
-from made_records import PLAIN, record
 
 from data.records import Record, to_table
 from evaluation.counting import count_table
 from evaluation.counts import merge
 from evaluation.report import build
 from evaluation.shape import Throughput
+from tests.made_records import PLAIN, record
 
 
 def at(second: float, latency_s: float = 0) -> Record:

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import random_records, record
 
 from data.errors import BadLabels, NotARun, WrongUsage
 from data.records import Record, to_table
@@ -15,6 +14,7 @@ from evaluation import pairing
 from evaluation.columns import NotRecords
 from evaluation.comparison import Comparison, build, to_json
 from evaluation.pairing import Bag
+from tests.made_records import random_records, record
 
 
 def bag(a: Sequence[Record], b: Sequence[Record], by: Sequence[str] = ()) -> Bag:

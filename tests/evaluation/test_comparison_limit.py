@@ -1,13 +1,13 @@
 """`--fail-if`: what is read, what is refused, and when it fires."""
 
 import pytest
-from made_records import record
 
 from data.errors import WrongUsage
 from data.records import to_table
 from evaluation import pairing
 from evaluation.comparison import Comparison, build
 from evaluation.limit import METRICS, Limit, parse
+from tests.made_records import record
 
 
 def comparison(label: str | None = "a") -> Comparison:

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import PLAIN, random_records, record
 
 from data.records import SCHEMA, Record, to_table
 from evaluation import counts as tallies
@@ -12,6 +11,7 @@ from evaluation.columns import NotRecords, folders
 from evaluation.counting import Counting, count_table
 from evaluation.counts import bag, from_bytes, merge, to_bytes
 from evaluation.report import build, to_json
+from tests.made_records import PLAIN, random_records, record
 
 WORDS = st.sampled_from(["a", "b", "c\td\n", "é", ""])
 RECORDS = st.lists(

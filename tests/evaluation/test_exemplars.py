@@ -2,13 +2,13 @@ import random
 
 import numpy as np
 import pytest
-from made_records import record
 
 from data.records import Record, to_table
 from evaluation import exemplars
 from evaluation.counting import count_table
 from evaluation.counts import merge
 from evaluation.report import build
+from tests.made_records import record
 
 
 def errors(count: int, seed: int = 0) -> list[Record]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import pytest
-from made_records import random_records, record
 from PIL import Image
 
 from data.records import Record, to_table
@@ -17,6 +16,7 @@ from evaluation.html.heat_map import MOST_CLASSES
 from evaluation.html.markup import element, join
 from evaluation.report import build
 from evaluation.shape import Report
+from tests.made_records import random_records, record
 
 HOSTILE = "<script>alert(1)</script>\"'&\x00\x1b\u202e"
 

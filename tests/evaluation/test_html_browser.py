@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import Chromium
-from made_records import random_records, record
-from test_html import HOSTILE, picture, report
 
 from evaluation.html import write_html
+from tests.chromium import Chromium
+from tests.evaluation.test_html import HOSTILE, picture, report
+from tests.made_records import random_records, record
 
 EMPTY_CHARTS = """
 [...document.querySelectorAll('svg')].filter(svg => svg.checkVisibility() && (

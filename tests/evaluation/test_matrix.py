@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from made_records import random_records, record
 from sklearn import metrics
 
 from data.records import Record, to_table
@@ -13,6 +12,7 @@ from evaluation.counting import count_table
 from evaluation.matrix import matrix
 from evaluation.report import build
 from evaluation.shape import HEADLINE, Report
+from tests.made_records import random_records, record
 
 CLASSES = ["cat", "dog", "eel", "fox", "gnu", "hen", "ibex"]
 CASES = {

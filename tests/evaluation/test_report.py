@@ -1,6 +1,5 @@
 import io
 
-from made_records import random_records, record
 from rich.console import Console
 
 from data.records import Record, to_table
@@ -8,6 +7,7 @@ from evaluation.counting import count_table
 from evaluation.counts import bag
 from evaluation.report import build, from_json, to_json
 from evaluation.table import print_report
+from tests.made_records import random_records, record
 
 
 def printed(records: list[Record], width: int = 80) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from made_models import classifier, convolution
 
 import hybrid_batch
 from data.errors import CutNotFound, NotABundle, StorageFailed, WrongUsage
 from inference.bundle import Bundle, read_bundle, write_bundle
 from inference.importer import ImportSettings, import_source
 from inference.sources import trace
+from tests.inference.made_models import classifier, convolution
 
 
 @pytest.fixture

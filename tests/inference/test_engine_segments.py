@@ -13,7 +13,6 @@ from types import ModuleType
 import numpy as np
 import psutil
 import pytest
-from made_models import BODIES, classifier
 
 import hybrid_batch
 from data.errors import WrongUsage
@@ -23,6 +22,7 @@ from inference.engines import ENGINES, Engine, compile_head, compile_tail, open_
 from inference.importer import ImportSettings, import_source
 from inference.sources import trace
 from inference.verify import sample_images
+from tests.inference.made_models import BODIES, classifier
 
 
 @pytest.fixture

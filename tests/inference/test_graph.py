@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from made_models import classifier, convolution
 
 from inference.bundle import OutputKind
 from inference.cuts import Op
@@ -13,6 +12,7 @@ from inference.frameworks import quiet
 from inference.frozen import Frozen, freeze
 from inference.graph import layer_name
 from inference.sources import Source, trace
+from tests.inference.made_models import classifier, convolution
 
 pytestmark = pytest.mark.usefixtures("quietly")
 

@@ -6,11 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_models import BODIES, classifier, convolution, fit_normalisation, legacy, mixed_precision, operators, prove
 
 from inference.bundle import Bundle
 from inference.importer import ImportSettings, import_model, import_source
 from inference.sources import trace
+from tests.inference.made_models import (
+    BODIES,
+    classifier,
+    convolution,
+    fit_normalisation,
+    legacy,
+    mixed_precision,
+    operators,
+    prove,
+)
 
 pytestmark = pytest.mark.usefixtures("quietly")
 

@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from made_models import classifier, convolution
 
 import hybrid_batch
 from inference.frameworks import quiet
+from tests.inference.made_models import classifier, convolution
 
 Refuse = Callable[..., str]
 

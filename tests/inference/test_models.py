@@ -6,12 +6,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from made_models import classifier, convolution
 
 import hybrid_batch
 from data.errors import NotABundle, StorageFailed
 from inference.bundle import read_bundle
 from inference.models import open_model
+from tests.inference.made_models import classifier, convolution
 
 ROOT = Path(hybrid_batch.__file__).parent
 

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from made_models import classifier, convolution
 
 import hybrid_batch
 from inference.bundle import Bundle
@@ -16,6 +15,7 @@ from inference.engines import ENGINES, Segment, open_engine
 from inference.importer import ImportSettings, import_source
 from inference.sources import trace
 from inference.verify import Verified, sample_images, verify_cuts
+from tests.inference.made_models import classifier, convolution
 
 
 @pytest.fixture

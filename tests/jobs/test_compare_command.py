@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_records import record, write_run
 
 from hybrid_batch import run as command
+from tests.made_records import record, write_run
 
 A = [record(image=f"{n:02d}.png", label="ab"[n % 2], prediction="ab"[n % 2]) for n in range(40)]
 B = [replace(made, prediction="b", latency_us=2 * made.latency_us) for made in A]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_records import random_records, write_run
 
 from data.errors import NotARun, StorageFailed
 from data.records import to_table
@@ -18,6 +17,7 @@ from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag
 from jobs import compare_inline, compare_mrjob, compare_spark, evaluate_spark, sides
 from jobs.sides import Comparing, find_comparing
+from tests.made_records import random_records, write_run
 
 A = random_records(600, ["cat", "dog", 'tab\t"line\n', "é"], seed=1)
 B = [

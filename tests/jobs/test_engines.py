@@ -8,7 +8,6 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from made_records import random_records, write_run
 
 from data.errors import MissingExtra, NotARun
 from data.records import to_table
@@ -17,6 +16,7 @@ from evaluation.report import build, to_json
 from evaluation.shape import Report
 from jobs import evaluate_mrjob, evaluate_spark, inline
 from jobs.parts import Part, find_work
+from tests.made_records import random_records, write_run
 
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
 RECORDS = random_records(1000, CLASSES)

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_records import random_records, write_run
 
 from data.records import to_table
 from data.storage import open_storage
@@ -13,6 +12,7 @@ from evaluation.counting import count_table
 from evaluation.report import build, to_json
 from hybrid_batch import run as command
 from jobs.parts import find_work
+from tests.made_records import random_records, write_run
 
 RECORDS = random_records(200, ["a", "b"])
 EXPECTED = to_json(build(count_table(to_table(RECORDS))))

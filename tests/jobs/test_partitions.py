@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from made_records import random_records, write_run
 
 from data.records import PART_NAME, Record, to_table
 from evaluation.report import to_json
 from evaluation.shape import Report
 from jobs import evaluate_mrjob, inline
 from jobs.parts import Part, find_work
+from tests.made_records import random_records, write_run
 
 RECORDS = random_records(400, ["cat", "dog", "é", "fox"])
 SPARK = """

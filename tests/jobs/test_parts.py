@@ -4,11 +4,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_records import random_records, write_run
 
 from data.errors import NotARun, StorageFailed, WrongUsage
 from evaluation.report import build
 from jobs.parts import Part, count_parts, find_work, whole
+from tests.made_records import random_records, write_run
 
 RECORDS = random_records(100, ["a", "b"])
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_records import record, write_run
 from PIL import Image
 
 from data.records import Record
@@ -17,6 +16,7 @@ from data.runs import RunFolder
 from data.storage import open_storage
 from hybrid_batch import run as command
 from jobs.thumbnails import SIZE, thumbnails
+from tests.made_records import record, write_run
 
 RECORDS = [record(image="a/1.png", label="a", prediction="b"), record(image="b/2.png", label="b", prediction="b")]
 

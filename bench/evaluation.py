@@ -21,7 +21,7 @@ _SKLEARN_AT_MOST = 20_000_000  # records; it takes 15 times as long as the whole
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bench_evaluation")
+    parser = argparse.ArgumentParser(prog="python -m bench.evaluation")
     parser.add_argument("--scale", type=float, default=1e-2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=list(CONTENDERS))
