@@ -73,7 +73,9 @@ def _stages(counts: Counts) -> dict[_Key, dict[str, Stage]]:
 
 
 def _stage(row: dict[str, int], buckets: Integers, records: Integers, draw: bool) -> Stage:
-    p50, p90, p95, p99, p999 = quantiles_us(buckets, records, QUANTILES.values())
+    # A bucket's value may lie outside what was seen, which is known exactly.
+    found = np.clip(quantiles_us(buckets, records, QUANTILES.values()), row["min_us"], row["max_us"])
+    p50, p90, p95, p99, p999 = found.tolist()
     return Stage(
         mean_us=row["sum_us"] / int(records.sum()),
         min_us=row["min_us"],
