@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -62,7 +63,8 @@ class Timed:
     def watch(self, batch: Batch) -> None:
         """For the runner."""
         now = time.perf_counter() - self.began
-        self.seen.append((now, len(batch.images), bool(batch.sent_bytes)))
+        # When it was done, not when its turn came: batches are handed out in order.
+        insort(self.seen, (batch.done / 1e9 - self.began, len(batch.images), bool(batch.sent_bytes)))
         if now > self.seconds and (len(self.seen) > _BATCHES or now > _MOST_SECONDS):
             raise _Enough
 
