@@ -48,9 +48,10 @@ def mrjob_local(folder: Path) -> float:
 def spark(folder: Path) -> float:
     """Spark on the cores of this machine; the start of its session is left out."""
     from evaluation.report import to_json
-    from jobs.evaluate_spark import _session, evaluate
+    from jobs.evaluate_spark import evaluate
+    from jobs.spark_session import spark_session
 
-    with _session():
+    with spark_session():
         return _timed(lambda: to_json(evaluate(_parts(folder))))
 
 

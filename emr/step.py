@@ -25,11 +25,12 @@ class Step:
     handle: Handle
 
     def state(self) -> State:
+        # The cluster first: it goes after its step has ended, so a step found unfinished then was lost with it.
+        cluster = self._cluster()["Status"]
         step = self._step()["Status"]
         word = step["State"]
         if word == "COMPLETED":
             return State(word, ended=True, succeeded=True)
-        cluster = self._cluster()["Status"]
         if word not in _UNFINISHED:
             # Of a step that its cluster took along EMR says no more than "Job terminated".
             reasons = filter(None, (_reason(step), _cluster_reason(cluster)))

@@ -1,6 +1,6 @@
 """Compare two runs as a Spark job: `python -m jobs.compare_spark RUN_A RUN_B` prints the comparison as JSON.
 
-Each RUN is a run folder, or a log that holds a single run, local or s3://; the session is as in `evaluate_spark`.
+Each RUN is a run folder, or a log that holds a single run, local or s3://; the session is as in `spark_session`.
 """
 
 import sys
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from data.errors import HybridBatchError
 from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag, from_bytes, merge, to_bytes
-from jobs.evaluate_spark import _session
 from jobs.sides import Comparing, deal_part, find_comparing, join_bucket
+from jobs.spark_session import spark_session
 
 
 def compare(comparing: Comparing) -> Bag:
@@ -19,7 +19,7 @@ def compare(comparing: Comparing) -> Bag:
     Raises MissingExtra where Spark or Java is not installed.
     """
     buckets, by = comparing.buckets, comparing.by
-    with _session() as spark:
+    with spark_session() as spark:
         context = spark.sparkContext
         shares = min(len(comparing.parts), 2 * context.defaultParallelism)
         parts = context.parallelize(comparing.parts, shares)

@@ -15,8 +15,9 @@ from data.records import to_table
 from evaluation import pairing
 from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag
-from jobs import compare_inline, compare_mrjob, compare_spark, evaluate_spark, sides
+from jobs import compare_inline, compare_mrjob, compare_spark, sides
 from jobs.sides import Comparing, find_comparing
+from jobs.spark_session import spark_session
 from tests.made_records import random_records, write_run
 
 A = random_records(600, ["cat", "dog", 'tab\t"line\n', "é"], seed=1)
@@ -43,7 +44,7 @@ def spark() -> Iterator[None]:
     """The product's own Spark session, kept for all tests: it takes seconds to start."""
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("JAVA_HOME", raising=False)
-        with evaluate_spark._session():
+        with spark_session():
             yield
 
 

@@ -16,6 +16,7 @@ from evaluation.report import build, to_json
 from evaluation.shape import Report
 from jobs import evaluate_mrjob, evaluate_spark, inline
 from jobs.parts import Part, find_work
+from jobs.spark_session import find_java, spark_session
 from tests.made_records import random_records, write_run
 
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
@@ -66,7 +67,7 @@ def spark(ministack: str, no_java: dict[str, str]) -> Iterator[None]:
         environment.setenv("AWS_ENDPOINT_URL", ministack)
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        with evaluate_spark._session():
+        with spark_session():
             yield
 
 
@@ -153,7 +154,7 @@ def test_spark_4_asks_for_a_java_of_the_machine(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingExtra, match=r"Spark 4\.0\.0 finds no Java; install Java 17"):
-        evaluate_spark._find_java("4.0.0")
+        find_java("4.0.0")
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="there is one thread, and no other to stop")

@@ -23,12 +23,13 @@ SPARK = """
 import hashlib, json, os, sys
 from pyspark.sql import SparkSession
 from evaluation.report import to_json
-from jobs.evaluate_spark import _ALONE, _find_java, evaluate
+from jobs.evaluate_spark import evaluate
+from jobs.spark_session import ALONE, find_java
 from jobs.parts import find_work
 os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-_find_java("3.5")
+find_java("3.5")
 builder = SparkSession.builder
-for name, value in {**_ALONE, "spark.master": sys.argv[1]}.items():
+for name, value in {**ALONE, "spark.master": sys.argv[1]}.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 texts = [to_json(evaluate(find_work([run]).parts, ["batch"])) for run in sys.argv[2:]]
