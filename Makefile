@@ -23,7 +23,7 @@ demo: $(READY)  ## the main job: a tail in another process, 360 pictures through
 	PATH="$(abspath $(BIN)):$$PATH" ./docs/demo.sh
 
 test: $(READY)  ## every test; needs nothing beforehand
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

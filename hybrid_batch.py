@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -76,11 +77,17 @@ def read_config(path: Path) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{path} is not valid TOML: {error}.") from error
-    return {
+    if unknown := [name for name, table in tables.items() if name not in COMMANDS or not isinstance(table, dict)]:
+        raise WrongUsage(f"{path} has {unknown[0]!r}, which is no table of a command ({', '.join(COMMANDS)}).")
+    defaults = {
         command: {option.replace("-", "_"): value for option, value in options.items()}
         for command, options in tables.items()
-        if isinstance(options, dict)
     }
+    for command, options in defaults.items():
+        known = {parameter.name for parameter in import_module(COMMANDS[command]).command.params}
+        if command != "emr" and (strange := sorted(options.keys() - known)):
+            raise WrongUsage(f"{path} sets {strange[0]!r} for {command}, which has no such option.")
+    return defaults
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,15 +103,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         cli.main(arguments, standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted.", 130)
-    except Interrupted as error:
-        return _fail(str(error), 130)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except WrongUsage as error:
-        return _fail(str(error), 2)
     except HybridBatchError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail("The disk is full; nothing more can be written.", 1)
     return 0
 
 

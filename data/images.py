@@ -41,8 +41,8 @@ class Images:
 def find_images(place: str) -> Images:
     """The images at any depth below a folder or an `s3://` prefix, or the one image `place` is.
 
-    Every file counts, except hidden ones (a part of the name begins with '.') and those with a suffix known
-    to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages, StorageFailed."""
+    Every file counts, except hidden ones (a part of the name begins with '.'), logs of runs (with 'run=') and those
+    with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages, StorageFailed."""
     root = open_storage(place)
     names: list[str] = []
     sizes: list[int] = []
@@ -73,7 +73,8 @@ def find_images(place: str) -> Images:
 
 def is_image(entry: Entry) -> bool:
     """Whether a file is to be tried as an image, by its name alone."""
-    hidden = entry.name.startswith(".") or "/." in entry.name
+    name = f"/{entry.name}"
+    hidden = "/." in name or "/run=" in name
     return not hidden and splitext(entry.name)[1].lower() not in _OTHER_SUFFIXES
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import NotARun
+from data.errors import NotARun, WrongUsage
 from data.images import IMAGES_SCHEMA
 from data.records import PART_NAME
 from data.storage import Storage
@@ -30,6 +30,7 @@ _PREFIX = "run="
 _SETTINGS = "_run.json"
 _IMAGES = "_images.parquet"
 _SUCCESS = "_SUCCESS"
+_RUN_ID = re.compile(r"[\w-][\w.-]{0,99}")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 
@@ -119,11 +120,15 @@ class RunFolder:
             raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
-            raise NotARun(f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it.") from error
+            raise NotARun(
+                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it and run the command again."
+            ) from error
 
 
 def run_folder(log: Storage, run_id: str) -> RunFolder:
-    """The folder of one run in a log, which need not exist yet."""
+    """The folder of one run in a log, which need not exist yet. Raises WrongUsage for what names no folder."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise WrongUsage(f"{run_id!r} names no run; use letters, digits, '.', '_' and '-', at most 100.")
     return RunFolder(log.child(_PREFIX + run_id))
 
 

@@ -60,6 +60,8 @@ def open_storage(uri: str) -> Storage:
     """The storage at a folder path, `file://…` or `s3://bucket/prefix`. Nothing is contacted or created yet.
 
     Raises WrongUsage for any other scheme."""
+    if not uri:
+        raise WrongUsage("An empty name is no place; give a folder or s3://bucket/prefix.")
     scheme, _, rest = uri.partition("://")
     if scheme == "s3" and rest:
         from data.s3_storage import S3Storage

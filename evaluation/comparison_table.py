@@ -1,5 +1,6 @@
 """The comparison in a terminal."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ def print_comparison(comparison: Comparison, console: "Console | None" = None) -
     On standard output unless another console is given."""
     from rich.console import Console
 
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else units.PIPED_WIDTH)
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """The report in a terminal."""
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
     On standard output unless another console is given."""
     from rich.console import Console
 
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else units.PIPED_WIDTH)
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

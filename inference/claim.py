@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from data.errors import OtherSettings
 from data.images import Images
-from data.runs import RunFolder
+from data.runs import RunFolder, shards
 from inference.bundle import Bundle
 
 _SOFTWARE = ("hybrid-batch", "openvino", "numpy", "pillow", "pyarrow")
@@ -42,6 +42,10 @@ class Claim:
 
     images: Images
     shard_size: int
+
+    def is_whole(self, folder: RunFolder) -> bool:
+        """Whether every part stands, whatever `_SUCCESS` says: parts found damaged may have been removed."""
+        return folder.parts().keys() >= {shard for shard, _ in shards(self.images.table.num_rows, self.shard_size)}
 
 
 def claim_run(

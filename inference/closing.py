@@ -1,5 +1,7 @@
 """The closing table of a run."""
 
+import shlex
+
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -25,7 +27,7 @@ def print_closing(job: Job, totals: Totals) -> None:
         table.add_row("sent", f"{decimal(totals.sent_bytes)}, {uploading}; {decimal(totals.received_bytes)} received")
     table.add_row("ms an image", _stages(totals))
     table.add_row("log", job.folder.uri)
-    table.add_row("evaluate", f"hybrid-batch evaluate {job.folder.uri}")
+    table.add_row("evaluate", f"hybrid-batch evaluate {shlex.quote(job.folder.uri)}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

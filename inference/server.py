@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2 over HTTP for one bundle: every cut is a version, `c000` the whole model."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from inference.cuts import Cut, TensorSpec
 from inference.service import ServiceSettings, TailService
 from inference.wire import HEADER_LENGTH
 
+PATIENCE_S = 20.0  # with a client in the middle of its request, which keeps a place from others
 _STATUS: dict[type[Exception], int] = {
     BadFrame: 400,
     CutNotFound: 404,
@@ -128,12 +130,18 @@ async def _read(request: Request, limit: int, place: Place) -> bytes:
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)
     chunks: list[bytes] = []
-    async for chunk in request.stream():
+    stream = request.stream()
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(stream, None), PATIENCE_S)
+        except TimeoutError as error:
+            raise HTTPException(408, f"Nothing came for {PATIENCE_S} s; send the request again.") from error
+        if chunk is None:
+            return b"".join(chunks)
         place.hold(len(chunk))
         chunks.append(chunk)
         if place.held > limit:
             raise _too_large(place.held, limit)
-    return b"".join(chunks)
 
 
 def _too_large(size: int, limit: int) -> HTTPException:

@@ -86,7 +86,9 @@ def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Se
                 counting.add(batch)
         except NotRecords as error:
             name = PART_NAME.format(part.index)
-            raise NotARun(f"{part.run}/{name} cannot be counted: {error}; remove it.") from error
+            raise NotARun(
+                f"{part.run}/{name} cannot be counted: {error}; remove it and run the command again."
+            ) from error
 
 
 def whole(report: Report) -> Report:
@@ -120,9 +122,7 @@ def _shared_images(runs: Sequence[RunFolder]) -> Iterator[str]:
 
 
 def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:
-    """What an unfinished run lacks, in a sentence; nothing for a finished one."""
-    if run.totals() is not None:
-        return
+    """What a run lacks of its parts, in a sentence; nothing when all stand. Raises NotARun for parts it cannot have."""
     if not done:
         yield f"{run.uri} holds no records yet; run the same command again to make them."
         return
@@ -131,7 +131,11 @@ def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:
     if not isinstance(size, int) or size < 1:
         raise NotARun(f"The settings of {run.uri} give no shard_size but {size!r}; the run cannot be used.")
     every = dict(shards(total, size))
+    if strange := sorted(done - every.keys()):
+        raise NotARun(f"{run.uri} holds {PART_NAME.format(strange[0])}, which is none of its parts; remove it.")
     missing = sum(len(images) for index, images in every.items() if index not in done)
+    if missing == 0:
+        return
     yield (
         f"{run.uri} is unfinished: {missing:,} of its {total:,} images are in the "
         f"{len(every) - len(done):,} of {len(every):,} parts still to come."

@@ -70,7 +70,8 @@ def deal_part(part: SidePart, buckets: int, by: Sequence[str]) -> Iterator[tuple
                 for bucket, dealt in pairing.deal(records, buckets):
                     yield bucket, part.side.encode() + b" " + pairing.table_to_bytes(dealt)
     except NotRecords as error:
-        broken = NotARun(f"{part.run}/{PART_NAME.format(part.index)} cannot be compared: {error}; remove it.")
+        name = PART_NAME.format(part.index)
+        broken = NotARun(f"{part.run}/{name} cannot be compared: {error}; remove it and run the command again.")
         yield 0, _bad(broken)
     except HybridBatchError as error:
         yield 0, _bad(error)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,22 @@ def test_output_of_a_pipe_has_no_escape_codes(tmp_path):
     )
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[rum]\nx = 1\n", "'rum'"), ("run = 3\n", "'run'"), ("[run]\nbatchsize = 16\n", "'batchsize' for run")],
+)
+def test_unknown_words_in_the_configuration_are_told(tmp_path, capsys, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hybrid-batch.toml").write_text(text)
+    assert hybrid_batch.run(["cuts"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_the_output_gets_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "cuts", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "The disk is full" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -75,9 +75,10 @@ def command(**options: object) -> None:
     """Classify the images under IMAGES (a folder or s3://…) and log every prediction exactly once.
 
     The first layers run here, the rest in the tail; only the boundary at the cut travels. With --split auto and a tail
-    elsewhere the cut follows the link, what the tail has no time for stays whole here, and so does everything while
-    the tail is away; it may upload the pictures themselves unless --min-cut keeps layers here. The same command
-    continues where an earlier one stopped. A file that is no readable image becomes a record with an error.
+    elsewhere, which must answer at the start, the cut follows the link, what the tail has no time for stays whole here,
+    and so does everything while the tail is away; it may upload the pictures themselves unless --min-cut keeps layers
+    here. The same command continues where an earlier one stopped. A file that is no readable image becomes a record
+    with an error.
 
     \b
     Example:
@@ -130,7 +131,7 @@ def _run(options: RunOptions) -> None:
         identity = Identity(bundle.sha256, options.split, codec, options.engine)
         folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
         claim = claim_run(folder, identity, images, options.shard_size, about(bundle, images, tail_name))
-        finished = folder.totals()
+        finished = folder.totals() if claim.is_whole(folder) else None
         job = Job(
             bundle,
             split,
@@ -177,17 +178,18 @@ def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "
 
 
 def _do(job: "Job") -> "Totals":
-    from data.errors import Interrupted
+    from data.errors import Interrupted, TailUnreachable
     from inference.progress import Progress
     from inference.runner import run_shards
 
     try:
         with Progress(job) as progress:
             return run_shards(job, progress.watch)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(
-            f"Interrupted; {len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
-        ) from interrupt
+    except (KeyboardInterrupt, TailUnreachable) as error:
+        stands = f"{len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
+        if isinstance(error, TailUnreachable):
+            raise TailUnreachable(f"{str(error).rstrip('.')}; {stands}") from error
+        raise Interrupted(f"Interrupted; {stands}") from error
 
 
 def _follow(options: RunOptions, job: "Job") -> "Follower":

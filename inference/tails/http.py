@@ -150,9 +150,11 @@ class HttpTail:
             if reply.status != httpx.codes.TOO_MANY_REQUESTS and reply.status < httpx.codes.INTERNAL_SERVER_ERROR:
                 return reply
             retry_after, cause = reply.headers.get("Retry-After"), f"{reply.status} {reply.message}"
+        advice = (
+            "it is busy, try again later" if cause.startswith("429") else "check that `hybrid-batch serve` runs there"
+        )
         raise TailUnreachable(
-            f"No answer from {self._address}, asked {self._patience.attempts} times (at last: {cause}); "
-            "check that `hybrid-batch serve` runs there."
+            f"No answer from {self._address}, asked {self._patience.attempts} times (at last: {cause}); {advice}."
         )
 
     def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str], limit: int) -> _Reply:

@@ -21,8 +21,8 @@ def unprivileged(tmp_path: Path) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *list(tmp_path.parents)[:4]):  # as deep as pytest and its workers make their own
+        folder.chmod(folder.stat().st_mode | 0o055)
     os.chown(tmp_path, NOBODY, NOBODY)
     os.seteuid(NOBODY)
     yield

@@ -202,6 +202,34 @@ def test_labels_that_are_no_classes_are_told(capsys, tmp_path):
     assert "names 1 images that do not exist" in line
 
 
+def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):
+    first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 50)
+    (part,) = tmp_path.glob("run=*/part-00003.parquet")
+    part.unlink()
+    assert hybrid_batch.run(["evaluate", str(tmp_path), "--no-files"]) == 0
+    assert "50 of its 360 images" in capsys.readouterr().err
+    assert run(capsys, IMAGES, "--log", tmp_path)["correct"] == first["correct"]
+    assert part.is_file()
+    part.with_name("part-00099.parquet").write_bytes(part.read_bytes())
+    assert hybrid_batch.run(["evaluate", str(tmp_path), "--no-files"]) == 2
+    assert "part-00099.parquet, which is none of its parts" in capsys.readouterr().err
+
+
+def test_a_log_among_the_images_is_no_image(capsys, tmp_path, monkeypatch):
+    shutil.copytree(IMAGES / "3", tmp_path / "3")
+    monkeypatch.chdir(tmp_path)
+    first = run(capsys, ".")
+    assert run(capsys, ".") == first
+    assert first["errors"] == 0
+
+
+@pytest.mark.parametrize("arguments", [["--run-id", "../evil"], ["--run-id", "a/b"], ["--run-id", "."], ["--log", ""]])
+def test_names_that_lead_elsewhere_are_refused(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, IMAGES, *arguments)[0] == 2
+    assert not list(tmp_path.rglob("run=*"))
+
+
 def test_a_run_of_other_settings_is_not_touched(capsys, tmp_path):
     run(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine")
     code, line = refused(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine", "--codec", "int8")
