@@ -42,7 +42,8 @@ def find_images(place: str) -> Images:
     """The images at any depth below a folder or an `s3://` prefix, or the one image `place` is.
 
     Every file counts, except hidden ones (a part of the name begins with '.'), logs of runs (with 'run=') and those
-    with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages, StorageFailed."""
+    with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages and
+    StorageFailed."""
     root = open_storage(place)
     names: list[str] = []
     sizes: list[int] = []
