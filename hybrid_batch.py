@@ -103,6 +103,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         cli.main(arguments, standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted.", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except HybridBatchError as error:
         return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
     except OSError as error:

@@ -122,7 +122,7 @@ def _shared_images(runs: Sequence[RunFolder]) -> Iterator[str]:
 
 
 def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:
-    """What a run lacks of its parts, in a sentence; nothing when all stand. Raises NotARun for parts it cannot have."""
+    """What a run lacks of its parts, or has beyond them, in a sentence each; nothing when just they stand."""
     if not done:
         yield f"{run.uri} holds no records yet; run the same command again to make them."
         return
@@ -132,7 +132,8 @@ def _shortfall(run: RunFolder, done: set[int]) -> Iterator[str]:
         raise NotARun(f"The settings of {run.uri} give no shard_size but {size!r}; the run cannot be used.")
     every = dict(shards(total, size))
     if strange := sorted(done - every.keys()):
-        raise NotARun(f"{run.uri} holds {PART_NAME.format(strange[0])}, which is none of its parts; remove it.")
+        name = PART_NAME.format(strange[0])
+        yield f"{run.uri} holds {name}, which is none of its parts; its records count too."
     missing = sum(len(images) for index, images in every.items() if index not in done)
     if missing == 0:
         return

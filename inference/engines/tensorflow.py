@@ -43,6 +43,7 @@ class TensorFlowEngine:
             # Fusing ops loses tensors that are fed: ResNet50's tails at its additions would not start.
             options.graph_options.rewrite_options.remapping = RewriterConfig.OFF
             self._session: Any = tf.compat.v1.Session(graph=graph, config=options)
+            self._session.run(tf.no_op())  # the first run of a process may have something to say
 
     def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> TensorFlowSegment:
         """See Engine."""
