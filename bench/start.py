@@ -22,9 +22,8 @@ def main() -> None:
         for name, model in {"digits": "digits", **bundles}.items():
             for split in ("local", "auto"):
                 arguments = ["run", str(images), "--model", str(model), "--split", split, "--shard-size", "1"]
-                seconds = [
-                    _first_record([*arguments, "--batch-size", "1"], Path(folder) / "log") for _ in range(_ROUNDS)
-                ]
+                command = [*_COMMAND, *arguments, "--batch-size", "1", "--log", f"{folder}/log"]
+                seconds = [_first_record(command, Path(folder) / "log") for _ in range(_ROUNDS + 1)]
                 rows.append({"what": f"first record, {name}, {split}", "seconds": Spread.of(seconds[1:])})
     report("start", rows)
 
