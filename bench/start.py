@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from bench.results import Spread, report
 from bench.subjects import bundle_of, keras_models, pictures
 
-_ROUNDS = 7
+_ROUNDS = 5
 _COMMAND = [sys.executable, "-m", "hybrid_batch"]
 
 
