@@ -11,32 +11,12 @@ from hypothesis import strategies as st
 
 from data.errors import NotARun
 from data.images import IMAGES_SCHEMA
-from data.records import SCHEMA, Record, to_table
+from data.records import SCHEMA, to_table
 from data.runs import RunFolder, find_runs, run_folder, shards
 from data.storage import open_storage
+from tests.made_records import PLAIN
 
-RECORD = Record(
-    image="a.png",
-    label="1",
-    prediction="1",
-    confidence=0.75,
-    top5=(("1", 0.75), ("7", 0.25)),
-    cut="c003",
-    codec="fp32",
-    tail="local",
-    batch=8,
-    image_bytes=100,
-    sent_bytes=64,
-    received_bytes=40,
-    decode_us=1,
-    head_us=2,
-    encode_us=3,
-    link_us=4,
-    queue_us=5,
-    tail_us=6,
-    latency_us=21,
-    started_at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
-)
+RECORD = replace(PLAIN, image="a.png", started_at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
 IMAGES = pa.table([["a.png", "b.png"], [None, "1"], [1, 2]], schema=IMAGES_SCHEMA)
 
 
