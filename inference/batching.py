@@ -1,27 +1,18 @@
 """Micro-batching: while the engine is busy requests queue, and its next call takes all that wait for one cut.
 
-There is no window to wait in: a lone request is computed at once. As engines give the same bits whatever the
-batch, sharing a call changes no result.
+There is no window to wait in: a lone request is computed at once.
 """
 
 import asyncio
-import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from inference.asked import Computed, compute
 from inference.cuts import Cut
 from inference.tails.worker import TailWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """The scores of one request, and how long the engine's call that computed them took."""
-
-    scores: np.ndarray
-    tail_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +79,4 @@ class Batcher:
         return taken
 
     def _call(self, together: list[_Waiting]) -> list[Computed]:
-        began = time.perf_counter_ns()
-        columns = zip(*(waiting.tensors for waiting in together), strict=True)
-        tensors = [column[0] if len(column) == 1 else np.concatenate(column) for column in columns]
-        scores = self._worker.run(together[0].cut, tensors)
-        tail_us = (time.perf_counter_ns() - began) // 1000
-        ends = np.cumsum([waiting.batch for waiting in together])[:-1]
-        return [Computed(part, tail_us) for part in np.split(scores, ends)]
+        return compute(self._worker, together[0].cut, [waiting.tensors for waiting in together])
