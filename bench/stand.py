@@ -34,7 +34,10 @@ from inference.planner.profiles import open_profile
 from inference.planner.subject import Subject
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE
-from inference.tails.http import HttpTail, Patience
+from inference.tails import Tail
+from inference.tails.http import http_tail
+from inference.tails.patience import Patience
+from inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
 SECONDS = 1.5 if QUICK else 2.0
@@ -125,25 +128,25 @@ class Stand:
         self.server = Server(bundle)
 
     @contextmanager
-    def tail(self, port: int) -> Iterator[HttpTail]:
+    def tail(self, port: int) -> Iterator[Tail]:
         """The server through a link at a port."""
-        patience = Patience(connect_s=2, answer_s=10, attempts=2)
-        with HttpTail(f"http://127.0.0.1:{port}", self.bundle, 4, patience) as tail:
+        settings = TailSettings(4, Patience(connect_s=2, answer_s=10, attempts=2))
+        with http_tail(f"http://127.0.0.1:{port}", self.bundle, settings) as tail:
             yield tail
 
-    def profile(self, tail: HttpTail) -> Profile:
+    def profile(self, tail: Tail) -> Profile:
         """Measured once a model, the link each time."""
         subject = Subject(self.bundle, self._engine, tail, "the tail", 32, self._images)
         return open_profile(subject, lambda _: None, budget_s=_PROFILE_S)
 
-    def fixed(self, candidate: Candidate, tail: HttpTail, seconds: float = SECONDS) -> Timed:
+    def fixed(self, candidate: Candidate, tail: Tail, seconds: float = SECONDS) -> Timed:
         """Run one candidate."""
         if candidate.cut is not None:
             tail.check(candidate.cut.id)
         return self._run(candidate, tail, Timed(seconds), None)
 
     def auto(
-        self, profile: Profile, tail: HttpTail, seconds: float, moments: Sequence[tuple[float, Callable[[], None]]] = ()
+        self, profile: Profile, tail: Tail, seconds: float, moments: Sequence[tuple[float, Callable[[], None]]] = ()
     ) -> tuple[Timed, Plan]:
         """Follow, while at moments (s) something happens; and the plan at the end."""
         timed = Timed(seconds)
@@ -158,7 +161,7 @@ class Stand:
         timed.switches = follower.switches
         return timed, follower.plan
 
-    def _run(self, candidate: Candidate, tail: HttpTail, timed: Timed, follower: Follower | None) -> Timed:
+    def _run(self, candidate: Candidate, tail: Tail, timed: Timed, follower: Follower | None) -> Timed:
         split = HERE if follower else candidate.split
         folder = RunFolder(open_storage(str(next(self._logs))))
         pace = Pace(candidate.batch, decoders=1)

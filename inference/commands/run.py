@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
 _CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
-_DROP_POINTS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class RunOptions:
     "--max-accuracy-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help=f"What --codec auto may cost: points of accuracy, or % of predictions changed.  [default: {_DROP_POINTS}]",
+    help="What --codec auto may cost: points of accuracy, or % of predictions changed.  [default: 0.5]",
 )
 @click.option("--log", default="hybrid-batch-log", show_default=True, metavar="DIR|s3://…", help="Where to log.")
 @click.option(
@@ -103,7 +102,8 @@ def _run(options: RunOptions) -> None:
     from inference.runner import Job, Pace
     from inference.split import AUTO, HERE, LOCAL, choose_split
     from inference.tails import open_tail, public_address
-    from inference.tails.http import Patience
+    from inference.tails.patience import Patience
+    from inference.tails.settings import TailSettings
     from inference.totals import Totals
 
     bundle = open_model(options.model, _say)
@@ -121,8 +121,8 @@ def _run(options: RunOptions) -> None:
     images = Images(found.root, labelled.table)
     engine = open_engine(options.engine, bundle)
     tail_name = public_address(options.tail)
-    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else None  # there is another way: here
-    with open_tail(options.tail, bundle, engine, options.in_flight, patience) as tail:
+    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
+    with open_tail(options.tail, bundle, engine, TailSettings(options.in_flight, patience)) as tail:
         if following or split.cut is not None:
             tail.check(split.cut.id if split.cut else WHOLE)
         if calibrating:
@@ -157,8 +157,6 @@ def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
 
     if options.min_cut and not following:
         raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
-    if options.codec == "auto" and following:
-        raise WrongUsage("--codec auto calibrates one cut, and --split auto changes it; name the cut, or a codec.")
     if options.max_accuracy_drop is not None and options.codec != "auto":
         raise WrongUsage("--max-accuracy-drop is for --codec auto; a codec that is named costs what it costs.")
 
@@ -167,14 +165,12 @@ def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "
     """The same cut with the codec that its calibration chose."""
     from dataclasses import replace
 
-    from inference.planner.calibration import choose_codec
+    from inference.planner.limited import calibrator
 
     if split.cut is None:
         return split
-    limit = _DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop
-    choice = choose_codec(bundle, engine, split.cut, images, limit_points=limit, say=_say)
-    _say(f"Codec {choice.codec}: {choice.image_bytes:,.0f} bytes an image, {choice.drop}.")
-    return replace(split, codec=choice.codec)
+    calibrate = calibrator(bundle, engine, images, options.max_accuracy_drop, _say)
+    return replace(split, codec=calibrate(split.cut).codec)
 
 
 def _do(job: "Job") -> "Totals":

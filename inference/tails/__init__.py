@@ -1,16 +1,15 @@
 """A tail finishes what a head began: one verb, `infer(cut, frame)`, wherever the work is done."""
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from data.errors import WrongUsage
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.tails.answer import Answer
+from inference.tails.settings import TailSettings
 from inference.wire import Frame
-
-if TYPE_CHECKING:
-    from inference.tails.http import Patience
 
 LOCAL = "local"
 
@@ -38,21 +37,26 @@ class Tail(Protocol):
     ) -> None: ...
 
 
-def open_tail(
-    address: str, bundle: Bundle, engine: Engine, in_flight: int = 4, patience: "Patience | None" = None
-) -> Tail:
-    """The tail at an address: `local`, which computes with `engine`, or http(s)://HOST[:PORT], used by up to
-    `in_flight` threads at once, with as much patience as told. Nothing is sent yet. Raises WrongUsage for an address
-    of no known kind."""
+def open_tail(address: str, bundle: Bundle, engine: Engine, settings: TailSettings | None = None) -> Tail:
+    """The tail at an address: `local`, which computes with `engine`, or one of KINDS. Nothing is sent yet. Raises
+    WrongUsage for an address of no known kind."""
     if address == LOCAL:
         from inference.tails.local import LocalTail
 
         return LocalTail(bundle, engine)
-    if address.startswith(("http://", "https://")):
-        from inference.tails.http import HttpTail
+    kind = KINDS.get(address.partition(":")[0])
+    if kind is None:
+        raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")
+    return kind(address, bundle, settings or TailSettings())
 
-        return HttpTail(address, bundle, in_flight, patience)
-    raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")
+
+def _http(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
+    from inference.tails.http import http_tail
+
+    return http_tail(address, bundle, settings)
+
+
+KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {"http": _http, "https": _http}
 
 
 def public_address(address: str) -> str:

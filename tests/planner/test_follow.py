@@ -24,7 +24,9 @@ from inference.planner.plan import Wishes
 from inference.planner.profile import Profile
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE
-from inference.tails.http import HttpTail, Patience
+from inference.tails.http import http_tail
+from inference.tails.patience import Patience
+from inference.tails.settings import TailSettings
 from tests.conftest import COMMAND, ROOT, free_port
 from tests.planner.made_profiles import profile_of
 
@@ -102,7 +104,8 @@ def follow(
     found = find_images(str(IMAGES))
     images = Images(SlowRoot(found.root, pause_s), label_images(found.table, "folders", bundle.labels).table)
     folder = RunFolder(open_storage(str(log / "run=x")))
-    with HttpTail(url, bundle, 4, Patience(connect_s=2, answer_s=5, attempts=1)) as tail:
+    settings = TailSettings(4, Patience(connect_s=2, answer_s=5, attempts=1))
+    with http_tail(url, bundle, settings) as tail:
         follower = Follower(bundle, profile, wishes or Wishes(min_cut="c003"), tail, said.append)
         job = Job(bundle, HERE, engine, tail, url, images, folder, 40, Pace(8), follower)
         totals = run_shards(job, watch)

@@ -11,7 +11,10 @@ from inference.engines import open_engine
 from inference.models import open_model
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.subject import Subject
-from inference.tails.http import HttpTail, Patience
+from inference.tails.http import HttpExchange, http_tail
+from inference.tails.patience import Patience
+from inference.tails.served import ServedTail
+from inference.tails.settings import TailSettings
 from tests.conftest import free_port
 
 
@@ -92,7 +95,7 @@ def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words)
 
 
 def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
-    with HttpTail(digits_server.url, here.bundle) as tail:
+    with http_tail(digits_server.url, here.bundle) as tail:
         profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=2)
     assert profile.tail is not None
     assert tuple(profile.tail.times) == (1, 8)
@@ -103,7 +106,7 @@ def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
     assert all(cost.decode_us >= 0 for cost in profile.codecs.values())
 
 
-class LyingTail(HttpTail):
+class LyingTail(ServedTail):
     """The real server, whose account of its time is altered on the way."""
 
     factor = 1.0
@@ -115,7 +118,7 @@ class LyingTail(HttpTail):
 
 
 def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server):
-    with LyingTail(digits_server.url, here.bundle) as tail:
+    with LyingTail(HttpExchange(digits_server.url), here.bundle) as tail:
         tail.factor = 1000.0
         profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=0)
     (note,) = profile.tail.notes
@@ -126,7 +129,7 @@ def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server)
 def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
     address = f"http://127.0.0.1:{free_port()}"
     with (
-        HttpTail(address, here.bundle, patience=Patience(attempts=1)) as tail,
+        http_tail(address, here.bundle, TailSettings(patience=Patience(attempts=1))) as tail,
         pytest.raises(TailUnreachable, match=f"No answer from {address}"),
     ):
         measure(replace(here, tail=tail, address=address))
@@ -135,7 +138,7 @@ def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
 def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
     server = serve("digits")
 
-    class Dying(HttpTail):
+    class Dying(ServedTail):
         left = 12
 
         def infer(self, cut_id, frame):
@@ -145,7 +148,7 @@ def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
                 server.process.wait()
             return super().infer(cut_id, frame)
 
-    with Dying(server.url, here.bundle, patience=Patience(attempts=1)) as tail, pytest.raises(TailUnreachable):
+    with Dying(HttpExchange(server.url), here.bundle, Patience(attempts=1)) as tail, pytest.raises(TailUnreachable):
         measure(replace(here, tail=tail, address=server.url), budget_s=1)
 
 

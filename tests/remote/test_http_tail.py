@@ -12,11 +12,14 @@ from data.errors import BadFrame, OtherBundle, TailRefused, TailUnreachable, Wro
 from inference import codecs
 from inference.tails import open_tail
 from inference.tails.answer import TailTimes, answer_frame
-from inference.tails.http import HttpTail, Patience
+from inference.tails.http import http_tail
 from inference.tails.local import LocalTail
+from inference.tails.patience import Patience
+from inference.tails.served import ServedTail
+from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_response
 
-HASTE = Patience(connect_s=1, answer_s=0.5, attempts=4, first_pause_s=0.01, longest_pause_s=0.02)
+HASTE = TailSettings(patience=Patience(connect_s=1, answer_s=0.5, attempts=4, first_pause_s=0.01, longest_pause_s=0.02))
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -106,7 +109,7 @@ def good(bundle):
 
 def test_it_asks_again_until_there_is_an_answer(script, bundle, frame, good):
     server = script(DROP, DOWN, CUT_OFF, good)
-    with HttpTail(server.url, bundle, patience=HASTE) as tail:
+    with http_tail(server.url, bundle, HASTE) as tail:
         answer = tail.infer("c004", frame)
     assert server.asked == ["/v2/models/digits/versions/c004/infer"] * 4
     assert answer.scores.ravel().tolist() == list(range(30))
@@ -118,7 +121,7 @@ def test_it_asks_again_until_there_is_an_answer(script, bundle, frame, good):
 def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
     server = script(BUSY, good)
     began = time.monotonic()
-    with HttpTail(server.url, bundle, patience=HASTE) as tail:
+    with http_tail(server.url, bundle, HASTE) as tail:
         tail.infer("c004", frame)
     assert time.monotonic() - began >= 1
 
@@ -137,17 +140,17 @@ def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
 )
 def test_after_enough_attempts_the_tail_is_unreachable(script, bundle, frame, behaviour, cause):
     server = script(behaviour)
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailUnreachable) as raised:
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailUnreachable) as raised:
         tail.infer("c004", frame)
-    assert len(server.asked) == HASTE.attempts
+    assert len(server.asked) == HASTE.patience.attempts
     assert server.url in str(raised.value)
-    assert f"{HASTE.attempts} times" in str(raised.value)
+    assert f"{HASTE.patience.attempts} times" in str(raised.value)
     assert cause in str(raised.value)
 
 
 def test_nobody_there(bundle, frame):
     with (
-        HttpTail("http://127.0.0.1:1", bundle, patience=HASTE) as tail,
+        http_tail("http://127.0.0.1:1", bundle, HASTE) as tail,
         pytest.raises(TailUnreachable, match=r"127\.0\.0\.1:1.*refused"),
     ):
         tail.check("c004")
@@ -157,7 +160,7 @@ def test_nobody_there(bundle, frame):
 def test_a_refusal_is_final_and_keeps_the_servers_message(script, bundle, frame, status):
     server = script(error(status, "what you sent is wrong"))
     with (
-        HttpTail(server.url, bundle, patience=HASTE) as tail,
+        http_tail(server.url, bundle, HASTE) as tail,
         pytest.raises(TailRefused, match=f"{status}.*what you sent is wrong"),
     ):
         tail.infer("c004", frame)
@@ -177,26 +180,26 @@ def test_a_refusal_is_final_and_keeps_the_servers_message(script, bundle, frame,
 )
 def test_an_answer_that_is_none_is_a_bad_frame(script, bundle, frame, content):
     server = script(reply(200, content, JSON))
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame):
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame):
         tail.infer("c004", frame)
 
 
 def test_an_answer_without_end_is_cut_off(script, bundle, frame):
     endless = b"HTTP/1.1 200 x\r\n\r\n" + bytes(1 << 20)
     server = script(endless)
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame, match="more than"):
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame, match="more than"):
         tail.infer("c004", frame)
 
 
 def test_a_compressed_answer_is_refused(script, bundle, frame):
     server = script(reply(200, b"\x1f\x8b", "Content-Encoding: gzip\r\n"))
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(BadFrame, match="compressed"):
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame, match="compressed"):
         tail.infer("c004", frame)
 
 
 def test_a_long_error_message_is_cut_short(script, bundle, frame):
     server = script(reply(400, b"x\n" * 9999))
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailRefused) as raised:
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailRefused) as raised:
         tail.infer("c004", frame)
     assert len(str(raised.value)) < 700
     assert "\n" not in str(raised.value)
@@ -205,13 +208,13 @@ def test_a_long_error_message_is_cut_short(script, bundle, frame):
 @pytest.mark.parametrize("metadata", [b"{}", b"[]", b'{"parameters": 3}', b"no"])
 def test_a_server_that_does_not_tell_its_bundle_is_refused(script, bundle, metadata):
     server = script(reply(200, metadata, JSON))
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(TailRefused, match="which bundle"):
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailRefused, match="which bundle"):
         tail.check("c004")
 
 
 def test_a_server_with_another_hash_is_refused_by_name(script, bundle):
     server = script(reply(200, b'{"parameters": {"sha256": "123456789abcdef"}}', JSON))
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, pytest.raises(OtherBundle) as raised:
+    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(OtherBundle) as raised:
         tail.check("c004")
     assert "123456789abc" in str(raised.value)
     assert bundle.sha256[:12] in str(raised.value)
@@ -220,7 +223,7 @@ def test_a_server_with_another_hash_is_refused_by_name(script, bundle):
 def test_closing_ends_the_waiting(script, bundle, frame):
     server = script(BUSY)
     patient = Patience(attempts=30)
-    tail = HttpTail(server.url, bundle, patience=patient)
+    tail = http_tail(server.url, bundle, TailSettings(patience=patient))
     raised = []
 
     def ask():
@@ -252,7 +255,7 @@ def test_pauses_grow_to_a_limit_and_honour_the_server():
 def test_addresses(bundle, engine):
     assert isinstance(open_tail("local", bundle, engine), LocalTail)
     with open_tail("http://127.0.0.1:1/", bundle, engine) as tail:
-        assert isinstance(tail, HttpTail)
+        assert isinstance(tail, ServedTail)
     for wrong in ("", "ftp://host", "host:8000", "http://", "http://host:port", "Local"):
         with pytest.raises(WrongUsage, match="give"):
             open_tail(wrong, bundle, engine)

@@ -15,10 +15,12 @@ from tritonclient.utils import InferenceServerException
 
 from data.errors import OtherBundle, TailRefused, TailUnreachable
 from inference import codecs
-from inference.tails.http import HttpTail, Patience
+from inference.tails.http import http_tail
+from inference.tails.patience import Patience
+from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_request
 
-HASTE = Patience(attempts=2, first_pause_s=0.01)
+HASTE = TailSettings(patience=Patience(attempts=2, first_pause_s=0.01))
 CUTS = ("c000", "c004", "c010")
 CODECS = ("fp32", "fp16", "int8")
 
@@ -31,7 +33,7 @@ def http(server):
 
 @pytest.fixture
 def tail(server, bundle):
-    with HttpTail(server.url, bundle) as tail:
+    with http_tail(server.url, bundle) as tail:
         yield tail
 
 
@@ -192,13 +194,16 @@ def test_check_compiles_the_cut_and_knows_the_bundle(server, tail, bundle):
     from dataclasses import replace
 
     tail.check("c009")
-    with HttpTail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle) as raised:
+    with http_tail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle) as raised:
         other.check("c009")
     assert "000000000000" in str(raised.value)
     assert bundle.sha256[:12] in str(raised.value)
-    with HttpTail(server.url, replace(bundle, name="cats")) as other, pytest.raises(OtherBundle, match=r"cats.*digits"):
+    with (
+        http_tail(server.url, replace(bundle, name="cats")) as other,
+        pytest.raises(OtherBundle, match=r"cats.*digits"),
+    ):
         other.check("c009")
-    with HttpTail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle, match="refused"):
+    with http_tail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle, match="refused"):
         other.infer("c010", Frame(codecs.encode("fp32", bundle.cut("c010").boundary, [np.zeros((1, 32), "<f4")])))
 
 
@@ -210,7 +215,7 @@ def test_64_clients_at_once_each_get_their_own_answers(server, bundle, local, fr
     start = threading.Barrier(64)
 
     def client(offset):
-        with HttpTail(server.url, bundle) as tail:
+        with http_tail(server.url, bundle) as tail:
             start.wait()
             for index in [(offset + step) % len(work) for step in range(6)]:
                 np.testing.assert_array_equal(tail.infer(work[index][0], frames[index]).scores, alone[index])
@@ -227,7 +232,7 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
             "fp32", boundary, [np.zeros(((48 << 20) // (4 * boundary[0].elements), *boundary[0].shape), np.float32)]
         )
     )
-    with HttpTail(small.url, bundle, patience=HASTE) as tail:
+    with http_tail(small.url, bundle, HASTE) as tail:
         with pytest.raises(TailRefused, match=r"413.*--max-request-mb"):
             tail.infer("c004", large)
         assert len(tail.infer("c004", frame()).scores) == 8
@@ -303,7 +308,7 @@ def test_shutdown_finishes_what_is_in_flight_and_refuses_the_rest(serve, bundle,
     server.process.send_signal(number)
     time.sleep(1.2 if options else 0.4)
     assert server.process.poll() is None, "it left requests in flight behind"
-    with HttpTail(server.url, bundle, patience=HASTE) as late, pytest.raises(TailUnreachable):
+    with http_tail(server.url, bundle, HASTE) as late, pytest.raises(TailUnreachable):
         late.infer("c004", frame())
     assert [request.finish()[0] for request in held] == [200] * 8
     code, said = server.stop()
@@ -323,7 +328,7 @@ def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
         while True:
             answered.append(tail.infer("c004", sent).scores)
 
-    with HttpTail(server.url, bundle, patience=HASTE) as tail, ThreadPoolExecutor(4) as pool:
+    with http_tail(server.url, bundle, HASTE) as tail, ThreadPoolExecutor(4) as pool:
         running = [pool.submit(run) for _ in range(4)]
         while len(answered) < 20:
             time.sleep(0.01)

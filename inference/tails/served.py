@@ -1,0 +1,108 @@
+"""A tail that is served somewhere, by the Open Inference Protocol v2, whatever exchange leads there."""
+
+import json
+import threading
+from dataclasses import replace
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from data.errors import OtherBundle, TailRefused, TailUnreachable
+from inference.bundle import Bundle
+from inference.tails.answer import ERROR_CHARACTERS, Answer, read_scores, read_times
+from inference.tails.exchange import Exchange, NoAnswer, Reply, Request
+from inference.tails.patience import Patience
+from inference.tails.worker import BUNDLE
+from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
+
+_ENOUGH_BYTES = 1 << 16  # of headers, metadata and error messages
+
+
+class ServedTail:
+    """See Tail. Asks again where that may help; says in one sentence what is wrong where it does not."""
+
+    def __init__(self, exchange: Exchange, bundle: Bundle, patience: Patience | None = None) -> None:
+        self._exchange = exchange
+        self._bundle = bundle
+        self._model = f"/v2/models/{quote(bundle.name, safe='')}"
+        self._patience = patience or Patience()
+        self._closed = threading.Event()
+
+    def check(self, cut_id: str) -> None:
+        """See Tail."""
+        name, mine = self._exchange.name, f"{self._bundle.name} {self._bundle.sha256[:12]}"
+        reply = self._ask(Request("GET", self._model))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            raise OtherBundle(f"{name} does not serve {mine}: {reply.message}")
+        self._accept(reply)
+        try:
+            served = str(json.loads(reply.content)["parameters"]["sha256"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise TailRefused(
+                f"{name} does not say which bundle it serves; start it with `hybrid-batch serve`."
+            ) from error
+        if served != self._bundle.sha256:
+            raise OtherBundle(
+                f"{name} serves {self._bundle.name} {served[:12]}, but this run has {mine}; "
+                "serve the same bundle there."
+            )
+        self._accept(self._ask(Request("GET", f"{self._model}/versions/{cut_id}/ready")))
+
+    def infer(self, cut_id: str, frame: Frame) -> Answer:
+        """See Tail."""
+        frame = replace(frame, parameters={**frame.parameters, BUNDLE: self._bundle.sha256})
+        body = encode_request(frame)
+        batch = _batch(frame)
+        limit = _ENOUGH_BYTES + batch * (8 * self._bundle.output.elements + 4 * ERROR_CHARACTERS + 4)
+        reply = self._ask(Request("POST", f"{self._model}/versions/{cut_id}/infer", body.headers, body.join()), limit)
+        self._accept(reply)
+        answer = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
+        scores, errors = read_scores(self._bundle.output, batch, answer)
+        times = read_times(answer.parameters, reply.took_us)
+        return Answer(scores, errors, times, body.size, len(reply.content), reply.took_us)
+
+    def close(self) -> None:
+        """See Tail."""
+        self._closed.set()
+        self._exchange.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self, reply: Reply) -> None:
+        if reply.status == HTTPStatus.CONFLICT:
+            raise OtherBundle(f"{self._exchange.name} refused: {reply.message}")
+        if reply.status != HTTPStatus.OK:
+            raise TailRefused(f"{self._exchange.name} refused with {reply.status}: {reply.message}")
+
+    def _ask(self, request: Request, limit: int = _ENOUGH_BYTES) -> Reply:
+        """The tail's reply, asking again while there is none or it is busy. Raises TailUnreachable."""
+        retry_after, cause = None, "closed before"
+        for failures in range(self._patience.attempts):
+            if failures and self._closed.wait(self._patience.pause_s(failures, retry_after)):
+                break
+            try:
+                reply = self._exchange.ask(request, limit)
+            except NoAnswer as error:
+                retry_after, cause = error.retry_after, str(error)
+                continue
+            if reply.status != HTTPStatus.TOO_MANY_REQUESTS and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                return reply
+            retry_after, cause = reply.header("Retry-After"), f"{reply.status} {reply.message}"
+        advice = "it is busy, try again later" if cause.startswith("429") else self._exchange.advice
+        raise TailUnreachable(
+            f"No answer from {self._exchange.name}, asked {self._patience.attempts} times (at last: {cause}); {advice}."
+        )
+
+
+def _batch(frame: Frame) -> int:
+    """Images in a frame of our own making."""
+    first = frame.tensors[0]
+    batch: int = first.parameters.get("shape", first.shape)[0]
+    return batch
