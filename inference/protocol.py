@@ -54,7 +54,7 @@ _STATUS: dict[type[Exception], int] = {
     Closing: 503,
     HybridBatchError: 500,
 }
-REFUSALS = (Refused, *_STATUS)
+REFUSALS: tuple[type[Exception], ...] = (Refused, *_STATUS)
 
 
 def status_of(error: Exception) -> int:
