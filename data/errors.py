@@ -12,8 +12,9 @@
     ├── TailRefused             the tail answered that the request is wrong
     │   └── OtherBundle         the tail serves another model
     ├── BadFrame                bytes from outside that are no frame of ours
-    ├── EmrRefused              EMR answered no: credentials, permission, region, no such cluster
-    ├── EmrUnreachable          no answer from EMR, or none but "later", however often asked
+    ├── AwsRefused              a service of AWS answered no: credentials, permission, region, no such thing
+    │   └── QueueGone           the queue does not exist, or no longer
+    ├── AwsUnreachable          no answer from AWS, or none but "later", however often asked
     ├── JobFailed               what ran on EMR failed, was cancelled, or did not end in time
     ├── PackageFailed           the archives for EMR cannot be made
     ├── LimitExceeded           what --fail-if forbids has come to pass
@@ -84,12 +85,20 @@ class BadFrame(HybridBatchError):
     """Bytes from outside that do not follow the wire format."""
 
 
-class EmrRefused(HybridBatchError):
-    """EMR answered that the request is wrong, or not allowed."""
+class AwsRefused(HybridBatchError):
+    """AWS answered that the request is wrong, or not allowed; `code` is its own word for why, if it said one."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
-class EmrUnreachable(HybridBatchError):
-    """No answer from EMR after every retry; whether it acted is not known."""
+class QueueGone(AwsRefused):
+    """There is no such queue."""
+
+
+class AwsUnreachable(HybridBatchError):
+    """No answer from a service of AWS after every retry; whether it acted is not known."""
 
 
 class JobFailed(HybridBatchError):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from data.errors import EmrRefused, WrongUsage
-from emr.api import Api
+from data.aws_api import Api, Call
+from data.errors import AwsRefused, WrongUsage
 from emr.handle import Handle
 from emr.job import Job
 from emr.job_run import UNFINISHED
-from emr.plan import Call, Upload
+from emr.plan import Upload
 from emr.release import check_release
 
 _SERVICE = "emr-serverless"
@@ -29,10 +29,10 @@ class Application:
 
     @classmethod
     def open(cls, api: Api, application: str, release: str | None, role: str, timeout_s: float) -> "Application":
-        """Raises EmrRefused when there is no such application or it is gone, WrongUsage when it does not fit."""
+        """Raises AwsRefused when there is no such application or it is gone, WrongUsage when it does not fit."""
         found = api.ask(_SERVICE, "get_application", applicationId=application)["application"]
         if found["state"] == "TERMINATED":
-            raise EmrRefused(f"Application {application} is TERMINATED; name one that stands.")
+            raise AwsRefused(f"Application {application} is TERMINATED; name one that stands.")
         if found["type"].lower() != "spark":
             raise WrongUsage(f"Application {application} runs {found['type']}, not Spark; name another.")
         check_release(found["releaseLabel"], release)

@@ -7,11 +7,11 @@ besides whenever the wait for it ends: even a machine that dies while it waits l
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import EmrUnreachable
-from emr.api import Api
+from data.aws_api import Api, Call
+from data.errors import AwsUnreachable
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Call, Upload
+from emr.plan import Upload
 from emr.release import architecture_of
 from emr.standing_cluster import find_step, step_of
 from emr.step import OWN
@@ -95,10 +95,10 @@ class NewCluster:
         cluster = answer["JobFlowId"]
         for step in self.api.pages("emr", "list_steps", "Steps", "Marker", ClusterId=cluster):
             return Handle(cluster, step["Id"])
-        raise EmrUnreachable(f"Cluster {cluster} shows no step yet; `aws emr list-steps` will, later.")
+        raise AwsUnreachable(f"Cluster {cluster} shows no step yet; `aws emr list-steps` will, later.")
 
     def end(self, job: Job) -> None:
-        """Terminate the cluster, if it came to stand. Raises EmrRefused, EmrUnreachable."""
+        """Terminate the cluster, if it came to stand. Raises AwsRefused, AwsUnreachable."""
         if cluster := self._standing(job):
             self.api.ask("emr", "terminate_job_flows", JobFlowIds=[cluster])
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from data.aws_api import Call
 from data.storage import open_file
 
 
@@ -27,18 +28,6 @@ class Upload:
 
     def describe(self) -> dict[str, Any]:
         return {"do": "upload unless it stands", "to": self.uri, "bytes": self.size}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to EMR: boto3's name of the service and of the operation, and its parameters."""
-
-    service: str
-    operation: str
-    parameters: dict[str, Any]
-
-    def describe(self) -> dict[str, Any]:
-        return {"do": f"{self.service}.{self.operation}", "with": self.parameters}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from data.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from emr.api import Api
+    from data.aws_api import Api
     from emr.job import Job
     from emr.submission import Target
 
@@ -47,7 +47,7 @@ class Request:
             check_release(self.release)
 
     def target(self, api: "Api") -> "Target":
-        """The place that will run the job. Raises EmrRefused, EmrUnreachable, WrongUsage."""
+        """The place that will run the job. Raises AwsRefused, AwsUnreachable, WrongUsage."""
         from emr.application import Application
         from emr.new_cluster import Machines, NewCluster
         from emr.release import DEFAULT

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import EmrRefused, WrongUsage
-from emr.api import Api
+from data.aws_api import Api, Call
+from data.errors import AwsRefused, WrongUsage
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Call, Upload
+from emr.plan import Upload
 from emr.release import architecture_of, check_release
 
 _ALIVE = {"STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"}
@@ -25,11 +25,11 @@ class StandingCluster:
 
     @classmethod
     def open(cls, api: Api, cluster: str, release: str | None, engine: str) -> "StandingCluster":
-        """Raises EmrRefused when there is no such cluster or it has ended, WrongUsage when it does not fit."""
+        """Raises AwsRefused when there is no such cluster or it has ended, WrongUsage when it does not fit."""
         found = api.ask("emr", "describe_cluster", ClusterId=cluster)["Cluster"]
         state = found["Status"]["State"]
         if state not in _ALIVE:
-            raise EmrRefused(f"Cluster {cluster} is {state}; name one that runs, or use --create.")
+            raise AwsRefused(f"Cluster {cluster} is {state}; name one that runs, or use --create.")
         check_release(found["ReleaseLabel"], release)
         installed = {application["Name"] for application in found.get("Applications", ())}
         if _NEEDS[engine] not in installed:
@@ -41,7 +41,7 @@ class StandingCluster:
         architectures = {architecture_of(machine["InstanceType"]) for machine in machines}
         if len(architectures) != 1:
             what = "machines of both processors" if architectures else "no machines yet"
-            raise EmrRefused(f"Cluster {cluster} has {what}; name one that has machines of one kind.")
+            raise AwsRefused(f"Cluster {cluster} has {what}; name one that has machines of one kind.")
         return cls(api, cluster, architectures.pop())
 
     def uploads(self, job: Job) -> list[Upload]:

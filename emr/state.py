@@ -25,7 +25,7 @@ class Logs:
 
 
 class Work(Protocol):
-    """A submitted job. All raise EmrRefused and EmrUnreachable."""
+    """A submitted job. All raise AwsRefused and AwsUnreachable."""
 
     def state(self) -> State:
         """How it stands."""

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from data.aws_api import Api
 from data.storage import open_storage
-from emr.api import Api
 from emr.handle import Handle
 from emr.job import result_of
 from emr.logs import read_logs

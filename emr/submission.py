@@ -2,12 +2,12 @@
 
 from typing import Any, Protocol
 
-from data.errors import EmrUnreachable
-from emr.api import ATTEMPTS, Api, pause
+from data.aws_api import ATTEMPTS, Api, Call, pause
+from data.errors import AwsUnreachable
+from data.undisturbed import undisturbed
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Call, Plan, Upload
-from emr.undisturbed import undisturbed
+from emr.plan import Plan, Upload
 
 
 class Target(Protocol):
@@ -53,13 +53,13 @@ def carry_out(plan: Plan, target: Target, job: Job) -> Handle:
 
     A request whose answer is lost may have been acted on, and neither RunJobFlow nor AddJobFlowSteps knows a
     token that would make it harmless to repeat. So before each attempt the job is looked for by its name.
-    Raises EmrRefused, EmrUnreachable, StorageFailed, PackageFailed.
+    Raises AwsRefused, AwsUnreachable, StorageFailed, PackageFailed.
     """
     plan.upload()
     for attempt in range(ATTEMPTS - 1):
         try:
             return _start(plan, target, job)
-        except EmrUnreachable:
+        except AwsUnreachable:
             pause(attempt)
     return _start(plan, target, job)
 

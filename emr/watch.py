@@ -1,43 +1,26 @@
 """Waiting for a job: polling that slows down, a limit, and an end that leaves nothing running by mistake."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from data.errors import EmrUnreachable, HybridBatchError, JobFailed, StorageFailed
+from data.errors import AwsUnreachable, HybridBatchError, JobFailed, StorageFailed
+from data.waiting import Patience
 from emr.logs import read_logs, telling_line
 from emr.state import State, Work
 
-_SLOWER = 1.4
-_MOST_S = 30.0
 _LOG_LOOKS = 8  # with the default pace: two minutes, in which EMR has brought the logs of an ended job to S3
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How often to ask, at first, and how long in all."""
-
-    poll_s: float
-    timeout_s: float
-
-    def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each next question, without end."""
-        pause = self.poll_s
-        while True:
-            yield pause
-            pause = min(pause * _SLOWER, max(_MOST_S, self.poll_s))
 
 
 def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> State:
     """How the job ended; `tell` hears each change. Raises JobFailed when it has not ended in time, having
-    cancelled it, and EmrRefused.
+    cancelled it, and AwsRefused.
 
     A question that EMR does not answer is asked again until the time is over."""
     end = time.monotonic() + patience.timeout_s
     last = None
     for pause in patience.pauses():
-        with suppress(EmrUnreachable):
+        with suppress(AwsUnreachable):
             state = work.state()
             if state != last:
                 tell(state)

@@ -1,6 +1,6 @@
 """The job that a handle names."""
 
-from emr.api import Api
+from data.aws_api import Api
 from emr.handle import Handle
 from emr.job_run import JobRun
 from emr.state import Work

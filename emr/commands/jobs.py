@@ -86,9 +86,9 @@ def fetch(job: str, as_json: bool, output: str | None) -> None:
 
 
 def _open(job: str) -> "Work":
-    from emr.api import Api
+    from emr.api import open_api
     from emr.handle import Handle
     from emr.work import open_work
 
     handle = Handle.parse(job)
-    return open_work(Api.open(), handle)
+    return open_work(open_api(), handle)

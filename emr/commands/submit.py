@@ -55,13 +55,13 @@ def submit(**options: object) -> None:
 
 
 def _submit(request: Request) -> None:
-    from emr.api import Api
+    from emr.api import open_api
     from emr.region import check_region
     from emr.result import look_back
     from emr.submission import carry_out, make_plan
 
     request.check()
-    target = request.target(Api.open())
+    target = request.target(open_api())
     job, standing = look_back(request.job(target))
     if standing:
         click.echo(f"Note: the report stands in {standing}; nothing is submitted.", err=True)
@@ -81,8 +81,9 @@ def _submit(request: Request) -> None:
 def _wait(plan: "Plan", target: "Target", job: "Job", request: Request) -> str:
     """Where the result is. Raises JobFailed when the job ends badly or not in time, Interrupted."""
     from data.errors import Interrupted, JobFailed
+    from data.waiting import Patience
     from emr.submission import carry_out
-    from emr.watch import Patience, await_end, why_failed
+    from emr.watch import await_end, why_failed
     from emr.work import open_work
 
     patience = Patience(request.poll, request.timeout)
@@ -103,7 +104,7 @@ def _wait(plan: "Plan", target: "Target", job: "Job", request: Request) -> str:
 def _left_running(target: "Target", job: "Job") -> str:
     """What an interrupt leaves. It is looked up: the answer that named the job may not have come this far."""
     from data.errors import HybridBatchError
-    from emr.undisturbed import undisturbed
+    from data.undisturbed import undisturbed
 
     if target.owned:
         return "the cluster made for the job ends"
@@ -117,7 +118,7 @@ def _left_running(target: "Target", job: "Job") -> str:
 
 def _end(target: "Target", job: "Job") -> None:
     from data.errors import HybridBatchError
-    from emr.undisturbed import undisturbed
+    from data.undisturbed import undisturbed
 
     try:
         with undisturbed():

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from data.errors import EmrUnreachable
-from emr.api import Api
-from emr.plan import Call
+from data.aws_api import Call
+from data.errors import AwsUnreachable
+from emr.api import open_api
 from hybrid_batch import run as command
 from tests.emr.places import LOGS, new, serverless, standing
 from tests.emr_double import EmrDouble, Fate, Fault
@@ -15,14 +15,14 @@ from tests.emr_double.policy import POLICY
 
 def test_a_server_that_never_answers_is_given_up(double: EmrDouble) -> None:
     double.trouble.faults.append(Fault("ListClusters", silent_s=1))
-    with pytest.raises(EmrUnreachable, match=r"does not answer list_clusters .*[Tt]imeout"):
-        Api.open(timeout_s=0.2).send(Call("emr", "list_clusters", {}))
+    with pytest.raises(AwsUnreachable, match=r"does not answer list_clusters .*[Tt]imeout"):
+        open_api(timeout_s=0.2).send(Call("emr", "list_clusters", {}))
     assert double.requests == ["ListClusters"]  # and botocore has not asked again by itself
 
 
 def test_what_may_be_repeated_is(double: EmrDouble) -> None:
     double.trouble.faults.append(Fault("ListClusters", "ThrottlingException", times=2))
-    assert Api.open().ask("emr", "list_clusters")["Clusters"] == []
+    assert open_api().ask("emr", "list_clusters")["Clusters"] == []
     assert double.requests == ["ListClusters"] * 3
 
 
@@ -30,7 +30,7 @@ def test_all_pages_of_a_listing_are_read(double: EmrDouble) -> None:
     cluster = double.add_cluster(LOGS)
     double.trouble.fate = Fate("never")
     step = {"Name": "x", "ActionOnFailure": "CONTINUE", "HadoopJarStep": {"Jar": "command-runner.jar", "Args": []}}
-    api = Api.open()
+    api = open_api()
     api.send(Call("emr", "add_job_flow_steps", {"JobFlowId": cluster.id, "Steps": [step] * 3}))
     found = list(api.pages("emr", "list_steps", "Steps", "Marker", ClusterId=cluster.id))
     assert len({one["Id"] for one in found}) == 3

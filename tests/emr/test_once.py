@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from emr.undisturbed import undisturbed
+from data.undisturbed import undisturbed
 from hybrid_batch import run as command
 from tests.conftest import COMMAND
 from tests.emr.places import new, serverless, standing
