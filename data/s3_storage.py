@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 32
 _ATTEMPTS = 5
+_TOGETHER = 1000  # objects deleted by one request
 _ABSENT = ("NoSuchKey", "NotFound", "404")
 _STANDS = ("PreconditionFailed", "412")
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
@@ -97,6 +98,19 @@ class S3Storage:
                     return True
                 _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def remove(self, *names: str) -> None:
+        """Delete objects; those that do not exist are passed over. Raises StorageFailed."""
+        for start in range(0, len(names), _TOGETHER):
+            some = names[start : start + _TOGETHER]
+            with self._failures("delete", some[0]):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": [{"Key": self.prefix + name} for name in some], "Quiet": True},
+                )
+            for failed in answer.get("Errors", ()):
+                name = self._name(failed.get("Key", "").removeprefix(self.prefix))
+                raise StorageFailed(f"Cannot delete {name}: {failed.get('Message') or failed.get('Code')}.")
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2")
