@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from data.images import Images
+    from inference.bundle import Bundle
     from inference.planner.candidates import Candidate
-    from inference.planner.plan import Plan
+    from inference.planner.plan import Plan, Wishes
     from inference.planner.profile import Profile
 
 _ROWS = 30
-_CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "jpeg90", "jpeg75"]
+_AUTO = "auto"
+_CODECS = [_AUTO, "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "jpeg90", "jpeg75"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +24,11 @@ class PlanOptions:
     model: str
     tail: str | None
     images: str | None
+    labels: str
     objective: str
     min_cut: str | None
     max_sent_bytes: int | None
+    max_accuracy_drop: float | None
     min_rate: float | None
     codec: tuple[str, ...]
     batch_size: int
@@ -40,6 +45,13 @@ class PlanOptions:
 @click.option("--tail", metavar="URL", help="The tail to divide the work with.")
 @click.option("--images", metavar="DIR", help="Pictures to plan for.  [default: one that is made up]")
 @click.option(
+    "--labels",
+    default="folders",
+    show_default=True,
+    metavar="folders|none|FILE.csv",
+    help="True labels of the pictures, for --max-accuracy-drop.",
+)
+@click.option(
     "--objective",
     type=click.Choice(["throughput", "latency", "bytes", "cloud-seconds", "cost"]),
     default="throughput",
@@ -47,8 +59,16 @@ class PlanOptions:
 )
 @click.option("--min-cut", metavar="CUT", help="Keep at least the layers up to this cut here.")
 @click.option("--max-sent-bytes", type=click.IntRange(0), help="Most bytes an image may send.")
+@click.option(
+    "--max-accuracy-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Only codecs that cost at most so much accuracy, measured on --images; means --codec auto.",
+)
 @click.option("--min-rate", type=click.FloatRange(0, min_open=True), help="Least images/s a plan must reach.")
-@click.option("--codec", multiple=True, type=click.Choice(_CODECS), help="Codecs to consider.  [default: fp16]")
+@click.option(
+    "--codec", multiple=True, type=click.Choice(_CODECS), help="Codecs to consider; auto calibrates.  [default: fp16]"
+)
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="The largest.")
 @click.option("--in-flight", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: AWS Lambda]")
@@ -60,7 +80,8 @@ def command(**options: object) -> None:
     """Say where to cut MODEL for --tail: every candidate with its predicted times, bytes, rate and cost, best first.
 
     Candidates are every cut with every codec and batch size, everything here, and uploading the pictures themselves.
-    Throughput is that of the slowest stage, latency the sum of all.
+    Throughput is that of the slowest stage, latency the sum of all. With --max-accuracy-drop the cuts that come first
+    are calibrated, until one of which the drop was measured is the best.
 
     \b
     Example:
@@ -73,15 +94,16 @@ def _plan(options: PlanOptions) -> None:
     from contextlib import nullcontext
     from pathlib import Path
 
-    from data.images import find_images
     from inference.engines import open_engine
     from inference.models import open_model
+    from inference.planner.limited import LOSSLESS, calibrator, limit_wishes
     from inference.planner.plan import Wishes, make_plan
     from inference.planner.prices import TABLE, read_prices
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
     from inference.tails import open_tail, public_address
 
+    limited = _is_limited(options)
     bundle = open_model(options.model, _say)
     prices = read_prices(Path(options.prices) if options.prices else TABLE)
     wishes = Wishes(
@@ -89,30 +111,71 @@ def _plan(options: PlanOptions) -> None:
         min_cut=bundle.cut(options.min_cut).id if options.min_cut else None,
         max_sent_bytes=options.max_sent_bytes,
         min_rate=options.min_rate,
-        codecs=options.codec or ("fp16",),
+        codecs=LOSSLESS if limited else options.codec or ("fp16",),
         in_flight=options.in_flight,
     )
     engine = open_engine(options.engine, bundle)
-    images = find_images(options.images) if options.images else None
+    images = _find_images(options, bundle)
     with open_tail(options.tail, bundle, engine) if options.tail else nullcontext() as tail:
         subject = Subject(bundle, engine, tail, public_address(options.tail or ""), options.batch_size, images)
         profile = open_profile(subject, _say)
+    if limited and images is not None and profile.tail is not None:
+        calibrate = calibrator(bundle, engine, images, options.max_accuracy_drop, _say)
+        wishes = limit_wishes(bundle, profile, wishes, [profile.tail.link], calibrate)
     plan = make_plan(bundle, profile, wishes, prices)
     if options.plot:
         from inference.planner.plot import draw_plan
 
         draw_plan(plan, Path(options.plot))
     if options.as_json:
-        import json
-
-        facts = {"chosen": _row(plan.chosen), "why": plan.why, "head_error": profile.error}
-        click.echo(json.dumps(facts | {"candidates": [_row(one) for one in plan.candidates]}))
+        click.echo(_to_json(plan, profile, wishes))
     else:
         _print(plan, profile, options)
 
 
+def _find_images(options: PlanOptions, bundle: "Bundle") -> "Images | None":
+    from data.images import Images, find_images
+    from data.labels import label_images
+
+    if options.images is None:
+        return None
+    found = find_images(options.images)
+    labelled = label_images(found.table, options.labels, bundle.labels)
+    if labelled.note:
+        _say(f"Note: {labelled.note}")
+    return Images(found.root, labelled.table)
+
+
+def _is_limited(options: PlanOptions) -> bool:
+    """Whether codecs must be calibrated. Raises WrongUsage for what contradicts that."""
+    from data.errors import WrongUsage
+
+    if options.max_accuracy_drop is None and _AUTO not in options.codec:
+        return False
+    if named := [codec for codec in options.codec if codec != _AUTO]:
+        raise WrongUsage(f"With --max-accuracy-drop and --codec auto codecs are found; leave out {', '.join(named)}.")
+    if options.images is None:
+        raise WrongUsage("What a codec costs in accuracy is measured on pictures; give some of yours: --images DIR.")
+    return True
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def _to_json(plan: "Plan", profile: "Profile", wishes: "Wishes") -> str:
+    import json
+    from dataclasses import asdict
+
+    choice = wishes.choices.get(plan.chosen.split.name)
+    facts = {
+        "chosen": _row(plan.chosen),
+        "why": plan.why,
+        "drop": asdict(choice.drop) if choice is not None and choice.codec == plan.chosen.codec else None,
+        "head_error": profile.error,
+        "candidates": [_row(one) for one in plan.candidates],
+    }
+    return json.dumps(facts)
 
 
 def _row(candidate: "Candidate") -> dict[str, Any]:

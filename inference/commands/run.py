@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from data.images import Images
     from inference.bundle import Bundle
     from inference.engines import Engine
+    from inference.following import Follow
     from inference.planner.follow import Follower
     from inference.runner import Job
     from inference.split import Split
+    from inference.tails import Tail
     from inference.totals import Totals
 
 _BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
@@ -74,10 +76,10 @@ def command(**options: object) -> None:
     """Classify the images under IMAGES (a folder or s3://…) and log every prediction exactly once.
 
     The first layers run here, the rest in the tail; only the boundary at the cut travels. With --split auto and a tail
-    elsewhere, which must answer at the start, the cut follows the link, what the tail has no time for stays whole here,
-    and so does everything while the tail is away; it may upload the pictures themselves unless --min-cut keeps layers
-    here. The same command continues where an earlier one stopped. A file that is no readable image becomes a record
-    with an error.
+    elsewhere the cut follows the link, what the tail has no time for stays whole here, and so does everything while
+    the tail is away, from the start or later; it may upload the pictures themselves unless --min-cut keeps layers here.
+    The same command continues where an earlier one stopped. A file that is no readable image becomes a record with an
+    error.
 
     \b
     Example:
@@ -95,8 +97,7 @@ def _run(options: RunOptions) -> None:
     from data.runs import run_folder
     from data.storage import open_storage
     from inference.claim import Identity, about, claim_run
-    from inference.codecs import HALF, PICTURE_CODECS
-    from inference.cuts import WHOLE
+    from inference.codecs import PICTURE_CODECS
     from inference.engines import open_engine
     from inference.models import open_model
     from inference.runner import Job, Pace
@@ -123,11 +124,12 @@ def _run(options: RunOptions) -> None:
     tail_name = public_address(options.tail)
     patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
     with open_tail(options.tail, bundle, engine, TailSettings(options.in_flight, patience)) as tail:
-        if following or split.cut is not None:
-            tail.check(split.cut.id if split.cut else WHOLE)
-        if calibrating:
+        away = following and _is_away(tail)
+        if split.cut is not None and not following:
+            tail.check(split.cut.id)
+        if calibrating and not following:
             split = _calibrate(options, bundle, engine, split, images)
-        codec = options.codec or HALF if following else split.codec
+        codec = _codec_of(options) if following else split.codec
         identity = Identity(bundle.sha256, options.split, codec, options.engine)
         folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
         claim = claim_run(folder, identity, images, options.shard_size, about(bundle, images, tail_name))
@@ -144,7 +146,7 @@ def _run(options: RunOptions) -> None:
             Pace(options.batch_size, options.in_flight),
         )
         if finished is None:
-            job = replace(job, follow=_follow(options, job) if following else None)
+            job = replace(job, follow=_follow(options, job, away=away) if following else None)
             totals = _do(job)
         else:
             totals = Totals.from_dict(finished)
@@ -188,10 +190,46 @@ def _do(job: "Job") -> "Totals":
         raise Interrupted(f"Interrupted; {stands}") from error
 
 
-def _follow(options: RunOptions, job: "Job") -> "Follower":
+def _codec_of(options: RunOptions) -> str:
+    """What the name of a run that follows tells of its codecs: which are taken depends on how it goes."""
+    from inference.codecs import HALF
+    from inference.planner.limited import DROP_POINTS
+
+    if options.codec != "auto":
+        return options.codec or HALF
+    return f"auto {DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop:g}"
+
+
+def _is_away(tail: "Tail") -> bool:
+    from data.errors import TailUnreachable
+    from inference.cuts import WHOLE
+
+    try:
+        tail.check(WHOLE)
+    except TailUnreachable as error:
+        _say(f"{error} Starting here until it answers.")
+        return True
+    return False
+
+
+def _follow(options: RunOptions, job: "Job", *, away: bool) -> "Follow":
+    """Who says where each batch goes; while the tail is away, who waits for it."""
+    from data.errors import TailUnreachable
+    from inference.planner.joining import Joining
+
+    if not away:
+        try:
+            return _follower(options, job)
+        except TailUnreachable as error:
+            _say(f"{error} Starting here until it answers.")
+    return Joining(job.tail, options.batch_size, lambda: _follower(options, job), _say)
+
+
+def _follower(options: RunOptions, job: "Job") -> "Follower":
     """Measure, unless that was done before, and plan."""
     from inference.codecs import HALF
     from inference.planner.follow import Follower
+    from inference.planner.limited import calibrator, limit_wishes, links_around
     from inference.planner.plan import Wishes
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
@@ -202,6 +240,9 @@ def _follow(options: RunOptions, job: "Job") -> "Follower":
     profile = open_profile(subject, _say, budget_s=_BUDGET_S)
     for note in profile.tail.notes if profile.tail else ():
         _say(f"Note: {note}")
+    if options.codec == "auto" and profile.tail is not None:
+        calibrate = calibrator(job.bundle, job.engine, job.images, options.max_accuracy_drop, _say)
+        wishes = limit_wishes(job.bundle, profile, wishes, links_around(profile.tail.link), calibrate)
     follower = Follower(job.bundle, profile, wishes, job.tail, _say)
     _say(f"Plan: {follower.plan.why}")
     return follower

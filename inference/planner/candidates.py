@@ -5,19 +5,22 @@ slowest (`throughput = min`), while one image waits for all of them (`latency = 
 the pictures that stay whole here shares its cores with the heads, and the best share of both has a closed form.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from inference import codecs
 from inference.bundle import Bundle
+from inference.codecs.tuned import is_tuned
 from inference.cuts import Cut
+from inference.planner.calibration import Choice
 from inference.planner.prices import Prices
-from inference.planner.profile import Link, Profile
+from inference.planner.profile import CodecCost, Link, Profile
 from inference.split import NO_CODEC, Split
 
 _LENGTH_BYTES = 4  # before each picture
 _FRAME_BYTES = 450  # header and metadata of a frame, either way
 _NEVER_US = 1e12
+_LIKE_TUNED = "q4"  # takes as long to encode and decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,11 @@ def list_candidates(
     prices: Prices,
     *,
     now: Conditions | None = None,
+    choices: Mapping[str, Choice] | None = None,
 ) -> list[Candidate]:
-    """All local, then every cut with every codec named and the pictures' own
-    upload, as they are and as JPEG, at every batch size measured;
-    always in the same order."""
-    return list(_Arithmetic(bundle, profile, in_flight, prices, now).candidates(names))
+    """All local, then every cut with every codec named and the one chosen for it (`choices`, by the cut's id), and the
+    pictures' own upload, as they are and as JPEG, at every batch size measured; always in the same order."""
+    return list(_Arithmetic(bundle, profile, in_flight, prices, now).candidates(names, choices or {}))
 
 
 class _Arithmetic:
@@ -100,7 +103,7 @@ class _Arithmetic:
         self._decode_us = profile.pictures.decode_us
         self._output_bytes = 4 * bundle.output.elements
 
-    def candidates(self, names: Sequence[str]) -> Iterator[Candidate]:
+    def candidates(self, names: Sequence[str], choices: Mapping[str, Choice]) -> Iterator[Candidate]:
         for batch in self._profile.times:
             yield self._local(batch)
         if self._profile.tail is None:
@@ -110,9 +113,8 @@ class _Arithmetic:
             for cut in self._bundle.cuts:
                 head_us = self._now.head * self._profile.times[batch].at(cut.head_macs)
                 tail_us = self._now.tail * self._profile.tail.times[batch].at(cut.tail_macs)
-                for codec in names:
-                    cost = self._profile.codecs[codec]
-                    payload = cut.elements * cost.bytes.at(cut.head_macs)
+                for codec, payload in self._payloads(cut, names, choices.get(cut.id)):
+                    cost = self._cost(codec)
                     encode_us, decode_us = cut.elements * cost.encode_us, cut.elements * cost.decode_us
                     yield self._remote(
                         cut,
@@ -139,6 +141,16 @@ class _Arithmetic:
                             tail_us=tail_us + self._profile.tail.picture_us,
                             whole_us=whole_us,
                         )
+
+    def _payloads(self, cut: Cut, names: Sequence[str], choice: Choice | None) -> Iterator[tuple[str, float]]:
+        """The codecs for a cut's tensors, and the bytes an image that each makes."""
+        for codec in names:
+            yield codec, cut.elements * self._cost(codec).bytes.at(cut.head_macs)
+        if choice is not None and choice.codec not in (*names, *codecs.PICTURE_CODECS):
+            yield choice.codec, choice.image_bytes
+
+    def _cost(self, codec: str) -> CodecCost:
+        return self._profile.codecs[_LIKE_TUNED if is_tuned(codec) else codec]
 
     def _whole_us(self, batch: int) -> float:
         """All of one image here, on all cores."""

@@ -20,6 +20,7 @@ from inference.following import Route
 from inference.planner.candidates import Candidate, Conditions
 from inference.planner.plan import Plan, Wishes, make_plan
 from inference.planner.prices import read_prices
+from inference.planner.probe import Probe
 from inference.planner.profile import Profile
 from inference.planner.transfers import Transfer
 from inference.planner.watch import Seen, Watch
@@ -28,7 +29,6 @@ from inference.tails import Tail
 
 _TICK_S = 0.2
 _GAIN, _OTHER_LINK, _DWELL_S = 1.15, 1.5, 30.0
-_PROBE_S, _LONGEST_PROBE_S = 0.5, 4.0
 _TRY_S = 5.0  # while all runs here, so often one batch is sent to learn what the link would do
 _MOST_OUT, _MOST_BYTES = 32, 64 << 20
 _TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
@@ -62,8 +62,8 @@ class Follower:
         self._chosen = _key(self.plan.chosen)
         self._out: dict[int, _Out] = {}
         self._left = 0
-        self._away = self._gone = False
-        self._probe_s, self._next_probe = _PROBE_S, 0.0
+        self._away = False
+        self._probe: Probe | None = None  # while it may come back
         self._switched_bps, self._switched_at = self._watch.link.rate_bps, -math.inf
         self._better = self.switches = 0
         self._trial: Candidate | None = None
@@ -113,10 +113,9 @@ class Follower:
             self._out.pop(id(batch), None)
             if self._away:
                 return
-            self._away, self._gone = True, not isinstance(error, TailUnreachable)
-            self._probe_s, self._next_probe = _PROBE_S, time.monotonic()
+            self._leave(error)
             self._watch.forget()
-        self._say(f"{error} Going on here{'' if self._gone else ' until it answers again'}.")
+        self._say(f"{error} Going on here{' until it answers again' if self._probe else ''}.")
 
     @contextmanager
     def running(self, images: int, ready: Callable[[Split], None]) -> Iterator[None]:
@@ -156,7 +155,7 @@ class Follower:
     def _follow(self, stop: threading.Event, ready: Callable[[Split], None]) -> None:
         while not stop.wait(_TICK_S):
             if self._away:
-                self._probe()
+                self._look_for_it()
                 continue
             with self._lock:
                 self._watch.tell(*self._silence())
@@ -169,9 +168,8 @@ class Follower:
                 self._switch(ready)
                 self._try(ready)
             except HybridBatchError as error:
-                self._next_probe = time.monotonic() + _PROBE_S
                 with self._lock:
-                    self._away, self._gone = True, not isinstance(error, TailUnreachable)
+                    self._leave(error)
                 self._say(f"{error} Going on here.")
 
     def _replanned(self, conditions: Conditions | None) -> Plan:
@@ -224,23 +222,21 @@ class Follower:
         if candidate.cut is not None:
             self._tail.check(candidate.cut.id)
 
-    def _probe(self) -> None:
-        """Ask a tail that went away whether it is back, less and less often."""
-        if self._gone or time.monotonic() < self._next_probe:
-            return
+    def _leave(self, error: Exception) -> None:
+        self._away, self._probe = True, Probe(self._tail) if isinstance(error, TailUnreachable) else None
+
+    def _look_for_it(self) -> None:
         cut = self._now[self._chosen].cut
         try:
-            self._tail.check(cut.id if cut else WHOLE)
-        except TailUnreachable:
-            self._next_probe = time.monotonic() + self._probe_s
-            self._probe_s = min(2 * self._probe_s, _LONGEST_PROBE_S)
+            if self._probe is None or not self._probe.finds(cut.id if cut else WHOLE):
+                return
         except HybridBatchError as error:
-            self._gone = True
+            self._probe = None
             self._say(f"{error} Going on here.")
-        else:
-            with self._lock:
-                self._away = False
-            self._say("The tail answers again.")
+            return
+        with self._lock:
+            self._away = False
+        self._say("The tail answers again.")
 
 
 def _key(candidate: Candidate) -> tuple[str, str, int]:

@@ -1,12 +1,13 @@
 """The plan: of all candidates the one that serves the objective best within the constraints, and why."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from data.errors import WrongUsage
 from inference import codecs
 from inference.bundle import Bundle
-from inference.cuts import WHOLE
+from inference.cuts import WHOLE, Cut
+from inference.planner.calibration import Choice
 from inference.planner.candidates import Candidate, Conditions, list_candidates
 from inference.planner.prices import Prices, read_prices
 from inference.planner.profile import Profile
@@ -25,7 +26,8 @@ _WORTH = 1.03  # gains smaller than the errors of measuring are none; then fewer
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the user wants. `min_cut` is a cut's id or name: at least its layers here. Bytes are an image's, the
-    rate is images/s. `codecs` are those that may be used, besides the pictures' own upload."""
+    rate is images/s. `codecs` are those that may be used, besides the pictures' own upload and the codecs that were
+    calibrated, `choices` by the cut's id."""
 
     objective: str = "throughput"
     min_cut: str | None = None
@@ -33,6 +35,7 @@ class Wishes:
     min_rate: float | None = None
     codecs: tuple[str, ...] = ("fp16",)
     in_flight: int = 4
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -56,7 +59,9 @@ def make_plan(
     """The best plan; the same for the same profile, always. Raises CutNotFound, and WrongUsage when no candidate
     keeps the constraints."""
     names = [name for name in wishes.codecs if name not in codecs.PICTURE_CODECS]
-    candidates = list_candidates(bundle, profile, names, wishes.in_flight, prices or read_prices(), now=now)
+    candidates = list_candidates(
+        bundle, profile, names, wishes.in_flight, prices or read_prices(), now=now, choices=wishes.choices
+    )
     allowed = _allowed(bundle, candidates, wishes)
     value = OBJECTIVES[wishes.objective]
     best = min(map(value, allowed))
@@ -75,7 +80,7 @@ def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) ->
         candidate
         for candidate in candidates
         if candidate.head_macs >= least
-        and (candidate.cut is None or candidate.codec in (codecs.IMAGE, *wishes.codecs))
+        and (candidate.cut is None or candidate.codec in _codecs_of(candidate.cut, wishes))
         and (wishes.min_cut in (None, WHOLE) or candidate.cut is not bundle.whole)
         and (wishes.max_sent_bytes is None or candidate.sent_bytes <= wishes.max_sent_bytes)
     ]
@@ -89,6 +94,11 @@ def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) ->
             f"the fastest is {best.name} with {_rate(best, wishes):.3g}, so ask for less or allow more."
         )
     return fast
+
+
+def _codecs_of(cut: Cut, wishes: Wishes) -> tuple[str, ...]:
+    choice = wishes.choices.get(cut.id)
+    return (codecs.IMAGE, *wishes.codecs, *([choice.codec] if choice else []))
 
 
 def _rate(candidate: Candidate, wishes: Wishes) -> float:

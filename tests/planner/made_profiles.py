@@ -1,5 +1,6 @@
 """Bundles and profiles by arithmetic: a chain of cuts on machines and links of stated speeds."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def profile_of(
     head_us: float, tail_us: float, rate_bps: float, *, round_trip_us: float = 0, picture_bytes: float = 5000
 ) -> Profile:
     """Linear speeds: the whole model takes `head_us` an image here and `tail_us` there at any batch; fp16 two bytes
-    an element, int8 one; codecs and decoding cost no time."""
+    an element, int8 one, q4 a quarter; codecs and decoding cost no time."""
     device = Device("here", "made", 1, None, 1 << 30, None, None)
     tail = TailSpeed("there", _linear(tail_us), 0.0, Link(rate_bps, round_trip_us))
-    flat = {"fp16": 2.0, "int8": 1.0, "fp32": 4.0}
+    flat = {"fp16": 2.0, "int8": 1.0, "fp32": 4.0, "q4": 0.25}
     return Profile(
         bundle="0" * 64,
         engine="openvino",
@@ -54,6 +55,22 @@ def profile_of(
 
 def without_tail(profile: Profile) -> Profile:
     return replace(profile, tail=None)
+
+
+def scaled(profile: Profile, bundle: Bundle) -> Profile:
+    """The same speeds for a real bundle, whatever its work."""
+    total = float(bundle.whole.tail_macs)
+
+    def stretched(times: Mapping[int, Curve]) -> dict[int, Curve]:
+        return {
+            batch: Curve(tuple((work * total / WORK, us) for work, us in curve.points))
+            for batch, curve in times.items()
+        }
+
+    assert profile.tail is not None
+    return replace(
+        profile, times=stretched(profile.times), tail=replace(profile.tail, times=stretched(profile.tail.times))
+    )
 
 
 def _linear(whole_us: float) -> dict[int, Curve]:

@@ -209,7 +209,6 @@ def test_a_run_with_codec_auto_records_the_codec_it_resolved_and_finds_itself_ag
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--codec", "auto", "--tail", "http://127.0.0.1:9"], "name the cut"),
         (["--codec", "q4", "--max-accuracy-drop", "1"], "for --codec auto"),
         (["--codec", "auto", "--split", "local"], "leave it out"),
         (["--codec", "jpeg90", "--split", "c004"], "--split remote"),

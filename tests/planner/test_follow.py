@@ -1,5 +1,7 @@
 """Runs that follow the link, with real servers that die, return, change, and links that do."""
 
+import json
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -15,11 +17,12 @@ from data.labels import label_images
 from data.runs import RunFolder
 from data.storage import Storage, open_storage
 from inference.batch import Batch
-from inference.bundle import Bundle
+from inference.bundle import Bundle, read_bundle, write_bundle
 from inference.engines import open_engine
 from inference.models import open_model
 from inference.planner.curve import Curve
 from inference.planner.follow import Follower
+from inference.planner.joining import Joining
 from inference.planner.plan import Wishes
 from inference.planner.profile import Profile
 from inference.runner import Job, Pace, run_shards
@@ -96,9 +99,9 @@ def stated(bundle: Bundle, head_us: float, tail_us: float, rate_bps: float) -> P
 
 def follow(
     bundle: Bundle, profile: Profile, url: str, log: Path, watch: Callable[[Batch], None] = lambda _: None, *,
-    pause_s: float = 0.01, wishes: Wishes | None = None,
+    pause_s: float = 0.01, wishes: Wishes | None = None, joining: bool = False,
 ) -> tuple[list[dict], list[str], Follower]:  # fmt: skip
-    """Run the sample; its records, what was said, and who followed."""
+    """Run the sample; its records, what was said, and who followed, or with `joining` would once the tail answers."""
     said: list[str] = []
     engine = open_engine("openvino", bundle)
     found = find_images(str(IMAGES))
@@ -107,7 +110,8 @@ def follow(
     settings = TailSettings(4, Patience(connect_s=2, answer_s=5, attempts=1))
     with http_tail(url, bundle, settings) as tail:
         follower = Follower(bundle, profile, wishes or Wishes(min_cut="c003"), tail, said.append)
-        job = Job(bundle, HERE, engine, tail, url, images, folder, 40, Pace(8), follower)
+        first = Joining(tail, 8, lambda: follower, said.append) if joining else follower
+        job = Job(bundle, HERE, engine, tail, url, images, folder, 40, Pace(8), first)
         totals = run_shards(job, watch)
     records = [record for shard in folder.parts() for record in folder.read_part(shard).to_pylist()]
     assert Counter(record["image"] for record in records) == dict.fromkeys(found.table["image"].to_pylist(), 1)
@@ -155,19 +159,19 @@ def test_a_tail_that_returns_gets_its_split_back(bundle, tails, tmp_path):
     assert said[-1] == "The tail answers again."
 
 
-def test_another_model_at_the_address_is_not_used(bundle, tails, tmp_path):
+@pytest.fixture
+def other_digits(bundle, tmp_path) -> Path:
     """The sample as a copy whose labels are in another order: its hash differs, its name does not."""
-    import json
-    import shutil
-
-    from inference.bundle import read_bundle, write_bundle
-
     other = tmp_path / "digits.bundle"
     shutil.copytree(bundle.path, other)
     written = write_bundle(
         replace(read_bundle(other), labels=tuple(reversed(bundle.labels))), bundle.graph_path.read_bytes()
     )
     assert json.loads((other / "bundle.json").read_text())["sha256"] == written.sha256 != bundle.sha256
+    return other
+
+
+def test_another_model_at_the_address_is_not_used(bundle, tails, tmp_path, other_digits):
     done = 0
 
     def watch(batch: Batch) -> None:
@@ -175,7 +179,7 @@ def test_another_model_at_the_address_is_not_used(bundle, tails, tmp_path):
         done += len(batch.images)
         if done == 80:
             tails.kill()
-            tails.start(str(other))
+            tails.start(str(other_digits))
 
     records, said, _ = follow(bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path / "log", watch)
     assert {record["tail"] for record in records[-80:]} == {"local"}
@@ -216,3 +220,42 @@ def test_the_smallest_cut_allowed_is_kept_to(bundle, tails, tmp_path):
     records, _, _ = follow(bundle, stated(bundle, 20_000, 10, 1e9), tails.url, tmp_path, wishes=wishes, pause_s=0.002)
     allowed = {cut.id for cut in bundle.cuts if cut.head_macs >= bundle.cut("c006").head_macs} | {"local"}
     assert {record["cut"] for record in records} <= allowed
+
+
+def test_a_tail_that_appears_late_is_joined(bundle, tails, tmp_path):
+    tails.kill()
+    done = 0
+
+    def watch(batch: Batch) -> None:
+        nonlocal done
+        done += len(batch.images)
+        if done >= 50 and tails.process is None:
+            tails.start()
+
+    profile = stated(bundle, 20_000, 1000, 1e8)
+    records, said, _ = follow(bundle, profile, tails.url, tmp_path, watch, pause_s=0.03, joining=True)
+    assert {record["tail"] for record in records[:40]} == {"local"}
+    assert sum(record["tail"] == tails.url for record in records[-80:]) > 40
+    assert said == []
+
+
+def test_another_model_that_appears_late_is_not_joined(bundle, tails, tmp_path, other_digits):
+    tails.start(str(other_digits))
+    profile = stated(bundle, 20_000, 1000, 1e8)
+    records, said, _ = follow(bundle, profile, tails.url, tmp_path / "log", joining=True)
+    assert {record["tail"] for record in records} == {"local"}
+    assert len(said) == 1
+    assert said[0].endswith("serve the same bundle there. Going on here.")
+
+
+def test_a_run_without_a_tail_at_its_start_goes_on_here_and_one_with_a_fixed_split_does_not(tmp_path, capsys):
+    import hybrid_batch
+
+    nobody = f"http://127.0.0.1:{free_port()}"
+    command = ["run", str(IMAGES), "--tail", nobody, "--log", str(tmp_path), "--json"]
+    assert hybrid_batch.run(command) == 0
+    out, said = capsys.readouterr()
+    assert json.loads(out)["cuts"] == {"local none": 360}
+    assert said.count("No answer from") == 1
+    assert "Starting here until it answers." in said
+    assert hybrid_batch.run([*command, "--split", "c004"]) == 1
