@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from data.errors import BadFrame
 from inference import asked, protocol
 from inference.asked import Asked
 from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.engines import Engine
 from inference.tails.exchange import Reply, Request
+from inference.tails.spill import Spill, spilled
 from inference.tails.worker import TailWorker
 from inference.wire import HEADER_LENGTH
 
@@ -38,12 +40,16 @@ class Limits:
 
 
 class Endpoint:
-    """Answers as `hybrid-batch serve` does; threads may call it at once. A cut is compiled when first asked for."""
+    """Answers as `hybrid-batch serve` does; threads may call it at once. A cut is compiled when first asked for.
+    Requests whose body lies in `spill` are read from there."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, limits: Limits | None = None, spill: Spill | None = None
+    ) -> None:
         self.bundle = bundle
         self._engine = engine
         self._limits = limits or Limits()
+        self._spill = spill
         self._worker = TailWorker(bundle, engine)
 
     def prepare(self, cut: Cut) -> None:
@@ -83,15 +89,24 @@ class Endpoint:
         cut = protocol.find_cut(self.bundle, names["model"], names.get("version"))
         if verb == "model":
             sent_bytes = min(self._limits.sent_bytes, self._limits.request_bytes)
-            return _json(protocol.describe_model(self.bundle, cut, self._engine.name, sent_bytes))
+            spill = self._spill.uri if self._spill else None
+            return _json(protocol.describe_model(self.bundle, cut, self._engine.name, sent_bytes, spill))
         if verb == "model_ready":
             self.prepare(cut)
             return _json(protocol.describe_ready(self.bundle, cut))
         if request.header("Content-Encoding") not in (None, "identity"):
             raise protocol.compressed()
+        if spilled(request) and not request.content:
+            request = self._fetched(request)
+            began = time.perf_counter_ns()  # the way through S3 is the link's
         if len(request.content) > self._limits.request_bytes:
             raise protocol.too_large(len(request.content), self._limits.request_bytes)
         return asked.read(self._worker, cut, request.content, request.header(HEADER_LENGTH), began_ns=began)
+
+    def _fetched(self, request: Request) -> Request:
+        if self._spill is None:
+            raise BadFrame("No requests are read from S3 here; start this tail with a place for large ones.")
+        return self._spill.fetch(request, self._limits.request_bytes)
 
     def _computed(self, together: Sequence[tuple[int, Asked]]) -> dict[int, Reply]:
         """Replies by the requests' numbers, of one call of the engine."""

@@ -105,8 +105,11 @@ def describe_server() -> dict[str, Any]:
     return {"name": "hybrid-batch", "version": version("hybrid-batch"), "extensions": ["binary_tensor_data"]}
 
 
-def describe_model(bundle: Bundle, cut: Cut, engine: str, max_request_bytes: int) -> dict[str, Any]:
-    """The metadata of a cut; `max_request_bytes` is the largest body that reaches this tail the way it is asked."""
+def describe_model(
+    bundle: Bundle, cut: Cut, engine: str, max_request_bytes: int, spill: str | None = None
+) -> dict[str, Any]:
+    """The metadata of a cut; `max_request_bytes` is the largest body that reaches this tail the way it is asked, and
+    `spill` the place in S3 from where it reads larger ones."""
     return {
         "name": bundle.name,
         "versions": [cut.id for cut in bundle.cuts],
@@ -119,6 +122,7 @@ def describe_model(bundle: Bundle, cut: Cut, engine: str, max_request_bytes: int
             "cut_name": cut.name,
             "codecs": ",".join(ON_THE_WIRE),
             "max_request_bytes": max_request_bytes,
+            **({"spill": spill} if spill else {}),
         },
     }
 

@@ -70,6 +70,10 @@ class Exchange(Protocol):
     def advice(self) -> str:
         """What to do if nothing answers, as the end of a sentence."""
 
+    def room(self, request: Request) -> int | None:
+        """Bytes of content that a request of this method, path and headers may have on this way; None where the tail's
+        own limit is the only one."""
+
     def ask(self, request: Request, limit: int) -> Reply:
         """The reply to a request, sent once; at most `limit` bytes of content are read. Raises NoAnswer, BadFrame for
         a reply that is none or too long, TailRefused where asking again is of no use."""

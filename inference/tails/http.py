@@ -36,6 +36,9 @@ class HttpExchange:
         if not self._client.base_url.host:
             raise WrongUsage(f"{address!r} names no host; give an address such as http://host:8000.")
 
+    def room(self, request: Request) -> None:
+        """See Exchange."""
+
     def ask(self, request: Request, limit: int) -> Reply:
         """See Exchange."""
         content = request.content if request.method == "POST" else None
@@ -66,4 +69,4 @@ class HttpExchange:
 def http_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> ServedTail:
     """The tail at http(s)://HOST[:PORT][/PATH]. Raises WrongUsage for what is no address."""
     settings = settings or TailSettings()
-    return ServedTail(HttpExchange(address, settings), bundle, settings.patience)
+    return ServedTail(HttpExchange(address, settings), bundle, settings)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
@@ -12,7 +13,8 @@ from data.errors import OtherBundle, TailRefused, TailUnreachable
 from inference.bundle import Bundle
 from inference.tails.answer import ERROR_CHARACTERS, Answer, read_scores, read_times
 from inference.tails.exchange import Exchange, NoAnswer, Reply, Request
-from inference.tails.patience import Patience
+from inference.tails.settings import TailSettings
+from inference.tails.spill import Spill, spilled
 from inference.tails.worker import BUNDLE
 from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
 
@@ -22,11 +24,14 @@ _ENOUGH_BYTES = 1 << 16  # of headers, metadata and error messages
 class ServedTail:
     """See Tail. Asks again where that may help; says in one sentence what is wrong where it does not."""
 
-    def __init__(self, exchange: Exchange, bundle: Bundle, patience: Patience | None = None) -> None:
+    def __init__(self, exchange: Exchange, bundle: Bundle, settings: TailSettings | None = None) -> None:
+        settings = settings or TailSettings()
         self._exchange = exchange
         self._bundle = bundle
         self._model = f"/v2/models/{quote(bundle.name, safe='')}"
-        self._patience = patience or Patience()
+        self._patience = settings.patience
+        self._spill = Spill.open(settings.spill) if settings.spill else None
+        self._room: int | None = None  # what the tail says
         self._closed = threading.Event()
 
     def check(self, cut_id: str) -> None:
@@ -37,8 +42,9 @@ class ServedTail:
             raise OtherBundle(f"{name} does not serve {mine}: {reply.message}")
         self._accept(reply)
         try:
-            served = str(json.loads(reply.content)["parameters"]["sha256"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            told = json.loads(reply.content)["parameters"]
+            served, room, spill = str(told["sha256"]), told.get("max_request_bytes"), told.get("spill")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TailRefused(
                 f"{name} does not say which bundle it serves; start it with `hybrid-batch serve`."
             ) from error
@@ -47,6 +53,8 @@ class ServedTail:
                 f"{name} serves {self._bundle.name} {served[:12]}, but this run has {mine}; "
                 "serve the same bundle there."
             )
+        self._room = room if type(room) is int and room > 0 else None
+        self._check_spill(spill)
         self._accept(self._ask(Request("GET", f"{self._model}/versions/{cut_id}/ready")))
 
     def infer(self, cut_id: str, frame: Frame) -> Answer:
@@ -55,7 +63,8 @@ class ServedTail:
         body = encode_request(frame)
         batch = _batch(frame)
         limit = _ENOUGH_BYTES + batch * (8 * self._bundle.output.elements + 4 * ERROR_CHARACTERS + 4)
-        reply = self._ask(Request("POST", f"{self._model}/versions/{cut_id}/infer", body.headers, body.join()), limit)
+        request = Request("POST", f"{self._model}/versions/{cut_id}/infer", body.headers, body.join())
+        reply = self._carry(request, limit)
         self._accept(reply)
         answer = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
         scores, errors = read_scores(self._bundle.output, batch, answer)
@@ -81,6 +90,43 @@ class ServedTail:
         if reply.status != HTTPStatus.OK:
             raise TailRefused(f"{self._exchange.name} refused with {reply.status}: {reply.message}")
 
+    def _check_spill(self, theirs: object) -> None:
+        """Make sure that both sides have the same place for large bodies, and that it can be used."""
+        if self._spill is None:
+            return
+        if theirs != self._spill.uri:
+            reads = f"reads large requests from {theirs}" if theirs else "reads no requests from S3"
+            advice = f"give --spill {theirs}" if theirs else "leave out --spill"
+            raise TailRefused(f"{self._exchange.name} {reads}, not from {self._spill.uri}; {advice}.")
+        self._spill.check()
+
+    def _carry(self, request: Request, limit: int) -> Reply:
+        """As _ask, with bodies too large for their way going through S3; the time that takes is the link's."""
+        room, size, spill_us = self._exchange.room(request), len(request.content), 0
+        room = self._room if room is None else room
+        if room is None or size <= room:
+            reply = self._ask(request, limit)
+        elif self._spill is None:
+            raise TailRefused(
+                f"A request of {size} bytes is too large for {self._exchange.name}, which takes {room}; choose a "
+                "smaller --batch-size, or a place for large requests: --spill s3://BUCKET/PREFIX."
+            )
+        else:
+            began = time.perf_counter_ns()
+            with self._spill.sending(request) as light:
+                spill_us = _us_since(began)
+                reply = self._ask(light, limit)
+        if not spilled(reply):
+            return replace(reply, took_us=reply.took_us + spill_us)
+        if self._spill is None:
+            raise TailRefused(
+                f"The reply of {self._exchange.name} was too large for its way and lies in S3; choose a smaller "
+                "--batch-size, or give the place where it lies: --spill s3://BUCKET/PREFIX."
+            )
+        began = time.perf_counter_ns()
+        reply = self._spill.collect(reply, limit)
+        return replace(reply, took_us=reply.took_us + spill_us + _us_since(began))
+
     def _ask(self, request: Request, limit: int = _ENOUGH_BYTES) -> Reply:
         """The tail's reply, asking again while there is none or it is busy. Raises TailUnreachable."""
         retry_after, cause = None, "closed before"
@@ -99,6 +145,10 @@ class ServedTail:
         raise TailUnreachable(
             f"No answer from {self._exchange.name}, asked {self._patience.attempts} times (at last: {cause}); {advice}."
         )
+
+
+def _us_since(began_ns: int) -> int:
+    return (time.perf_counter_ns() - began_ns) // 1000
 
 
 def _batch(frame: Frame) -> int:

@@ -7,7 +7,10 @@ from inference.tails.patience import Patience
 
 @dataclass(frozen=True, slots=True)
 class TailSettings:
-    """Up to `in_flight` threads use the tail at once, with this much patience."""
+    """Up to `in_flight` threads use the tail at once, with this much patience. `spill` is the place in S3 for bodies
+    that are too large for their way, `token_file` has the token that a tail behind HTTP asks for."""
 
     in_flight: int = 4
     patience: Patience = field(default_factory=Patience)
+    spill: str | None = None
+    token_file: str | None = None

@@ -34,6 +34,11 @@ class Spill:
             raise WrongUsage(f"{uri!r} is no place in S3 for large bodies; write --spill s3://BUCKET/PREFIX.")
         return cls(S3Storage.open(uri))
 
+    @property
+    def uri(self) -> str:
+        """The prefix as a user would write it."""
+        return self.storage.uri
+
     def check(self) -> None:
         """Make sure that objects can be written and deleted there. Raises StorageFailed."""
         name = uuid.uuid4().hex
@@ -74,14 +79,14 @@ class Spill:
             self.storage.remove(name)
 
     def _uri(self, name: str) -> str:
-        return f"{self.storage.uri}/{name}"
+        return f"{self.uri}/{name}"
 
     def _name(self, uri: str) -> str:
         """The name below the prefix; from outside only names such as we make are taken."""
-        name = uri.removeprefix(f"{self.storage.uri}/")
+        name = uri.removeprefix(f"{self.uri}/")
         if name == uri or not _NAME.fullmatch(name):
             raise BadFrame(
-                f"The body is said to lie at {uri[:200]!r}, which is not below {self.storage.uri}; "
+                f"The body is said to lie at {uri[:200]!r}, which is not below {self.uri}; "
                 "give both sides the same place for large bodies."
             )
         return name

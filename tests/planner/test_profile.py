@@ -148,7 +148,8 @@ def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
                 server.process.wait()
             return super().infer(cut_id, frame)
 
-    with Dying(HttpExchange(server.url), here.bundle, Patience(attempts=1)) as tail, pytest.raises(TailUnreachable):
+    settings = TailSettings(patience=Patience(attempts=1))
+    with Dying(HttpExchange(server.url), here.bundle, settings) as tail, pytest.raises(TailUnreachable):
         measure(replace(here, tail=tail, address=server.url), budget_s=1)
 
 
