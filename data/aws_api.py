@@ -50,19 +50,31 @@ class Api:
     _clients: dict[str, Any] = field(repr=False)
 
     @classmethod
-    def open(cls, names: Mapping[str, str], rights: str, timeout_s: float = 30) -> "Api":
-        """Clients that wait `timeout_s` for an answer. Nothing is contacted yet. Raises AwsRefused when the AWS
-        settings make no client."""
+    def open(
+        cls,
+        names: Mapping[str, str],
+        rights: str,
+        timeout_s: float = 30,
+        region: str | None = None,
+        connections: int = 10,
+    ) -> "Api":
+        """Clients that wait `timeout_s` for an answer, `connections` threads at once, in another region if one is
+        given. Nothing is contacted yet. Raises AwsRefused when the AWS settings make no client."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         # Whether a request may be sent again is decided here: botocore would repeat one that starts a cluster.
-        config = Config(connect_timeout=5, read_timeout=timeout_s, retries={"total_max_attempts": 1})
+        config = Config(
+            connect_timeout=5,
+            read_timeout=timeout_s,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=connections,
+        )
         first = next(iter(names.values()))
         try:
             session = aws_session()
             # boto3's types know each service by its own package, and all have the same door here.
-            clients: dict[str, Any] = {name: session.client(name, config=config) for name in names}  # type: ignore[call-overload]
+            clients: dict[str, Any] = {name: session.client(name, region, config=config) for name in names}  # type: ignore[call-overload]
         except (BotoCoreError, ValueError) as error:
             raise AwsRefused(
                 f"Cannot use {first}: {one_line(error)}; set AWS_REGION and the other settings."
