@@ -81,6 +81,11 @@ class Api:
             ) from error
         return cls(str(next(iter(clients.values())).meta.region_name), names, rights, clients)
 
+    def close(self) -> None:
+        """Let go of connections."""
+        for client in self._clients.values():
+            client.close()
+
     def ask(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
         """The answer to a request that may be repeated. Raises AwsRefused, AwsUnreachable."""
         for attempt in range(ATTEMPTS - 1):

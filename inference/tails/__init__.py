@@ -56,7 +56,13 @@ def _http(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
     return http_tail(address, bundle, settings)
 
 
-KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {"http": _http, "https": _http}
+def _lambda(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
+    from inference.tails.lambda_function import lambda_tail
+
+    return lambda_tail(address, bundle, settings)
+
+
+KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {"http": _http, "https": _http, "lambda": _lambda}
 
 
 def public_address(address: str) -> str:

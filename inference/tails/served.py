@@ -30,7 +30,7 @@ class ServedTail:
         self._bundle = bundle
         self._model = f"/v2/models/{quote(bundle.name, safe='')}"
         self._patience = settings.patience
-        self._spill = Spill.open(settings.spill) if settings.spill else None
+        self._spill = Spill(settings.spill) if settings.spill else None
         self._room: int | None = None  # what the tail says
         self._closed = threading.Event()
 

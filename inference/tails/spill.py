@@ -5,11 +5,11 @@ answers; what a killed process leaves behind is for the bucket's lifecycle to re
 """
 
 import re
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import replace
 
 from data.errors import BadFrame, StorageFailed, TooLarge, WrongUsage
 from data.s3_storage import S3Storage
@@ -20,36 +20,29 @@ _REPLY = ".reply"
 _NAME = re.compile(rf"[0-9a-f]{{32}}(?:{re.escape(_REPLY)})?")
 
 
-@dataclass(frozen=True, slots=True)
 class Spill:
-    """A prefix in a bucket; threads may use it at once."""
+    """The prefix `s3://BUCKET/PREFIX`, contacted when first needed; threads may use it at once. Raises WrongUsage for
+    what is none."""
 
-    storage: S3Storage
-
-    @classmethod
-    def open(cls, uri: str) -> Self:
-        """The prefix `s3://BUCKET/PREFIX`; nothing is contacted yet. Raises WrongUsage for what is none, StorageFailed
-        when the AWS settings make no client."""
-        if not uri.startswith("s3://"):
-            raise WrongUsage(f"{uri!r} is no place in S3 for large bodies; write --spill s3://BUCKET/PREFIX.")
-        return cls(S3Storage.open(uri))
-
-    @property
-    def uri(self) -> str:
-        """The prefix as a user would write it."""
-        return self.storage.uri
+    def __init__(self, uri: str) -> None:
+        bucket = uri.removeprefix("s3://").partition("/")[0]
+        if not uri.startswith("s3://") or not bucket:
+            raise WrongUsage(f"{uri!r} is no place in S3 for large bodies; write s3://BUCKET/PREFIX.")
+        self.uri = uri.rstrip("/")
+        self._opened: S3Storage | None = None
+        self._opening = threading.Lock()
 
     def check(self) -> None:
         """Make sure that objects can be written and deleted there. Raises StorageFailed."""
         name = uuid.uuid4().hex
-        self.storage.replace(name, b"")
-        self.storage.remove(name)
+        self._storage.replace(name, b"")
+        self._storage.remove(name)
 
     @contextmanager
     def sending(self, request: Request) -> Iterator[Request]:
         """The request without its body, which lies in S3 until the end of the block. Raises StorageFailed."""
         name = uuid.uuid4().hex
-        self.storage.replace(name, request.content)
+        self._storage.replace(name, request.content)
         try:
             yield replace(request, headers={**request.headers, SPILL: self._uri(name)}, content=b"")
         finally:
@@ -71,12 +64,19 @@ class Spill:
         StorageFailed."""
         asked = request.header(SPILL)
         name = f"{self._name(asked)}{_REPLY}" if asked else uuid.uuid4().hex
-        self.storage.replace(name, reply.content)
+        self._storage.replace(name, reply.content)
         return replace(reply, headers={**reply.headers, SPILL: self._uri(name)}, content=b"")
+
+    @property
+    def _storage(self) -> S3Storage:
+        with self._opening:
+            if self._opened is None:
+                self._opened = S3Storage.open(self.uri)
+            return self._opened
 
     def _forget(self, name: str) -> None:
         with suppress(StorageFailed):  # the bucket's lifecycle does it some day, and what was asked for is done
-            self.storage.remove(name)
+            self._storage.remove(name)
 
     def _uri(self, name: str) -> str:
         return f"{self.uri}/{name}"
@@ -93,7 +93,7 @@ class Spill:
 
     def _read(self, name: str, limit: int) -> bytes:
         try:
-            return self.storage.read(name, limit)
+            return self._storage.read(name, limit)
         except FileNotFoundError as error:
             raise BadFrame(f"The body at {self._uri(name)} is gone; whoever it was for has read it.") from error
         except TooLarge as error:
