@@ -69,7 +69,7 @@ class Endpoint:
             try:
                 found = self._read(request)
             except Exception as error:
-                found = _refusal(error)
+                found = refusal(error)
             if isinstance(found, Asked):
                 waiting.setdefault(found.cut.id, []).append((number, found))
             else:
@@ -114,7 +114,7 @@ class Endpoint:
             tensors = [request.arrived.tensors for _, request in together]
             computed = asked.compute(self._worker, together[0][1].cut, tensors)
         except Exception as error:  # whatever the engine raises is a reply, and the next request is none the worse
-            return {number: _refusal(error) for number, _ in together}
+            return {number: refusal(error) for number, _ in together}
         pairs = zip(together, computed, strict=True)
         return {number: self._reply(request, result) for (number, request), result in pairs}
 
@@ -122,7 +122,7 @@ class Endpoint:
         try:
             body = asked.reply(self.bundle, request, computed)
         except Exception as error:
-            return _refusal(error)
+            return refusal(error)
         return Reply(200, body.headers, body.join())
 
 
@@ -150,7 +150,7 @@ def _batches(together: Sequence[tuple[int, Asked]], most: int) -> list[list[tupl
     return parts
 
 
-def _refusal(error: Exception) -> Reply:
+def refusal(error: Exception) -> Reply:
     if not isinstance(error, protocol.REFUSALS):
         traceback.print_exception(error, file=sys.stderr)
     return _json({"error": protocol.message_of(error)}, protocol.status_of(error), protocol.headers_of(error))
