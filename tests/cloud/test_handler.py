@@ -1,0 +1,272 @@
+"""What Lambda would call, called with the events it would bring."""
+
+import hashlib
+import json
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+
+from data.errors import BadFrame, CutNotFound, NotABundle, WrongUsage
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cloud import event as http
+from inference.cloud.authoriser import TOKEN_SHA256, authorise
+from inference.cloud.event import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES, payload_bytes, read_request, write_reply
+from inference.cloud.function import Function
+from inference.engines import open_engine
+from inference.models import BUILT_IN_PATH, open_model
+from inference.tails.answer import read_scores
+from inference.tails.exchange import Reply, Request
+from inference.tails.local import LocalTail
+from inference.tails.spill import SPILL, Spill
+from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
+from tests.conftest import ROOT
+
+INFER = "/v2/models/digits/infer"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return open_model("digits")
+
+
+@pytest.fixture(scope="module")
+def local(bundle: Bundle) -> LocalTail:
+    return LocalTail(bundle, open_engine("openvino", bundle))
+
+
+@pytest.fixture(scope="module")
+def function() -> Function:
+    return Function.of({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c000, c004"})
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[bytes]:
+    return [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::40]]
+
+
+def event_of(request: Request) -> dict:
+    """As API Gateway sends it."""
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": request.path,
+        "rawQueryString": "",
+        "headers": {name.lower(): value for name, value in request.headers.items()},
+        "requestContext": {"http": {"method": request.method, "path": request.path}, "stage": "$default"},
+        "body": b64encode(request.content).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def post(frame: Frame, path: str = INFER) -> Request:
+    body = encode_request(frame)
+    return Request("POST", path, body.headers, body.join())
+
+
+def reply_of(result: dict) -> Reply:
+    assert result["isBase64Encoded"] is True
+    json.dumps(result)
+    return Reply(result["statusCode"], result["headers"], b64decode(result["body"], validate=True))
+
+
+def scores_of(bundle: Bundle, batch: int, reply: Reply) -> np.ndarray:
+    assert reply.status == 200, reply.message
+    frame = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
+    return read_scores(bundle.output, batch, frame)[0]
+
+
+def test_a_request_is_answered_as_here(
+    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes]
+) -> None:
+    frame = Frame(codecs.encode_pictures(bundle.input, pictures))
+    reply = reply_of(function.handle(event_of(post(frame))))
+    np.testing.assert_array_equal(scores_of(bundle, len(pictures), reply), local.infer("c000", frame).scores)
+
+
+def test_metadata_say_what_can_be_sent(function: Function, bundle: Bundle) -> None:
+    reply = reply_of(function.handle(event_of(Request("GET", "/v2/models/digits"))))
+    told = json.loads(reply.content)["parameters"]
+    assert (told["sha256"], told["max_request_bytes"]) == (bundle.sha256, MAX_BODY_BYTES)
+
+
+def test_a_body_of_the_size_told_fits_with_all_that_a_gateway_adds() -> None:
+    event = event_of(Request("POST", INFER, {f"header-{n}": "x" * 1000 for n in range(10)}, bytes(MAX_BODY_BYTES)))
+    event["requestContext"]["authorizer"] = {"jwt": "x" * 10_000}
+    assert 0 <= MAX_PAYLOAD_BYTES - len(json.dumps(event)) < 16_384
+
+
+@pytest.mark.parametrize("stage", ["", "/prod", "/prod/tails"])
+def test_what_stands_before_the_path_is_left_out(function: Function, stage: str) -> None:
+    event = event_of(Request("GET", f"{stage}/v2/health/live"))
+    assert reply_of(function.handle(event)).content == b'{"live":true}'
+
+
+def test_bodies_that_are_text_are_read(function: Function, bundle: Bundle) -> None:
+    tensor = {"name": bundle.input.name, "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
+    event = event_of(Request("POST", INFER)) | {"body": json.dumps({"inputs": [tensor]}), "isBase64Encoded": False}
+    reply = reply_of(function.handle(event))
+    assert (reply.status, len(json.loads(reply.content)["outputs"][0]["data"])) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": "no base64!"},
+        {"body": 7},
+        {"rawPath": None},
+        {"headers": ["x"]},
+        {"requestContext": {}},
+        {"requestContext": None},
+    ],
+)
+def test_a_broken_event_is_400(function: Function, change: dict) -> None:
+    reply = reply_of(function.handle(event_of(Request("GET", "/v2")) | change))
+    assert (reply.status, "payload format 2.0" in reply.message) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "event", [{}, {"Records": []}, {"Records": [{"eventSource": "aws:sqs"}]}, None, [1], {"version": "1.0"}]
+)
+def test_another_event_is_one_clear_error(function: Function, event: object) -> None:
+    with pytest.raises(WrongUsage, match=r"^This function answers .*, not .*; use it as the tail"):
+        function.handle(event)
+
+
+def test_the_payload_is_measured_to_the_byte() -> None:
+    for size in (0, 1, 2, 3, 1000):
+        reply = Reply(200, {"Content-Type": "a/b", HEADER_LENGTH: "7"}, b"x" * size)
+        assert payload_bytes(reply) == len(json.dumps(write_reply(reply)))
+
+
+def limit_to(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(http, "MAX_PAYLOAD_BYTES", size)
+
+
+def test_a_reply_that_lambda_would_not_let_pass(
+    function: Function, bundle: Bundle, pictures: list[bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit it passes, one byte above it goes through S3, and without a place there it is refused."""
+    request = post(Frame(codecs.encode_pictures(bundle.input, pictures)))
+    size = payload_bytes(reply_of(function.handle(event_of(request))))
+    spill = Spill(f"s3://{bucket}/spill")
+    spilling = Function(BUILT_IN_PATH, [], spill.uri)
+    limit_to(monkeypatch, size)
+    for allowed in (function, spilling):
+        whole = reply_of(allowed.handle(event_of(request)))
+        assert (whole.status, whole.header(SPILL)) == (200, None)
+    limit_to(monkeypatch, size - 1)
+    refused = reply_of(function.handle(event_of(request)))
+    assert (refused.status, f"takes {size} bytes" in refused.message, "--spill" in refused.message) == (413, True, True)
+    stowed = reply_of(spilling.handle(event_of(request)))
+    assert (stowed.status, stowed.content) == (200, b"")
+    np.testing.assert_array_equal(
+        scores_of(bundle, len(pictures), spill.collect(stowed, 1 << 20)), scores_of(bundle, len(pictures), whole)
+    )
+
+
+def test_a_request_whose_body_lies_in_s3(
+    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes], bucket: str
+) -> None:
+    spill = Spill(f"s3://{bucket}/spill")
+    frame = Frame(codecs.encode_pictures(bundle.input, pictures))
+    with spill.sending(post(frame)) as request:
+        assert request.content == b""
+        reply = reply_of(Function(BUILT_IN_PATH, [], spill.uri).handle(event_of(request)))
+        refused = reply_of(function.handle(event_of(request)))
+        foreign = reply_of(Function(BUILT_IN_PATH, [], f"s3://{bucket}/other").handle(event_of(request)))
+    np.testing.assert_array_equal(scores_of(bundle, len(pictures), reply), local.infer("c000", frame).scores)
+    assert (refused.status, "HYBRID_BATCH_SPILL is not set" in refused.message) == (400, True)
+    assert (foreign.status, "not below" in foreign.message) == (400, True)
+
+
+def put_event(bucket: str, *keys: str) -> dict:
+    """As S3 sends it: keys are encoded as in a form."""
+    from urllib.parse import quote_plus
+
+    return {
+        "Records": [
+            {"eventSource": "aws:s3", "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}}}
+            for key in keys
+        ]
+    }
+
+
+def test_pictures_put_into_s3_get_their_replies_there(
+    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes], bucket: str
+) -> None:
+    s3 = boto3.client("s3")
+    sent = {"tail one/in/0a/7 +é": pictures[0], "in/b": b"no picture", "in/gone": None}
+    for key, content in sent.items():
+        if content is not None:
+            s3.put_object(Bucket=bucket, Key=key, Body=content)
+    replies = function.handle(put_event(bucket, *sent))["replies"]
+    assert replies == ["tail one/out/0a/7 +é", "out/b"]
+    for key, content in zip(replies, sent.values(), strict=False):
+        stored = s3.get_object(Bucket=bucket, Key=key)
+        assert stored["Metadata"]["status"] == "200"
+        frame = decode_response(stored["Body"].read(), int(stored["Metadata"]["inference-header-content-length"]))
+        asked = Frame(codecs.encode_pictures(bundle.input, [content]))
+        scores, errors = read_scores(bundle.output, 1, frame)
+        here = local.infer("c000", asked)
+        np.testing.assert_array_equal(scores, here.scores)
+        assert errors == here.errors
+
+
+@pytest.mark.parametrize("key", ["out/b", "b", "in/", "prefix/out/in"])
+def test_what_could_call_itself_is_refused(function: Function, key: str) -> None:
+    with pytest.raises(BadFrame, match="trigger this function for PREFIX/in/ alone"):
+        function.handle(put_event("any", key))
+
+
+def test_a_picture_too_large_gets_a_refusal(function: Function, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inference import protocol
+
+    boto3.client("s3").put_object(Bucket=bucket, Key="in/large", Body=bytes(1001))
+    monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 1000)
+    function.handle(put_event(bucket, "in/large"))
+    stored = boto3.client("s3").get_object(Bucket=bucket, Key="out/large")
+    assert stored["Metadata"] == {"status": "413"}
+    assert "1001 bytes" in json.loads(stored["Body"].read())["error"]
+
+
+def test_a_function_without_its_bundle_or_cut_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(NotABundle):
+        Function.of({"HYBRID_BATCH_BUNDLE": str(tmp_path)})
+    with pytest.raises(CutNotFound):
+        Function.of({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c99"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({"authorization": "Bearer right"}, True),
+        ({"Authorization": "bearer right "}, True),
+        ({"authorization": "Bearer wrong"}, False),
+        ({"authorization": "right"}, False),
+        ({"authorization": "Bearer "}, False),
+        ({"authorization": "Bearer \ud800"}, False),
+        ({"x": "Bearer right"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_only_the_token_opens(headers: dict | None, let_in: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_SHA256, hashlib.sha256(b"right").hexdigest().upper())
+    assert authorise({"version": "2.0", "headers": headers}, None) == {"isAuthorized": let_in}
+
+
+def test_without_a_token_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_SHA256, raising=False)
+    with pytest.raises(KeyError):
+        authorise({"headers": {"authorization": "Bearer right"}}, None)
+    monkeypatch.setenv(TOKEN_SHA256, hashlib.sha256(b"").hexdigest())
+    assert authorise({"headers": {"authorization": "Bearer "}}, None) == {"isAuthorized": False}
+
+
+def test_reading_a_request_keeps_what_it_was() -> None:
+    request = Request("POST", INFER, {"a": "b"}, b"\0\xff")
+    assert read_request(event_of(request)) == request
