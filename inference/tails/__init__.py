@@ -62,7 +62,18 @@ def _lambda(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
     return lambda_tail(address, bundle, settings)
 
 
-KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {"http": _http, "https": _http, "lambda": _lambda}
+def _queue(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
+    from inference.tails.queue import queue_tail
+
+    return queue_tail(address, bundle, settings)
+
+
+KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {
+    "http": _http,
+    "https": _http,
+    "lambda": _lambda,
+    "sqs": _queue,
+}
 
 
 def public_address(address: str) -> str:

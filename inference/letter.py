@@ -1,0 +1,58 @@
+"""A message whose sender can be answered, and the answer: what a worker makes of what lies in its queue."""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from data.errors import BadFrame, StorageFailed
+from data.queues import MOST_BYTES, Incoming, Outgoing
+from inference.tails.exchange import Reply, Request
+from inference.tails.message import REPLY_TO, is_replies_name, read_id, read_request, write_reply
+from inference.tails.spill import Spill, spilled
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """`number` is the id that the reply must bear, `reply_to` the name of the queue it goes to; `asked` is the request,
+    or the sentence that says what is wrong with it."""
+
+    handle: str
+    number: str
+    reply_to: str
+    asked: Request | str
+
+    @classmethod
+    def read(cls, message: Incoming, work: str) -> "Letter":
+        """The letter in a message of a work queue. Raises BadFrame if it cannot be answered: it has no id, or asks
+        for the reply to be sent elsewhere than to a client of this queue."""
+        number = read_id(message)
+        reply_to = message.attributes.get(REPLY_TO, "")
+        if not is_replies_name(work, reply_to):
+            raise BadFrame(f"A message asks for its reply at {reply_to[:80]!r}, which is no client's of {work!r}.")
+        try:
+            return cls(message.handle, number, reply_to, read_request(message))
+        except BadFrame as error:
+            return cls(message.handle, number, reply_to, str(error))
+
+    @property
+    def is_light(self) -> bool:
+        """Whether all of it is here, and not in S3."""
+        return isinstance(self.asked, str) or not spilled(self.asked)
+
+    def answer(self, reply: Reply, spill: Spill | None) -> Outgoing:
+        """The message of the reply; one too large goes through S3, where there is a place for that."""
+        message = write_reply(reply, self.number)
+        if message.size <= MOST_BYTES or isinstance(self.asked, str):
+            return message
+        if spill is None:
+            said = f"The reply of {len(reply.content)} bytes is too large for a queue; send fewer images at once."
+            return write_reply(refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said), self.number)
+        try:
+            return write_reply(spill.stow(reply, self.asked), self.number)
+        except (BadFrame, StorageFailed) as error:
+            return write_reply(refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)), self.number)
+
+
+def refusal(status: int, message: str) -> Reply:
+    """The reply that says what is wrong."""
+    return Reply(status, {"Content-Type": "application/json"}, json.dumps({"error": message}).encode())

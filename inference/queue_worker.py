@@ -1,0 +1,208 @@
+"""A worker of a queue: takes requests from it, answers them with the tails of one bundle, until told to stop.
+
+Several lanes do the same at once: while one computes, another sends its replies and a third receives. A worker that
+is killed loses nothing, for the queue gives to another what was not deleted; what is answered twice the client drops.
+"""
+
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from data.errors import AwsRefused, AwsUnreachable, BadFrame, QueueGone
+from data.queues import MOST_TOGETHER, Incoming, Queue
+from inference.endpoint import Endpoint
+from inference.holding import Holding
+from inference.letter import Letter, refusal
+from inference.tails.exchange import Reply, Request
+from inference.tails.spill import Spill
+
+_LANES = 3
+_POLL_S = 2  # as long a worker that is told to stop may wait; to ask an empty queue so often costs 0.50 USD a month
+_AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can do
+_MOST_TAKEN = 64
+_TAKEN_BYTES = 8 << 20
+_REPORT_S = 10.0
+_PAUSE_S = 1.0
+_MOST_RECEIPTS = 10  # where no dead-letter queue takes messages away earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """When a worker stops: what it has in hand when told to it finishes within `grace_s`; by itself it stops when
+    nothing came for `idle_s`, if that is given."""
+
+    grace_s: float = 20.0
+    idle_s: float | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """Requests by what became of them: answered, answered with an error, and those that nobody waited for or that
+    could not be answered."""
+
+    answered: int = 0
+    refused: int = 0
+    dropped: int = 0
+
+
+class QueueWorker:
+    """Works for one queue; `say` is told how it goes."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        endpoint: Endpoint,
+        say: Callable[[str], None],
+        stopping: Stopping | None = None,
+        spill: Spill | None = None,
+    ) -> None:
+        self._queue, self._endpoint, self._say, self._spill = queue, endpoint, say, spill
+        self._when = stopping or Stopping()
+        self._holding = Holding(queue)
+        self._receiving, self._counting = threading.Lock(), threading.Lock()
+        self._stopped = threading.Event()
+        self._failure: AwsRefused | None = None
+        self._totals = Totals()
+        self._at_once = 1
+        self._wait_s = _POLL_S if self._when.idle_s is None else min(_POLL_S, round(self._when.idle_s))
+        self._busy = time.monotonic()
+        self._gone: set[str] = set()
+
+    def run(self) -> Totals:
+        """Work until told to stop; what is in hand after the grace is given back to the queue. Raises AwsRefused when
+        the queue cannot be used."""
+        lanes = [threading.Thread(target=self._work, name=f"lane-{number}", daemon=True) for number in range(_LANES)]
+        with self._holding:
+            for lane in lanes:
+                lane.start()
+            said = Totals()
+            while not self._stopped.wait(_REPORT_S):
+                said = self._report(said)
+            end = time.monotonic() + self._when.grace_s
+            for lane in lanes:
+                lane.join(max(0.0, end - time.monotonic()))
+        if self._failure is not None:
+            raise self._failure
+        return self._totals
+
+    def stop(self) -> None:
+        """Take nothing more; for signal handlers and other threads."""
+        self._stopped.set()
+
+    def _work(self) -> None:
+        """What every lane does."""
+        while not self._stopped.is_set():
+            messages: list[Incoming] = []
+            try:
+                messages = self._receive()
+                for letters in self._letters(messages):
+                    self._answer(letters)
+            except AwsUnreachable as error:
+                self._say(str(error))
+                self._stopped.wait(_PAUSE_S)
+            except AwsRefused as error:
+                self._failure = error
+                self._stopped.set()
+            except Exception:
+                traceback.print_exc()  # a mistake of ours with this message must not end the work on others
+            finally:
+                # What was not finished is shown again in its own time, and at last goes to the dead-letter queue.
+                self._holding.let_go([message.handle for message in messages])
+
+    def _receive(self) -> list[Incoming]:
+        """The next messages, no more than are worked off in a moment; none when nothing came for a while."""
+        messages: list[Incoming] = []
+        with self._receiving:
+            if self._stopped.is_set():
+                return []
+            while (room := self._room(messages)) > 0:
+                some = self._queue.receive(room, 0 if messages else self._wait_s)
+                if not some:
+                    break
+                self._holding.take(some)
+                messages += some
+        if messages or len(self._holding):
+            self._busy = time.monotonic()
+        elif self._when.idle_s is not None and time.monotonic() - self._busy >= self._when.idle_s:
+            self._stopped.set()
+        return messages
+
+    def _room(self, messages: Sequence[Incoming]) -> int:
+        if sum(len(message.text) for message in messages) > _TAKEN_BYTES:
+            return 0
+        return min(MOST_TOGETHER, self._at_once - len(messages))
+
+    def _letters(self, messages: Sequence[Incoming]) -> Iterator[list[Letter]]:
+        """What can be answered: together what is here, alone what lies in S3 and may be large."""
+        light: list[Letter] = []
+        for message in messages:
+            try:
+                letter = Letter.read(message, self._queue.name)
+            except BadFrame as error:
+                self._say(str(error))
+                if message.receipts >= _MOST_RECEIPTS:
+                    self._drop([message.handle])
+                continue
+            if letter.reply_to in self._gone:
+                self._drop([letter.handle])
+            elif letter.is_light:
+                light.append(letter)
+            else:
+                yield [letter]
+        if light:
+            yield light
+
+    def _answer(self, letters: Sequence[Letter]) -> None:
+        requests = [letter.asked for letter in letters if isinstance(letter.asked, Request)]
+        began = time.perf_counter()
+        replies = iter(self._endpoint.answer_all(requests))
+        if requests:
+            spent_s = time.perf_counter() - began
+            self._at_once = max(1, min(_MOST_TAKEN, int(len(requests) * _AHEAD_S / spent_s)))
+        clients: defaultdict[str, list[tuple[Letter, Reply]]] = defaultdict(list)
+        for letter in letters:
+            right = isinstance(letter.asked, Request)
+            reply = next(replies) if right else refusal(HTTPStatus.BAD_REQUEST, str(letter.asked))
+            clients[letter.reply_to].append((letter, reply))
+        for name, answers in clients.items():
+            self._reply(name, answers)
+
+    def _reply(self, name: str, answers: Sequence[tuple[Letter, Reply]]) -> None:
+        """Send replies to a client, and only then delete what they answer."""
+        handles = [letter.handle for letter, _ in answers]
+        try:
+            self._queue.sibling(name).send([letter.answer(reply, self._spill) for letter, reply in answers])
+        except QueueGone:
+            self._gone.add(name)
+            self._drop(handles)
+        except AwsRefused as error:
+            self._say(str(error))
+        else:
+            self._holding.finish(handles)
+            refused = sum(reply.status != HTTPStatus.OK for _, reply in answers)
+            with self._counting:
+                self._totals.answered += len(answers) - refused
+                self._totals.refused += refused
+
+    def _drop(self, handles: Sequence[str]) -> None:
+        """Delete what nobody waits for."""
+        self._holding.finish(handles)
+        with self._counting:
+            self._totals.dropped += len(handles)
+
+    def _report(self, said: Totals) -> Totals:
+        with self._counting:
+            now = replace(self._totals)
+        if now != said:
+            self._say(f"{now.answered:,} requests answered, {now.refused:,} refused, {now.dropped:,} dropped.")
+        return now
+
+
+if __name__ == "__main__":
+    from inference.working import main
+
+    main()

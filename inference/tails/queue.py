@@ -1,0 +1,98 @@
+"""The exchange through a queue of SQS: requests wait there for workers, replies come by a queue of the client's own."""
+
+import threading
+import time
+import uuid
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+
+from data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailUnreachable
+from data.queues import Queue
+from inference.bundle import Bundle
+from inference.tails.exchange import NoAnswer, Reply, Request
+from inference.tails.message import read_reply, room_in_message, write_request
+from inference.tails.outbox import Outbox
+from inference.tails.replies import Replies
+from inference.tails.served import ServedTail
+from inference.tails.settings import TailSettings
+
+SCHEME = "sqs:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """There and back."""
+
+    work: Queue
+    outbox: Outbox
+    replies: Replies
+
+
+class QueueExchange:
+    """See Exchange. The work queue is found, and the queue for replies made, with the first request.
+
+    A request that gets no reply is sent again under its id, each time after twice as long, and at first not before
+    the queue itself would have given it to another worker. That makes a second reply at worst, which is dropped."""
+
+    def __init__(self, address: str, settings: TailSettings | None = None) -> None:
+        self.name = address
+        self.advice = "check the network and the AWS settings"
+        self._patience = (settings or TailSettings()).patience
+        self._way: _Way | None = None
+        self._opening = threading.Lock()
+
+    def room(self, request: Request) -> int:
+        """See Exchange."""
+        return room_in_message(request)
+
+    def ask(self, request: Request, limit: int) -> Reply:
+        """See Exchange. Raises TailUnreachable when no worker answers in all the time there is patience for."""
+        try:
+            reply = self._ask(self._open(), request)
+        except AwsUnreachable as error:
+            raise NoAnswer(str(error).rstrip(".")) from error
+        except AwsRefused as error:
+            raise TailRefused(str(error)) from error
+        except CancelledError as error:
+            raise NoAnswer("closed before") from error
+        if len(reply.content) > limit:
+            raise BadFrame(f"{self.name} answered {len(reply.content)} bytes, more than the {limit} that were due.")
+        return reply
+
+    def close(self) -> None:
+        """See Exchange. Deletes the queue for replies."""
+        with self._opening:
+            if self._way is not None:
+                self._way.replies.close()
+                self._way.outbox.close()
+
+    def _open(self) -> _Way:
+        with self._opening:
+            if self._way is None:
+                work = Queue.open(self.name.removeprefix(SCHEME))
+                self._way = _Way(work, Outbox(work), Replies(work))
+            return self._way
+
+    def _ask(self, way: _Way, request: Request) -> Reply:
+        number = uuid.uuid4().hex
+        message = write_request(request, number, way.replies.name)
+        began, patience_s = time.monotonic(), self._patience.answer_s * self._patience.attempts
+        pause_s = max(self._patience.answer_s, 2.0 * way.work.visibility_s)
+        with way.replies.expected(number) as reply:
+            while (left_s := began + patience_s - time.monotonic()) > 0:
+                way.outbox.send(message)
+                with suppress(TimeoutError):
+                    incoming = reply.result(min(pause_s, left_s))
+                    return read_reply(incoming, round((time.monotonic() - began) * 1e6))
+                pause_s *= 2
+        raise TailUnreachable(
+            f"No worker answered on queue {way.work.name!r} within {patience_s:g} s; "
+            f"start one: hybrid-batch worker --queue {way.work.name} MODEL."
+        )
+
+
+def queue_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> ServedTail:
+    """The tail behind `sqs:NAME` or `sqs:URL`: workers of that queue."""
+    settings = settings or TailSettings()
+    return ServedTail(QueueExchange(address, settings), bundle, settings)
