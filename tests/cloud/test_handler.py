@@ -179,7 +179,7 @@ def test_a_request_whose_body_lies_in_s3(
         refused = reply_of(function.handle(event_of(request)))
         foreign = reply_of(Function(BUILT_IN_PATH, [], f"s3://{bucket}/other").handle(event_of(request)))
     np.testing.assert_array_equal(scores_of(bundle, len(pictures), reply), local.infer("c000", frame).scores)
-    assert (refused.status, "HYBRID_BATCH_SPILL is not set" in refused.message) == (400, True)
+    assert (refused.status, "place for large ones" in refused.message) == (400, True)
     assert (foreign.status, f"s3://{bucket}/spill/" in foreign.message) == (400, True)
 
 
