@@ -6,10 +6,10 @@ from typing import Any
 
 from data.aws_api import Api, Call
 from data.errors import AwsRefused, WrongUsage
+from data.upload import Upload
 from emr.handle import Handle
 from emr.job import Job
 from emr.job_run import UNFINISHED
-from emr.plan import Upload
 from emr.release import check_release
 
 _SERVICE = "emr-serverless"

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
+from data.upload import Upload
 from emr.code import code_archive
 from emr.environment import build_environment, environment_name, find_environment
-from emr.plan import Upload
 
 PYTHON = "/usr/bin/python3.11"
 ENGINES = ("spark", "mrjob")

@@ -9,9 +9,9 @@ from typing import Any
 
 from data.aws_api import Api, Call
 from data.errors import AwsUnreachable
+from data.upload import Upload
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Upload
 from emr.release import architecture_of
 from emr.standing_cluster import find_step, step_of
 from emr.step import OWN

@@ -5,9 +5,9 @@ from typing import Any
 
 from data.aws_api import Api, Call
 from data.errors import AwsRefused, WrongUsage
+from data.upload import Upload
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Upload
 from emr.release import architecture_of, check_release
 
 _ALIVE = {"STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"}

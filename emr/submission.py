@@ -5,9 +5,10 @@ from typing import Any, Protocol
 from data.aws_api import ATTEMPTS, Api, Call, pause
 from data.errors import AwsUnreachable
 from data.undisturbed import undisturbed
+from data.upload import Upload
 from emr.handle import Handle
 from emr.job import Job
-from emr.plan import Plan, Upload
+from emr.plan import Plan
 
 
 class Target(Protocol):
