@@ -1,23 +1,15 @@
 """Our own code as a job needs it on EMR: the rooms that evaluate, in one small archive."""
 
 import io
-import zipfile
-from importlib import import_module
-from pathlib import Path
+
+from data.archive import code_files, write_zip
 
 _ROOMS = ("data", "evaluation", "jobs")
-_LEFT_OUT = {"__pycache__", "digits", "commands"}  # the sample, and what only the command line needs
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_LEFT_OUT = {"digits", "commands"}  # the sample, and what only the command line needs
 
 
 def code_archive() -> bytes:
     """A zip of the packages `data`, `evaluation` and `jobs`; equal code gives equal bytes."""
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for room in _ROOMS:
-            folder = Path(str(import_module(room).__file__)).parent
-            for file in sorted(folder.rglob("*")):
-                name = file.relative_to(folder.parent)
-                if file.is_file() and not _LEFT_OUT.intersection(name.parts):
-                    archive.writestr(zipfile.ZipInfo(name.as_posix(), _EPOCH), file.read_bytes())
+    write_zip(target, code_files(_ROOMS, _LEFT_OUT))
     return target.getvalue()

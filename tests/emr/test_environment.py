@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from data.archive import check_machine
 from data.errors import PackageFailed
 from emr import environment
 from emr.code import code_archive
-from emr.environment import build_environment, check_machine, environment_name
+from emr.environment import build_environment, environment_name
 from evaluation.report import to_json
 from hybrid_batch import run as command
 from jobs import inline
