@@ -5,7 +5,7 @@ Endpoint, region and credentials come from the usual AWS variables and files; no
 import errno
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,6 +52,10 @@ class S3Storage:
         return self._name("").rstrip("/")
 
     def read(self, name: str, limit: int | None = None) -> bytes:
+        return self.read_described(name, limit)[0]
+
+    def read_described(self, name: str, limit: int | None = None) -> tuple[bytes, dict[str, str]]:
+        """As `read`, with the object's own metadata."""
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         with self._failures("read", name):
@@ -62,7 +66,7 @@ class S3Storage:
                     if limit is not None and size > limit:
                         raise TooLarge(f"{self._name(name)} has {size} bytes; at most {limit} are allowed.")
                     try:
-                        return body.read()
+                        return body.read(), answer["Metadata"]
                     except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                         # boto3 retries until the answer begins; a line cut in its middle is ours to retry.
                         if attempt == _ATTEMPTS - 1:
@@ -75,9 +79,9 @@ class S3Storage:
 
         return pa.BufferReader(self.read(name))
 
-    def replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         with self._failures("write", name):
-            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, Metadata=metadata or {})
 
     def write_once(self, name: str, data: bytes) -> bool:
         from botocore.exceptions import ClientError

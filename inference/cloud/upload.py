@@ -16,6 +16,7 @@ from inference import codecs, protocol
 from inference.bundle import Bundle
 from inference.endpoint import Endpoint, refusal
 from inference.tails.exchange import Reply, Request
+from inference.tails.worker import BUNDLE
 from inference.wire import HEADER_LENGTH, Frame, encode_request
 
 IN, OUT = "/in/", "/out/"
@@ -64,7 +65,8 @@ def answer_uploads(endpoint: Endpoint, uploads: Iterable[Upload]) -> list[str]:
     for upload in uploads:
         storage = _bucket(upload.bucket)
         try:
-            reply = endpoint.answer(_request(endpoint.bundle, storage.read(upload.key, protocol.MAX_REQUEST_BYTES)))
+            picture, told = storage.read_described(upload.key, protocol.MAX_REQUEST_BYTES)
+            reply = endpoint.answer(_request(endpoint.bundle, picture, told.get(BUNDLE)))
         except FileNotFoundError:  # whoever asked has given up and taken the picture away
             print(f"There is no {upload.key} in {upload.bucket} any more.", file=sys.stderr)  # noqa: T201 - its log
             continue
@@ -80,8 +82,10 @@ def _bucket(name: str) -> S3Storage:
     return S3Storage.open(f"s3://{name}")
 
 
-def _request(bundle: Bundle, picture: bytes) -> Request:
-    body = encode_request(Frame(codecs.encode_pictures(bundle.input, [picture])))
+def _request(bundle: Bundle, picture: bytes, meant: str | None) -> Request:
+    """`meant` is the hash of the bundle that whoever put the picture has, if it was told."""
+    parameters = {BUNDLE: meant} if meant else {}
+    body = encode_request(Frame(codecs.encode_pictures(bundle.input, [picture]), parameters=parameters))
     return Request("POST", f"/v2/models/{quote(bundle.name, safe='')}/infer", body.headers, body.join())
 
 

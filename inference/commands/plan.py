@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference.commands.tail_options import tail_options
+
 if TYPE_CHECKING:
     from data.images import Images
     from inference.bundle import Bundle
@@ -23,6 +25,8 @@ class PlanOptions:
 
     model: str
     tail: str | None
+    spill: str | None
+    token_file: str | None
     images: str | None
     labels: str
     objective: str
@@ -42,7 +46,7 @@ class PlanOptions:
 
 @click.command("plan")
 @click.argument("model", default="digits")
-@click.option("--tail", metavar="URL", help="The tail to divide the work with.")
+@tail_options("The tail to divide the work with")
 @click.option("--images", metavar="DIR", help="Pictures to plan for.  [default: one that is made up]")
 @click.option(
     "--labels",
@@ -70,7 +74,9 @@ class PlanOptions:
     "--codec", multiple=True, type=click.Choice(_CODECS), help="Codecs to consider; auto calibrates.  [default: fp16]"
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="The largest.")
-@click.option("--in-flight", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
+@click.option(
+    "--in-flight", type=click.IntRange(1, 64), help="Requests at once.  [default: 4; to Lambda 8, to a queue 32]"
+)
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: AWS Lambda]")
 @click.option("--plot", metavar="FILE", help="Draw the stages of every cut (png, svg, pdf).")
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
@@ -87,6 +93,9 @@ def command(**options: object) -> None:
     Example:
       hybrid-batch plan digits --tail http://127.0.0.1:8000 --objective latency
     """
+    from inference.tails import usual_in_flight
+
+    options["in_flight"] = options["in_flight"] or usual_in_flight(str(options["tail"]))
     _plan(PlanOptions(**options))  # type: ignore[arg-type]
 
 
@@ -102,6 +111,7 @@ def _plan(options: PlanOptions) -> None:
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
     from inference.tails import open_tail, public_address
+    from inference.tails.settings import TailSettings
 
     limited = _is_limited(options)
     bundle = open_model(options.model, _say)
@@ -116,7 +126,8 @@ def _plan(options: PlanOptions) -> None:
     )
     engine = open_engine(options.engine, bundle)
     images = _find_images(options, bundle)
-    with open_tail(options.tail, bundle, engine) if options.tail else nullcontext() as tail:
+    settings = TailSettings(options.in_flight, spill=options.spill, token_file=options.token_file)
+    with open_tail(options.tail, bundle, engine, settings) if options.tail else nullcontext() as tail:
         subject = Subject(bundle, engine, tail, public_address(options.tail or ""), options.batch_size, images)
         profile = open_profile(subject, _say)
     if limited and images is not None and profile.tail is not None:

@@ -4,20 +4,31 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inference.commands.tail_options import tail_options
+
 if TYPE_CHECKING:
     from inference.planner.profile import Profile
 
 
 @click.command("profile")
 @click.argument("model", default="digits")
-@click.option("--tail", metavar="URL", help="A tail to measure too, with the link to it.")
+@tail_options("A tail to measure too, with the link to it")
 @click.option("--images", metavar="DIR", help="Pictures to measure with.  [default: one that is made up]")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True)
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
 @click.option("--fresh", is_flag=True, help="Measure again even if a profile is kept.")
 @click.option("--json", "as_json", is_flag=True, help="The profile as one JSON object on stdout.")
 def command(  # one parameter an option
-    *, model: str, tail: str | None, images: str | None, batch_size: int, engine: str, fresh: bool, as_json: bool
+    *,
+    model: str,
+    tail: str | None,
+    spill: str | None,
+    token_file: str | None,
+    images: str | None,
+    batch_size: int,
+    engine: str,
+    fresh: bool,
+    as_json: bool,
 ) -> None:
     """Measure how fast MODEL runs here and, with --tail, there and over the link between; kept for later plans.
 
@@ -36,11 +47,13 @@ def command(  # one parameter an option
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
     from inference.tails import open_tail, public_address
+    from inference.tails.settings import TailSettings
 
     bundle = open_model(model, _say)
     compiler = open_engine(engine, bundle)
     found = find_images(images) if images else None
-    with open_tail(tail, bundle, compiler) if tail else nullcontext() as opened:
+    settings = TailSettings(spill=spill, token_file=token_file)
+    with open_tail(tail, bundle, compiler, settings) if tail else nullcontext() as opened:
         subject = Subject(bundle, compiler, opened, public_address(tail or ""), batch_size, found)
         profile = open_profile(subject, _say, fresh=fresh)
     if as_json:

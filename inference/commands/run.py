@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inference.commands.tail_options import tail_options
+
 if TYPE_CHECKING:
     from data.images import Images
     from inference.bundle import Bundle
@@ -14,9 +16,11 @@ if TYPE_CHECKING:
     from inference.runner import Job
     from inference.split import Split
     from inference.tails import Tail
+    from inference.tails.settings import TailSettings
     from inference.totals import Totals
 
 _BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
+_PICTURES = (None, "image", "jpeg90", "jpeg75")
 _CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
 
 
@@ -31,6 +35,8 @@ class RunOptions:
     codec: str | None
     max_accuracy_drop: float | None
     tail: str
+    spill: str | None
+    token_file: str | None
     log: str
     labels: str
     batch_size: int
@@ -46,7 +52,7 @@ class RunOptions:
 @click.option("--model", default="digits", show_default=True, help="Bundle, model file, SavedModel or app:NAME.")
 @click.option("--split", default="auto", show_default=True, metavar="CUT|auto|local|remote", help="Where to cut.")
 @click.option("--min-cut", metavar="CUT", help="With auto: keep at least the layers up to this cut here.")
-@click.option("--tail", default="local", show_default=True, metavar="local|URL", help="Who computes the tail.")
+@tail_options("Who computes the tail", "local")
 @click.option(
     "--codec",
     type=click.Choice(_CODECS),
@@ -68,7 +74,9 @@ class RunOptions:
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True)
 @click.option("--shard-size", type=click.IntRange(1), default=512, show_default=True, help="Images a commit.")
-@click.option("--in-flight", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
+@click.option(
+    "--in-flight", type=click.IntRange(1, 64), help="Requests at once.  [default: 4; to Lambda 8, to a queue 32]"
+)
 @click.option("--run-id", help="Name of the run.  [default: a hash of bundle, images and settings]")
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The totals as one JSON object on stdout.")
@@ -86,6 +94,9 @@ def command(**options: object) -> None:
       hybrid-batch serve digits --port 8000 &
       hybrid-batch run ./images --split c005 --tail http://127.0.0.1:8000
     """
+    from inference.tails import usual_in_flight
+
+    options["in_flight"] = options["in_flight"] or usual_in_flight(str(options["tail"]))
     _run(RunOptions(**options))  # type: ignore[arg-type]
 
 
@@ -103,8 +114,6 @@ def _run(options: RunOptions) -> None:
     from inference.runner import Job, Pace
     from inference.split import AUTO, HERE, LOCAL, choose_split
     from inference.tails import open_tail, public_address
-    from inference.tails.patience import Patience
-    from inference.tails.settings import TailSettings
     from inference.totals import Totals
 
     bundle = open_model(options.model, _say)
@@ -122,8 +131,7 @@ def _run(options: RunOptions) -> None:
     images = Images(found.root, labelled.table)
     engine = open_engine(options.engine, bundle)
     tail_name = public_address(options.tail)
-    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
-    with open_tail(options.tail, bundle, engine, TailSettings(options.in_flight, patience)) as tail:
+    with open_tail(options.tail, bundle, engine, _settings(options, following=following)) as tail:
         away = following and _is_away(tail)
         if split.cut is not None and not following:
             tail.check(split.cut.id)
@@ -154,9 +162,25 @@ def _run(options: RunOptions) -> None:
     _close(options, job, totals)
 
 
+def _settings(options: RunOptions, *, following: bool) -> "TailSettings":
+    from inference.tails.patience import Patience
+    from inference.tails.settings import TailSettings
+
+    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
+    return TailSettings(options.in_flight, patience, options.spill, options.token_file)
+
+
 def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
     from data.errors import WrongUsage
+    from inference.cuts import WHOLE
+    from inference.tails import takes_pictures_alone
 
+    whole = options.split in ("remote", WHOLE)
+    if takes_pictures_alone(options.tail) and not (whole and options.codec in _PICTURES):
+        raise WrongUsage(
+            f"{options.tail} computes the whole model from the files of pictures; give it --split remote, and no "
+            "--codec but image, jpeg90 or jpeg75."
+        )
     if options.min_cut and not following:
         raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
     if options.max_accuracy_drop is not None and options.codec != "auto":

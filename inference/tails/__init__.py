@@ -11,7 +11,7 @@ from inference.tails.answer import Answer
 from inference.tails.settings import TailSettings
 from inference.wire import Frame
 
-LOCAL = "local"
+LOCAL, S3_TRIGGER = "local", "s3-trigger"
 
 
 class Tail(Protocol):
@@ -39,15 +39,25 @@ class Tail(Protocol):
 
 def open_tail(address: str, bundle: Bundle, engine: Engine, settings: TailSettings | None = None) -> Tail:
     """The tail at an address: `local`, which computes with `engine`, or one of KINDS. Nothing is sent yet. Raises
-    WrongUsage for an address of no known kind."""
-    if address == LOCAL:
+    WrongUsage for an address that makes no sense, TailRefused and StorageFailed where AWS's settings make none."""
+    if check_address(address) == LOCAL:
         from inference.tails.local import LocalTail
 
         return LocalTail(bundle, engine)
-    kind = KINDS.get(address.partition(":")[0])
-    if kind is None:
-        raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000.")
-    return kind(address, bundle, settings or TailSettings())
+    return KINDS[address.partition(":")[0]](address, bundle, settings or TailSettings())
+
+
+def check_address(address: str) -> str:
+    """The address itself. Raises WrongUsage for one of no known kind."""
+    if address != LOCAL and address.partition(":")[0] not in KINDS:
+        kinds = ", ".join(f"{kind}:…" for kind in KINDS)
+        raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000 ({kinds}).")
+    return address
+
+
+def takes_pictures_alone(address: str) -> bool:
+    """Whether the tail computes nothing but the whole model from the files of pictures."""
+    return address.startswith(f"{S3_TRIGGER}:")
 
 
 def _http(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
@@ -68,12 +78,25 @@ def _queue(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
     return queue_tail(address, bundle, settings)
 
 
+def _s3_trigger(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
+    from inference.tails.s3_trigger import S3TriggerTail
+
+    return S3TriggerTail(address, bundle, settings)
+
+
 KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {
     "http": _http,
     "https": _http,
     "lambda": _lambda,
     "sqs": _queue,
+    S3_TRIGGER: _s3_trigger,
 }
+
+
+def usual_in_flight(address: str) -> int:
+    """Requests at once where the user says nothing: one tail is kept busy by 4; Lambda has an environment for each, and
+    a new account only ten; a queue has up to 15 workers, each of which computes one while it fetches the next."""
+    return {"lambda": 8, "sqs": 32}.get(address.partition(":")[0], 4)
 
 
 def public_address(address: str) -> str:

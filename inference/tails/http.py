@@ -6,6 +6,8 @@ import httpx
 
 from data.errors import BadFrame, WrongUsage
 from inference.bundle import Bundle
+from inference.tails import public_address
+from inference.tails.access import find_access
 from inference.tails.exchange import NoAnswer, Reply, Request
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
@@ -20,11 +22,12 @@ class HttpExchange:
 
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
-        self.name = address.rstrip("/")
+        self.name = public_address(address.rstrip("/"))
         timeout = httpx.Timeout(settings.patience.answer_s, connect=settings.patience.connect_s, pool=None)
         try:
             self._client = httpx.Client(
-                base_url=self.name,
+                base_url=address,
+                auth=find_access(address, settings.token_file),
                 headers={"Accept-Encoding": "identity"},
                 timeout=timeout,
                 limits=httpx.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),

@@ -87,6 +87,11 @@ class ServedTail:
     def _accept(self, reply: Reply) -> None:
         if reply.status == HTTPStatus.CONFLICT:
             raise OtherBundle(f"{self._exchange.name} refused: {reply.message}")
+        if reply.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise TailRefused(
+                f"{self._exchange.name} does not let us in ({reply.status} {reply.message}); give its token with "
+                "--token-file FILE or HYBRID_BATCH_TAIL_TOKEN, or AWS credentials that may call it."
+            )
         if reply.status != HTTPStatus.OK:
             raise TailRefused(f"{self._exchange.name} refused with {reply.status}: {reply.message}")
 

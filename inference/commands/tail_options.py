@@ -1,0 +1,51 @@
+"""The options of every command that opens a tail: its address, and what it takes to get in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class TailAddress(click.ParamType):  # type: ignore[type-arg]
+    """The address of a tail of a kind there is."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
+        """See click.ParamType."""
+        from data.errors import WrongUsage
+        from inference.tails import check_address
+
+        try:
+            return check_address(str(value))
+        except WrongUsage as error:
+            self.fail(str(error), param, ctx)
+
+
+def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`--tail`, which is for `purpose`, `--spill` and `--token-file`."""
+    options = (
+        click.option(
+            "--tail",
+            type=TailAddress(),
+            default=default,
+            show_default=default is not None,
+            help=f"{purpose}: http(s)://…, lambda:NAME, sqs:QUEUE, s3-trigger:s3://BUCKET/PREFIX"
+            + (f", or {default}." if default else "."),
+        ),
+        click.option(
+            "--spill", metavar="s3://…", help="Where frames too large for the way to the tail lie, and their replies."
+        ),
+        click.option(
+            "--token-file",
+            type=click.Path(),
+            help="File with the token the tail asks for.  [default: $HYBRID_BATCH_TAIL_TOKEN, if that is set]",
+        ),
+    )
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

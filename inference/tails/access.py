@@ -1,0 +1,101 @@
+"""What opens a tail behind HTTP: a bearer token, or the signature of AWS for addresses of its gateways."""
+
+import os
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+
+from data.aws import aws_session
+from data.aws_api import one_line
+from data.errors import TailRefused, WrongUsage
+
+TOKEN = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name
+_LONGEST = 4096
+_GATEWAYS = {
+    "execute-api": re.compile(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"),
+    "lambda": re.compile(r"[a-z0-9-]+\.lambda-url\.([a-z0-9-]+)\.on\.aws"),
+}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class BearerToken(httpx.Auth):
+    """Shows a token with every request."""
+
+    def __init__(self, token: str) -> None:
+        self._header = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx.Auth."""
+        request.headers["Authorization"] = self._header
+        yield request
+
+
+class Signature(httpx.Auth):
+    """Signs every request, its body included, with the credentials that the AWS variables and files give then
+    (Signature Version 4). Without any the request goes unsigned, for what is open to all needs none."""
+
+    requires_request_body = True
+
+    def __init__(self, service: str, region: str) -> None:
+        from botocore.exceptions import BotoCoreError
+
+        self._service, self._region = service, region
+        try:
+            self._credentials = aws_session().get_credentials()
+        except BotoCoreError as error:
+            raise _no_signature(error) from error
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx.Auth."""
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.exceptions import BotoCoreError
+
+        if self._credentials is not None:
+            signed = AWSRequest(request.method, str(request.url), data=request.content)
+            try:
+                SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(signed)
+            except BotoCoreError as error:
+                raise _no_signature(error) from error
+            request.headers.update(dict(signed.headers))
+        yield request
+
+
+def find_access(address: str, token_file: str | None) -> httpx.Auth | None:
+    """What opens the tail at a URL: the token of the file, else that of the variable HYBRID_BATCH_TAIL_TOKEN, else the
+    signature where AWS asks for one, else nothing. Raises WrongUsage for a token that cannot be read, or that would
+    travel in clear; TailRefused for AWS settings that make no sense."""
+    url = httpx.URL(address)
+    token = _read_token(token_file)
+    if token is not None:
+        if url.scheme != "https" and url.host not in _LOOPBACK:
+            raise WrongUsage(f"The token would travel to {url.host} for all to read; use https://, or give no token.")
+        return BearerToken(token)
+    for service, pattern in _GATEWAYS.items():
+        if url.scheme == "https" and (found := pattern.fullmatch(url.host)):
+            return Signature(service, found[1])
+    return None
+
+
+def _no_signature(error: Exception) -> TailRefused:
+    return TailRefused(f"Requests cannot be signed ({one_line(error)}); correct or renew the AWS credentials.")
+
+
+def _read_token(path: str | None) -> str | None:
+    if path is None:
+        token, place = os.environ.get(TOKEN), f"The variable {TOKEN}"
+        if token is None:
+            return None
+    else:
+        place = f"The token file {path}"
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                token = file.read(_LONGEST + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongUsage(f"{place} cannot be read ({getattr(error, 'strerror', None) or 'not text'}).") from error
+    token = token.strip()
+    if not token or len(token) > _LONGEST or not token.isascii() or not token.isprintable() or " " in token:
+        raise WrongUsage(f"{place} does not hold a token: one line of letters, digits and signs.")
+    return token
