@@ -35,14 +35,10 @@ def mrjob_inline(folder: Path) -> float:
 
 def mrjob_local(folder: Path) -> float:
     """mrjob's processes, with their start."""
-    import json
-    from io import BytesIO
+    from evaluation.report import to_json
+    from jobs.evaluate_mrjob import evaluate
 
-    from jobs.evaluate_mrjob import EvaluateRuns
-
-    job = EvaluateRuns(["-r", "local", "--no-conf", "--no-bootstrap-mrjob"])
-    job.sandbox(BytesIO("".join(f"{json.dumps([part.run, part.index])}\n" for part in _parts(folder)).encode()))
-    return _timed(job.report)
+    return _timed(lambda: to_json(evaluate(_parts(folder), runner="local")))
 
 
 def spark(folder: Path) -> float:

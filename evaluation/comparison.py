@@ -69,7 +69,10 @@ class Ratio(TypedDict):
 
 
 class Comparison(TypedDict):
-    """What `build` gives. `stages` has mean and quantiles by stage; `cuts` the same of the cuts both runs have."""
+    """What `build` gives. `stages` has mean and quantiles by stage; `cuts` the same of the cuts both runs have.
+
+    `bad_parts` are sentences on the first of the parts that were left out.
+    """
 
     comparison_version: int
     coverage: Coverage
@@ -79,12 +82,13 @@ class Comparison(TypedDict):
     cuts: dict[str, dict[str, dict[str, Ratio]]]
     bytes: dict[str, Ratio]
     notes: list[str]
+    bad_parts: list[str]
 
 
-def build(bag: Bag) -> Comparison:
-    """The comparison. Raises NotARun for parts that cannot be read and images that are twice in a run, BadLabels for
-    images with different labels, WrongUsage for runs without an image in common."""
-    _check(bag)
+def build(bag: Bag, skip_bad: bool = False) -> Comparison:
+    """The comparison. Raises NotARun for parts that cannot be read, unless `skip_bad`, and images that are twice in a
+    run, BadLabels for images with different labels, WrongUsage for runs without an image in common."""
+    _check(bag, skip_bad)
     slices = _slices(bag)
     overall = slices.pop("", [_slice(None, [0] * len(OUTCOMES), 0, UNKNOWN, None)])[0] | {"holm_p": None}
     times = _times(bag)
@@ -109,6 +113,7 @@ def build(bag: Bag) -> Comparison:
         cuts={cut: _ratios(times["a", cut], times["b", cut]) for cut in shared},
         bytes={name: _ratio(*(bag.get(("bytes", side, name), 0) for side in SIDES)) for name in BYTES},
         notes=[f"There are no slices by {column}: it has too many values." for column in overflows],
+        bad_parts=names(bag, "bad part"),
     )
 
 
@@ -117,9 +122,9 @@ def to_json(comparison: Comparison) -> str:
     return json.dumps(comparison, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _check(bag: Bag) -> None:
+def _check(bag: Bag, skip_bad: bool) -> None:
     bad = names(bag, "bad part")
-    if bad:
+    if bad and not skip_bad:
         count = bag["found", "bad part"]
         raise NotARun(bad[0] if count == 1 else f"{bad[0]} ({count:,} parts cannot be compared.)")
     for side in SIDES:

@@ -27,7 +27,9 @@ def print_comparison(comparison: Comparison, console: "Console | None" = None) -
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    for line in (*_coverage(comparison["coverage"]), *_overall(comparison["overall"]), *comparison["notes"]):
+    for line in (*_coverage(comparison["coverage"]), *_overall(comparison["overall"])):
+        say(line)
+    for line in (*comparison["notes"], *comparison["bad_parts"]):
         say(line)
     for column, slices in comparison["slices"].items():
         if column == "folder" and slices == comparison["slices"].get("label"):

@@ -16,7 +16,7 @@ from evaluation import columns, exemplars
 from evaluation.calibration import Confidences
 from evaluation.clock import Clock
 from evaluation.columns import NotRecords
-from evaluation.counts import BYTES, MAX_VALUES, OVERALL, Counts, bag, merge
+from evaluation.counts import BYTES, MAX_VALUES, OVERALL, TALLIES, Counts, bag, merge
 from evaluation.exemplars import Exemplars
 from evaluation.fixed import Integers
 from evaluation.grouping import Facts, Grouping
@@ -68,7 +68,7 @@ class Counting:
             self._add_classified(batch, None, codes, in_top5, has_top5)
 
     def counts(self) -> Counts:
-        """The counts of all that was added; more may be added afterwards."""
+        """The counts of all that was added, not merged: a key may come more than once. More may be added afterwards."""
         ways = np.array(list(self._ways), np.int64).reshape(-1, len(_WAY))
         parts = [self._by_way.counts(OVERALL, Words(), np.zeros(len(ways), np.int64))]
         parts += [self._by_way.counts(name, self._words[name], ways[:, place]) for place, name in enumerate(_WAY)]
@@ -76,21 +76,17 @@ class Counting:
             words = self._words.get(name, self._classes)
             parts.append(grouping.counts(name, words, np.arange(len(words))))
         labels, predictions, records = self._confusion.items()
-        return merge(
-            [
-                bag(
-                    **{name: pa.concat_tables([part[name] for part in parts]) for name in parts[0]},
-                    confusion={
-                        "label": self._classes.words(labels),
-                        "prediction": self._classes.words(predictions),
-                        "records": records,
-                    },
-                    **self._confidences.columns(),
-                    minutes=self._clock.columns(),
-                    exemplars=self._exemplars.table(),
-                    overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
-                )
-            ]
+        return bag(
+            **{name: TALLIES[name].join(part.pop(name) for part in parts) for name in list(parts[0])},
+            confusion={
+                "label": self._classes.words(labels),
+                "prediction": self._classes.words(predictions),
+                "records": records,
+            },
+            **self._confidences.columns(),
+            minutes=self._clock.columns(),
+            exemplars=self._exemplars.table(),
+            overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
         )
 
     def _codes(self, batch: pa.RecordBatch) -> dict[str, Integers]:
@@ -189,7 +185,7 @@ def count_table(table: pa.Table, by: Sequence[str] = ()) -> Counts:
     columns.check(table.schema, by)
     for batch in table.to_batches():
         counting.add(batch)
-    return counting.counts()
+    return merge([counting.counts()])
 
 
 def _whole(column: pa.Array, name: str, kept: Mask | None) -> Integers:

@@ -17,7 +17,7 @@ def compare(comparing: Comparing) -> Bag:
     with TemporaryDirectory(prefix="hybrid-batch-") as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def deal(part: SidePart) -> None:
-            for bucket, piece in deal_part(part, comparing.buckets, comparing.by):
+            for bucket, piece in deal_part(part, comparing.buckets, comparing.by, comparing.skip_bad):
                 with lock, (Path(folder) / str(bucket)).open("ab") as file:
                     file.write(piece + b"\n")
 

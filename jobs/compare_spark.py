@@ -4,6 +4,7 @@ Each RUN is a run folder, or a log that holds a single run, local or s3://; the 
 """
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from data.errors import HybridBatchError
@@ -18,21 +19,26 @@ def compare(comparing: Comparing) -> Bag:
 
     Raises MissingExtra where Spark or Java is not installed.
     """
-    buckets, by = comparing.buckets, comparing.by
+    buckets, by, skip_bad = comparing.buckets, comparing.by, comparing.skip_bad
     with spark_session() as spark:
         context = spark.sparkContext
         shares = min(len(comparing.parts), 2 * context.defaultParallelism)
         parts = context.parallelize(comparing.parts, shares)
-        pieces = parts.flatMap(lambda part: deal_part(part, buckets, by)).groupByKey(buckets)
+        pieces = parts.flatMap(lambda part: deal_part(part, buckets, by, skip_bad)).groupByKey(buckets)
         bags = pieces.map(lambda bucket: to_bytes(join_bucket(bucket[1], by))).collect()
     return merge(map(from_bytes, bags))
 
 
-def main(uris: Sequence[str]) -> None:
-    """Compare the two runs at `uris` and print the comparison."""
-    comparing = find_comparing(uris)
+def main(arguments: Sequence[str]) -> None:
+    """Compare the two runs named in the arguments and print the comparison."""
+    parser = ArgumentParser(prog="python -m jobs.compare_spark", description="Compare two runs as a Spark job.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="RUN_A and RUN_B, each LOG/run=ID or a LOG with one run")
+    parser.add_argument("--by", action="append", default=[], metavar="COLUMN", help="slice by this column too")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out parts that cannot be read")
+    options = parser.parse_args(arguments)
+    comparing = find_comparing(options.runs, options.by, options.skip_bad)
     sys.stderr.writelines(f"{note}\n" for note in comparing.notes)
-    sys.stdout.write(f"{to_json(build(compare(comparing)))}\n")
+    sys.stdout.write(f"{to_json(build(compare(comparing), options.skip_bad))}\n")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ parts, not the files themselves, so a mapper reads a part whole and through the 
 Without RUN the list is read from standard input: a line of JSON, `[run, index]`, for each part.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from data.errors import HybridBatchError
@@ -17,25 +15,19 @@ from evaluation.counts import from_bytes, merge, to_bytes
 from evaluation.report import build, from_json, to_json
 from evaluation.shape import Report
 from jobs.inline import count
-from jobs.mapreduce import BytesProtocol, BytesValueProtocol, JSONValueProtocol, MRJob, StepFailedException
 from jobs.parts import Part, find_work, whole
+from jobs.parts_job import PartsJob
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner
 
 
-class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
+class EvaluateRuns(PartsJob):
     """Parts to one bag of counts a mapper, bags to one report."""
-
-    INPUT_PROTOCOL = JSONValueProtocol
-    INTERNAL_PROTOCOL = BytesProtocol
-    OUTPUT_PROTOCOL = BytesValueProtocol
 
     def configure_args(self) -> None:
         super().configure_args()
-        self.add_passthru_arg("--by", action="append", default=[], help="Slice by this column too.")
         self.add_passthru_arg("--threads", type=int, default=1, help="Threads of a mapper.")
-        self.add_passthru_arg("--skip-bad", action="store_true", help="Leave out parts that cannot be counted.")
 
     def mapper_init(self) -> None:
         self.parts: list[Part] = []
@@ -50,47 +42,41 @@ class EvaluateRuns(MRJob):  # type: ignore[misc]  # mrjob has no types
         yield None, to_json(build(merge(map(from_bytes, bags)))).encode()
 
     def make_runner(self) -> "MRJobRunner":
-        """mrjob's runner, its input the list of the parts of the runs named on the command line."""
         if self.options.runner in (None, "inline"):  # one mapper after the other: each may have the machine
             self.options.threads = os.cpu_count() or 1
-        if self.options.args:
-            work = find_work(self.options.args)
-            sys.stderr.writelines(f"{note}\n" for note in work.notes)
-            self.sandbox(_lines(work.parts), self.stdout, self.stderr)
-            self.options.args = []
         return super().make_runner()
 
-    def run_job(self) -> None:
-        """Run on the runner asked for and print the report."""
-        self.set_up_logging(quiet=self.options.quiet, verbose=self.options.verbose)
-        sys.stdout.write(f"{to_json(self.report())}\n")
+    def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, int]]:
+        work = find_work(runs)
+        sys.stderr.writelines(f"{note}\n" for note in work.notes)
+        yield from lines(work.parts)
 
-    def report(self) -> Report:
-        """Run, and give the report. Raises NotARun for a part that cannot be counted."""
-        with self.make_runner() as runner:
-            runner.run()
-            report = from_json(b"".join(runner.cat_output()).decode())
-            return report if self.options.skip_bad else whole(report)
+    def printed(self, output: bytes) -> str:
+        return to_json(self.report(output))
+
+    def report(self, output: bytes) -> Report:
+        """The report that the job left. Raises NotARun for a part that cannot be counted."""
+        report = from_json(output.decode())
+        return report if self.options.skip_bad else whole(report)
 
 
-def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False) -> Report:
-    """The report of the parts, sliced also by the columns `by`, by mrjob in this process.
+def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False, runner: str = "inline") -> Report:
+    """The report of the parts, sliced also by the columns `by`, by one of mrjob's runners of `parts_job.HERE`.
 
-    Raises NotARun for a part that cannot be counted, unless `skip_bad`.
+    Raises NotARun for a part that cannot be counted, unless `skip_bad`; JobFailed, MissingExtra.
     """
-    EvaluateRuns.set_up_logging(quiet=True)
-    options = [*(f"--by={name}" for name in by), *(["--skip-bad"] if skip_bad else [])]
-    job = EvaluateRuns(["-r", "inline", "--no-conf", *options])
-    job.sandbox(_lines(parts))
-    return job.report()
+    job = EvaluateRuns.on(runner, by, skip_bad)
+    job.take(lines(parts))
+    return job.report(job.output())
 
 
-def _lines(parts: Iterable[Part]) -> BytesIO:
-    return BytesIO("".join(f"{json.dumps([part.run, part.index])}\n" for part in parts).encode())
+def lines(parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
+    """The lines of the job's input."""
+    return ((part.run, part.index) for part in parts)
 
 
 if __name__ == "__main__":
     try:
         EvaluateRuns.run()
-    except (HybridBatchError, StepFailedException) as error:
+    except HybridBatchError as error:
         sys.exit(str(error))

@@ -28,8 +28,8 @@ def count(parts: Sequence[Part], by: Sequence[str] = (), threads: int | None = N
     queue = iter(list(parts))  # shared: a list's iterator gives each part to one thread only
     with ThreadPoolExecutor(threads) as pool:
         try:
-            counted = [pool.submit(count_parts, queue, by) for _ in range(threads)]
-            return merge(one.result() for one in as_completed(counted))  # the first to fail is the first heard of
+            counted = as_completed([pool.submit(count_parts, queue, by) for _ in range(threads)])
+            return merge(one.result() for one in counted)  # the first to fail is the first heard of
         finally:
             for _ in queue:  # after an interrupt, leave the threads nothing but the parts in hand
                 pass

@@ -13,7 +13,7 @@ from data.runs import RunFolder, find_runs, shards
 from data.storage import open_storage
 from evaluation.columns import NotRecords
 from evaluation.counting import Counting
-from evaluation.counts import Counts, bag, merge
+from evaluation.counts import Counts, bag
 from evaluation.reading import batches
 from evaluation.shape import Report
 
@@ -34,10 +34,11 @@ class Work:
     notes: list[str]
 
 
-def find_work(uris: Iterable[str], all_runs: bool = False) -> Work:
+def find_work(uris: Iterable[str], all_runs: bool | None = None) -> Work:
     """The parts of the runs at `uris`: folders `LOG/run=ID`, or a LOG that holds a single run.
 
-    A run named twice is taken once. Raises NotARun where there is no run or not one part in all of them,
+    With `all_runs` also a LOG of several; None where the user has no way to ask for it. A run named twice is taken
+    once. Raises NotARun where there is no run or not one part in all of them,
     WrongUsage for a log of several runs unless `all_runs`, StorageFailed.
     """
     runs = list({run.uri: run for uri in uris for run in _runs(uri, all_runs)}.values())
@@ -54,7 +55,7 @@ def find_work(uris: Iterable[str], all_runs: bool = False) -> Work:
 
 
 def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
-    """The counts of the parts, sliced also by the columns `by`; a batch of records is held at a time.
+    """The counts of the parts, not merged, sliced also by the columns `by`; a batch of records is held at a time.
 
     A part that cannot be read to its end is not counted: it is a `bad_part`.
     """
@@ -74,7 +75,7 @@ def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
                     _count(counting, other, folders, by)
         else:
             good.append(part)
-    return merge([counting.counts(), bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})])
+    return counting.counts() | {"bad_parts": bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})["bad_parts"]}
 
 
 def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Sequence[str]) -> None:
@@ -100,12 +101,13 @@ def whole(report: Report) -> Report:
     return report
 
 
-def _runs(uri: str, all_runs: bool) -> list[RunFolder]:
+def _runs(uri: str, all_runs: bool | None) -> list[RunFolder]:
     storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
     runs = find_runs(storage) or [RunFolder(storage)]
     if len(runs) > 1 and not all_runs:
         names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
-        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); name the one to evaluate, or add --all-runs.")
+        hint = "name one" if all_runs is None else "name one, or add --all-runs"
+        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); {hint}.")
     for run in runs:
         run.settings()  # raises NotARun
     return runs

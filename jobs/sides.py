@@ -35,10 +35,11 @@ class Comparing:
     parts: list[SidePart]
     buckets: int
     by: tuple[str, ...]
+    skip_bad: bool
     notes: list[str]
 
 
-def find_comparing(uris: Sequence[str], by: Sequence[str] = ()) -> Comparing:
+def find_comparing(uris: Sequence[str], by: Sequence[str] = (), skip_bad: bool = False) -> Comparing:
     """The parts of two runs, each a folder `LOG/run=ID` or a LOG that holds a single run.
 
     Raises NotARun, WrongUsage, StorageFailed.
@@ -55,26 +56,33 @@ def find_comparing(uris: Sequence[str], by: Sequence[str] = ()) -> Comparing:
         notes += work.notes
         size = RunFolder(open_storage(work.parts[0].run)).settings().get("shard_size")
         rows += len(work.parts) * (size if isinstance(size, int) else BUCKET_ROWS)
-    return Comparing(parts, 1 + rows // BUCKET_ROWS, tuple(dict.fromkeys(by)), notes)
+    return Comparing(parts, 1 + rows // BUCKET_ROWS, tuple(dict.fromkeys(by)), skip_bad, notes)
 
 
-def deal_part(part: SidePart, buckets: int, by: Sequence[str]) -> Iterator[tuple[int, bytes]]:
+def deal_part(part: SidePart, buckets: int, by: Sequence[str], skip_bad: bool = False) -> Iterator[tuple[int, bytes]]:
     """The records of a part by bucket, each piece a line of ASCII; a batch of them is held at a time.
 
-    Of a part that cannot be read the last piece says so.
+    Of a part that cannot be read the last piece says so; with `skip_bad` it is also the first.
     """
     try:
-        with RunFolder(open_storage(part.run)).open_part(part.index) as file:
-            for batch in batches(file, by):
-                records = pairing.select(pa.Table.from_batches([batch]), by)
-                for bucket, dealt in pairing.deal(records, buckets):
-                    yield bucket, part.side.encode() + b" " + pairing.table_to_bytes(dealt)
+        if skip_bad:  # read it twice: what is dealt cannot be taken back
+            for _ in _records(part, by):
+                pass
+        for records in _records(part, by):
+            for bucket, dealt in pairing.deal(records, buckets):
+                yield bucket, part.side.encode() + b" " + pairing.table_to_bytes(dealt)
     except NotRecords as error:
         name = PART_NAME.format(part.index)
         broken = NotARun(f"{part.run}/{name} cannot be compared: {error}; remove it and run the command again.")
         yield 0, _bad(broken)
     except HybridBatchError as error:
         yield 0, _bad(error)
+
+
+def _records(part: SidePart, by: Sequence[str]) -> Iterator[pa.Table]:
+    with RunFolder(open_storage(part.run)).open_part(part.index) as file:
+        for batch in batches(file, by):
+            yield pairing.select(pa.Table.from_batches([batch]), by)
 
 
 def join_bucket(pieces: Iterable[bytes], by: Sequence[str]) -> Bag:

@@ -3,6 +3,7 @@
 import click
 
 ENGINES = {"inline": "jobs.compare_inline", "mrjob": "jobs.compare_mrjob", "spark": "jobs.compare_spark"}
+RUNNERS = ("inline", "local", "spark")
 
 
 @click.command("compare")
@@ -15,7 +16,13 @@ ENGINES = {"inline": "jobs.compare_inline", "mrjob": "jobs.compare_mrjob", "spar
     show_default=True,
     help="Threads of this process, an mrjob job, or Spark on this machine; the result is the same to the byte.",
 )
+@click.option(
+    "--runner",
+    type=click.Choice(RUNNERS),
+    help="mrjob's runner, for --engine mrjob: this process, processes, or Spark.  [default: inline]",
+)
 @click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
+@click.option("--skip-bad", is_flag=True, help="Leave out parts that cannot be read, and name them.")
 @click.option("--json", "as_json", is_flag=True, help="The comparison as canonical JSON on stdout.")
 @click.option(
     "--fail-if",
@@ -25,7 +32,15 @@ ENGINES = {"inline": "jobs.compare_inline", "mrjob": "jobs.compare_mrjob", "spar
     help="Exit with 1 when this holds, as in 'accuracy_drop > 0.5pt'; may be given more than once.",
 )
 def command(
-    *, run_a: str, run_b: str, engine: str, by: tuple[str, ...], as_json: bool, limits: tuple[str, ...]
+    *,
+    run_a: str,
+    run_b: str,
+    engine: str,
+    runner: str | None,
+    by: tuple[str, ...],
+    skip_bad: bool,
+    as_json: bool,
+    limits: tuple[str, ...],
 ) -> None:
     """Compare RUN_A with RUN_B, image by image: accuracy, times, bytes.
 
@@ -39,17 +54,20 @@ def command(
     """
     from importlib import import_module
 
-    from data.errors import LimitExceeded
+    from data.errors import LimitExceeded, WrongUsage
     from evaluation.comparison import build, to_json
     from evaluation.comparison_table import print_comparison
     from evaluation.limit import parse
     from jobs.sides import find_comparing
 
+    if runner and engine != "mrjob":
+        raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")
     conditions = [parse(text) for text in limits]
-    comparing = find_comparing((run_a, run_b), by)
+    comparing = find_comparing((run_a, run_b), by, skip_bad)
     for note in comparing.notes:
         click.echo(f"Note: {note}", err=True)
-    comparison = build(import_module(ENGINES[engine]).compare(comparing))  # late: mrjob is an extra
+    compare = import_module(ENGINES[engine]).compare  # late: mrjob is an extra
+    comparison = build(compare(comparing, **({"runner": runner} if runner else {})), skip_bad)
     if as_json:
         click.echo(to_json(comparison))
     else:

@@ -3,6 +3,7 @@
 import click
 
 ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jobs.evaluate_spark"}
+RUNNERS = ("inline", "local", "spark")
 
 
 @click.command("evaluate")
@@ -13,6 +14,11 @@ ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jo
     default="inline",
     show_default=True,
     help="Threads of this process, an mrjob job, or Spark on this machine; the report is the same to the byte.",
+)
+@click.option(
+    "--runner",
+    type=click.Choice(RUNNERS),
+    help="mrjob's runner, for --engine mrjob: this process, processes, or Spark.  [default: inline]",
 )
 @click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
 @click.option("--all-runs", is_flag=True, help="Of a LOG of several runs evaluate all, as one.")
@@ -28,6 +34,7 @@ def command(
     *,
     runs: tuple[str, ...],
     engine: str,
+    runner: str | None,
     by: tuple[str, ...],
     all_runs: bool,
     skip_bad: bool,
@@ -49,19 +56,21 @@ def command(
     """
     from importlib import import_module
 
-    from data.errors import StorageFailed
+    from data.errors import StorageFailed, WrongUsage
     from evaluation.columns import check_sliceable
     from evaluation.report import to_json
     from evaluation.table import print_report
     from jobs.parts import find_work
     from jobs.results import BESIDE, write_results
 
+    if runner and engine != "mrjob":
+        raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")
     check_sliceable(by)
     evaluate = import_module(ENGINES[engine]).evaluate  # late: mrjob is an extra
     work = find_work(runs, all_runs)
     for note in work.notes:
         click.echo(f"Note: {note}", err=True)
-    report = evaluate(work.parts, by, skip_bad)
+    report = evaluate(work.parts, by, skip_bad, **({"runner": runner} if runner else {}))
     found = list(dict.fromkeys(part.run for part in work.parts))
     if as_json:
         click.echo(to_json(report))

@@ -16,8 +16,19 @@ import click
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
+@click.option("--all-runs", is_flag=True, help="Of a LOG of several runs report on all, as one.")
+@click.option("--skip-bad", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
 @click.option("--images", metavar="DIR|s3://…", help="Where the images are now.  [default: where the run found them]")
-def command(*, runs: tuple[str, ...], output: Path, show: bool, by: tuple[str, ...], images: str | None) -> None:
+def command(
+    *,
+    runs: tuple[str, ...],
+    output: Path,
+    show: bool,
+    by: tuple[str, ...],
+    all_runs: bool,
+    skip_bad: bool,
+    images: str | None,
+) -> None:
     """Write the evaluation of one or more RUNs as one HTML file.
 
     The file needs nothing else, neither network nor script: it can be mailed, archived and opened anywhere. It carries
@@ -35,11 +46,11 @@ def command(*, runs: tuple[str, ...], output: Path, show: bool, by: tuple[str, .
     from jobs.thumbnails import thumbnails
 
     check_sliceable(by)
-    work = find_work(runs)
+    work = find_work(runs, all_runs)
     for note in work.notes:
         click.echo(f"Note: {note}", err=True)
     found = dict.fromkeys(part.run for part in work.parts)
-    page = write_html(evaluate(work.parts, by), thumbnails(found, images))
+    page = write_html(evaluate(work.parts, by, skip_bad), thumbnails(found, images))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")

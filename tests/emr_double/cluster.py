@@ -25,8 +25,7 @@ class Step:
         status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
         if self.state == "FAILED":
             status["FailureDetails"] = {"Reason": "Unknown Error."}
-        if self.reason:
-            status["StateChangeReason"] = {"Message": self.reason}
+        status["StateChangeReason"] = {"Message": self.reason} if self.reason else {}
         return {
             "Id": self.id,
             "Name": self.config["Name"],
@@ -73,6 +72,7 @@ class Cluster:
             "ReleaseLabel": request["ReleaseLabel"],
             "Applications": request.get("Applications", []),
             "Tags": request.get("Tags", []),
+            "MasterPublicDnsName": "ip-10-0-0-1.ec2.internal",
             "AutoTerminate": not request["Instances"]["KeepJobFlowAliveWhenNoSteps"],
         }
         if request.get("LogUri"):

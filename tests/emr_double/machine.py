@@ -39,7 +39,7 @@ class Machine:
         options, properties = _streaming_options(words)
         assert properties["mapreduce.job.reduces"] == "1"
         assert options["-inputformat"] == ["org.apache.hadoop.mapred.lib.NLineInputFormat"]
-        (output,) = options["-output"]
+        output = options["-output"][0].rstrip("/")
         bucket, prefix = _split(output)
         if self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("KeyCount"):
             return Done(
@@ -47,11 +47,14 @@ class Machine:
                 f"org.apache.hadoop.mapred.FileAlreadyExistsException: Output directory {output} already exists",
             )
         container = self.container(options["-archives"][0].split(","))
+        for file in options.get("-files", []):  # of which a job of ours has one at most
+            uri, _, name = file.partition("#")
+            (container / name).write_bytes(self.read(uri))
         environment = dict(word.split("=", 1) for word in options["-cmdenv"])
         lines = self.read(options["-input"][0]).splitlines(keepends=True)
         if properties.get("stream.map.input.ignoreKey") != "true":
             lines = [f"{number}\t".encode() + line for number, line in enumerate(lines)]
-        per_map = int(properties["mapreduce.input.lineinputformat.linespermap"])
+        per_map = int(properties.get("mapreduce.input.lineinputformat.linespermap", "1"))
         mapped: list[bytes] = []
         for start in range(0, len(lines), per_map):
             split = b"".join(lines[start : start + per_map])
@@ -151,14 +154,15 @@ def bare_python(folder: Path) -> Path:
 def _streaming_options(words: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
     options: dict[str, list[str]] = {}
     properties: dict[str, str] = {}
+    generic = {"-archives", "-files"}
     for name, value in zip(words[::2], words[1::2], strict=True):
         if name == "-D":
             # Hadoop's generic options come before Streaming's own, or are not understood.
-            assert not set(options) - {"-archives"}, "generic options must come first"
+            assert not set(options) - generic, "generic options must come first"
             key, _, set_to = value.partition("=")
             properties[key] = set_to
         else:
-            assert name != "-archives" or not set(options), "generic options must come first"
+            assert name not in generic or not set(options) - generic, "generic options must come first"
             options.setdefault(name, []).append(value)
     return options, properties
 

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from hybrid_batch import run as command
@@ -60,6 +61,28 @@ def test_a_condition_that_holds_is_exit_1_with_value_and_bound(
     )
 
 
+@pytest.mark.parametrize("engine", ["inline", "mrjob"])
+def test_bad_parts_are_left_out_whole_and_named_when_asked(
+    engine: str, runs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = Path(runs[0]) / "part-00003.parquet"
+    good = part.read_bytes()
+    pq.write_table(pq.read_table(part), part, row_group_size=3)  # the footer and the first rows stay readable
+    broken = bytearray(part.read_bytes())
+    place = pq.read_metadata(part).row_group(2).column(0).dictionary_page_offset
+    broken[place : place + 20] = b"x" * 20
+    part.write_bytes(broken)
+    arguments = ["compare", *runs, "--engine", engine, "--json"]
+    assert command(arguments) == 2
+    assert "part-00003.parquet cannot be compared" in capsys.readouterr().err
+    assert command([*arguments, "--skip-bad"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["coverage"]["both"], found["coverage"]["only_b"], len(found["bad_parts"])) == (33, 7, 1)
+    assert command(["compare", *runs, "--skip-bad"]) == 0
+    assert "part-00003.parquet cannot be compared" in capsys.readouterr().out
+    part.write_bytes(good)
+
+
 def test_an_unfinished_run_is_compared_with_a_note(
     runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +102,8 @@ def test_an_unfinished_run_is_compared_with_a_note(
         (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
         (["{a}", "{b}", "--by", "colour"], "no column 'colour' to slice by"),
         (["{a}", "{b}", "--by", "top5"], "no column 'top5' to slice by"),
-        (["{a}", "{log}"], "is a log of 2 runs"),
+        (["{a}", "{log}"], "is a log of 2 runs (run=a, run=b); name one."),
+        (["{a}", "{b}", "--runner", "local"], "add --engine mrjob"),
     ],
 )
 def test_wrong_usage_is_2(
@@ -104,6 +128,7 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mrjob.job", None)  # what Python itself holds to refuse an import
     monkeypatch.delitem(sys.modules, "jobs.compare_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.parts_job", raising=False)
     monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
     assert command(["compare", *runs, "--engine", "mrjob"]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err

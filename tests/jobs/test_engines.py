@@ -51,7 +51,7 @@ def local_run(tmp_path_factory: pytest.TempPathFactory) -> str:
 def no_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment as on a machine where nobody installed Java."""
     folder = tmp_path_factory.mktemp("bin")
-    for tool in ("bash", "basename", "cat", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sed", "uname"):
+    for tool in ("bash", "basename", "cat", "chmod", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sed", "uname"):
         (folder / tool).symlink_to(
             next(path for path in map(Path, ("/usr/bin", "/bin")) if (path / tool).exists()) / tool
         )
@@ -101,7 +101,7 @@ def test_a_truncated_part_is_one_sentence_from_every_engine(engine: Engine, tmp_
         engine(find_work([str(tmp_path)]).parts)
 
 
-@pytest.mark.parametrize("runner", ["inline", "local"])
+@pytest.mark.parametrize("runner", ["inline", "local", "spark"])
 def test_the_mrjob_script_prints_the_report(runner: str, local_run: str, tmp_path: Path) -> None:
     done = script("evaluate_mrjob", "-r", runner, "--no-conf", local_run, TMPDIR=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr

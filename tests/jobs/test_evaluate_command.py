@@ -18,15 +18,17 @@ RECORDS = random_records(200, ["a", "b"])
 EXPECTED = to_json(build(count_table(to_table(RECORDS))))
 
 
-@pytest.mark.parametrize("engine", ["inline", "mrjob"])
-def test_json_is_the_report_and_nothing_else(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "engine", [["inline"], ["mrjob"], ["mrjob", "--runner", "local"], ["mrjob", "--runner", "spark"]], ids=" ".join
+)
+def test_json_is_the_report_and_nothing_else(engine: list[str], tmp_path: Path) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 30)
     # In a process of its own: what a library logs shows only where nobody has set logging up.
     done = subprocess.run(
-        [sys.executable, "-m", "hybrid_batch", "evaluate", tmp_path, "--engine", engine, "--json"],
+        [sys.executable, "-m", "hybrid_batch", "evaluate", tmp_path, "--engine", *engine, "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")
@@ -127,7 +129,15 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["absent"], ["nfs://host/log"], ["absent", "--engine", "abacus"], ["absent", "--by", "x"]]
+    "arguments",
+    [
+        [],
+        ["absent"],
+        ["nfs://host/log"],
+        ["absent", "--engine", "abacus"],
+        ["absent", "--by", "x"],
+        ["absent", "--runner", "local"],
+    ],
 )
 def test_wrong_usage_is_2(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -146,6 +156,7 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     monkeypatch.setitem(sys.modules, library, None)  # what Python itself holds to refuse an import
     monkeypatch.delitem(sys.modules, "jobs.evaluate_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.parts_job", raising=False)
     monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
     assert command(["evaluate", str(tmp_path), "--engine", engine]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import NotARun, StorageFailed, WrongUsage
+from evaluation.counts import merge
 from evaluation.report import build
 from jobs.parts import Part, count_parts, find_work, whole
 from tests.made_records import random_records, write_run
@@ -27,7 +28,7 @@ def test_a_relative_path_means_the_same_in_another_folder(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     parts = find_work(["run=x"]).parts
     os.chdir("/")
-    assert build(count_parts(parts))["coverage"]["records"] == 100
+    assert build(merge([count_parts(parts)]))["coverage"]["records"] == 100
 
 
 def test_a_run_named_twice_is_counted_once(tmp_path: Path) -> None:
@@ -40,13 +41,13 @@ def test_several_runs_are_counted_together(tmp_path: Path) -> None:
     for name in ("run=x", "run=y"):
         write_run(str(tmp_path / name), RECORDS, 50)
     work = find_work([str(tmp_path / "run=x"), str(tmp_path / "run=y")])
-    assert build(count_parts(work.parts))["coverage"]["records"] == 200
+    assert build(merge([count_parts(work.parts)]))["coverage"]["records"] == 200
 
 
 def test_a_log_of_several_runs_must_be_narrowed(tmp_path: Path) -> None:
     for name in ("run=x", "run=y"):
         write_run(str(tmp_path / name), RECORDS, 50)
-    with pytest.raises(WrongUsage, match=r"a log of 2 runs \(run=x, run=y\); name the one"):
+    with pytest.raises(WrongUsage, match=r"a log of 2 runs \(run=x, run=y\); name one\.$"):
         find_work([str(tmp_path)])
 
 
@@ -88,7 +89,7 @@ def test_parts_that_cannot_be_counted_are_named_and_the_others_counted(tmp_path:
     write_run(str(tmp_path), RECORDS, 30)
     (tmp_path / "part-00001.parquet").write_bytes((tmp_path / "part-00001.parquet").read_bytes()[:-100])
     pq.write_table(pa.table({"x": [1]}), tmp_path / "part-00002.parquet")
-    report = build(count_parts(find_work([str(tmp_path)]).parts))
+    report = build(merge([count_parts(find_work([str(tmp_path)]).parts)]))
     assert report["coverage"]["records"] == 40
     truncated, foreign = report["bad_parts"]
     assert truncated.startswith(f"{tmp_path}/part-00001.parquet cannot be counted: it is not a readable Parquet")
@@ -103,4 +104,4 @@ def test_a_part_gone_meanwhile_is_named(tmp_path: Path) -> None:
     work = find_work([str(tmp_path)])
     (tmp_path / "part-00003.parquet").unlink()
     with pytest.raises(NotARun, match=r"no part-00003\.parquet"):
-        whole(build(count_parts(work.parts)))
+        whole(build(merge([count_parts(work.parts)])))

@@ -100,6 +100,21 @@ def test_an_unfinished_run_is_reported_with_a_note(tmp_path: Path, capsys: pytes
     assert "is unfinished: 1 of its 2 images" in capsys.readouterr().err
 
 
+def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run=x", "run=y"):
+        write_run(str(tmp_path / name), RECORDS, 1)
+    (tmp_path / "run=y" / "part-00001.parquet").write_bytes(b"PAR1")
+    arguments = ["report", str(tmp_path), "--output", str(tmp_path / "page.html")]
+    assert command(arguments) == 2
+    assert "or add --all-runs" in capsys.readouterr().err
+    assert command([*arguments, "--all-runs"]) == 2
+    assert "part-00001.parquet cannot be counted" in capsys.readouterr().err
+    assert command([*arguments, "--all-runs", "--skip-bad"]) == 0
+    assert "part-00001.parquet cannot be counted" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

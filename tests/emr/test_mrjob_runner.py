@@ -1,0 +1,45 @@
+"""mrjob's own runner for EMR, with `emr/mrjob.conf` and what `emr package` writes, adding its step to the double."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from evaluation.report import to_json
+from hybrid_batch import run as command
+from jobs import inline
+from jobs.parts import find_work
+from tests.emr.places import LOGS
+from tests.emr_double import EmrDouble
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_report_is_that_of_the_inline_engine(
+    double: EmrDouble, make_run: Callable[..., str], aws: str, tmp_path: Path
+) -> None:
+    uri = make_run()
+    shutil.copy(ROOT / "emr" / "mrjob.conf", tmp_path)
+    assert command(["emr", "package", "--arch", "x86_64", "--output", str(tmp_path)]) == 0
+    cluster = double.add_cluster(LOGS)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "emr", "--conf-path", "mrjob.conf"),
+            *("--cluster-id", cluster.id, "--region", "us-east-1", "--cloud-tmp-dir", "s3://emr/tmp/"),
+            *("--emr-endpoint", double.url, "--s3-endpoint", aws, "--check-cluster-every", "0.1"),
+            *("--cloud-fs-sync-secs", "0", "-q", uri),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = to_json(inline.evaluate(find_work([uri]).parts))
+    assert hashlib.sha256(done.stdout.strip().encode()).hexdigest() == hashlib.sha256(expected.encode()).hexdigest()
+    assert cluster.steps[0].config["HadoopJarStep"]["Args"][0] == "hadoop-streaming"
