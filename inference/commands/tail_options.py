@@ -12,14 +12,10 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
     name = "ADDRESS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """See click.ParamType."""
-        from data.errors import WrongUsage
+        """See click.ParamType. Raises WrongUsage, whose message is one sentence without the usage before it."""
         from inference.tails import check_address
 
-        try:
-            return check_address(str(value))
-        except WrongUsage as error:
-            self.fail(str(error), param, ctx)
+        return check_address(str(value))
 
 
 def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
