@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "jobs.commands.report",
     "compare": "jobs.commands.compare",
     "emr": "emr.commands",
+    "cloud": "inference.commands.cloud",
 }
 CONFIG_FILE = Path("hybrid-batch.toml")
 
@@ -86,7 +87,7 @@ def read_config(path: Path) -> dict[str, Any]:
     }
     for command, options in defaults.items():
         known = {parameter.name for parameter in import_module(COMMANDS[command]).command.params}
-        if command != "emr" and (strange := sorted(options.keys() - known)):
+        if command not in ("emr", "cloud") and (strange := sorted(options.keys() - known)):
             raise WrongUsage(f"{path} sets {strange[0]!r} for {command}, which has no such option.")
     return defaults
 

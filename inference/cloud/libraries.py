@@ -1,0 +1,112 @@
+"""The libraries of a tail in the cloud: wheels for its processor and its Python, less what a tail never opens."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from data.archive import check_machine, write_zip
+from data.errors import PackageFailed
+from data.wheels import fetch_wheels, installed_here
+from inference.cache import cache_folder
+
+# Lambda's python3.11 is Amazon Linux 2 with glibc 2.26, for which NumPy, Pillow and OpenVINO are built no more; its
+# python3.12 is Amazon Linux 2023 with 2.34.
+PYTHON = "3.12"
+_TAIL = (
+    "numpy", "openvino", "pillow", "zstandard",
+    "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3",
+)  # fmt: skip
+_SERVER = ("anyio", "click", "h11", "idna", "starlette", "typing_extensions", "uvicorn")
+# The last OpenVINO whose code for ARM runs with glibc 2.34 and GCC 11's libstdc++, and a NumPy it is made for.
+_ARM64 = {"openvino": "2025.2.0", "numpy": "2.2.6"}
+_SERVICES = {"s3", "sqs", "sts"}  # of the 400 that botocore describes
+_UNUSED_NAMES = {"__pycache__", "bin", "examples", "include", "f2py", "tests"}
+_UNUSED = {
+    *(f"openvino/{name}" for name in ("cmake", "tools", "torch")),
+    *(f"openvino/frontend/{name}" for name in ("jax", "onnx", "paddle", "pytorch", "tensorflow")),
+}
+_UNUSED_ENDINGS = (".a", ".h", ".pxd", ".pyi", ".pyx")
+_OPENVINO = (
+    "libopenvino.", "libopenvino_intel_cpu_plugin.", "libopenvino_arm_cpu_plugin.", "libopenvino_tensorflow_frontend.",
+    "libhwloc.", "libtbb.", "libtbbbind_", "libtbbmalloc.",
+)  # fmt: skip
+_LAYOUT = "1"  # to be raised when the archive is made in another way
+
+
+def requirements(architecture: str, *, server: bool) -> tuple[str, ...]:
+    """What pip is asked for: the versions that are installed here, but for those that would not run there."""
+    names = (*_TAIL, *_SERVER) if server else _TAIL
+    other = _ARM64 if architecture == "arm64" else {}
+    here = installed_here(*(name for name in names if name not in other))
+    return (*here, *(f"{name}=={version}" for name, version in other.items()))
+
+
+def library_archive(architecture: str, python: str, *, server: bool) -> Path:
+    """A zip of the libraries in the user's cache, made unless it stands; `server` adds what `hybrid-batch serve` takes.
+    Raises PackageFailed."""
+    wanted = requirements(architecture, server=server)
+    recipe = "\n".join((_LAYOUT, architecture, python, str(interpreter(python) is not None), *wanted))
+    path = cache_folder("cloud") / f"libraries-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as scratch:
+        folder, archive = Path(scratch, "libraries"), Path(scratch, path.name)
+        fetch_wheels(folder, architecture, python, wanted)
+        _strip(folder)
+        compile_code(folder, python)
+        write_zip(archive, {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()})
+        check_machine(archive, architecture)
+        archive.replace(path)
+    return path
+
+
+def compile_code(folder: Path, python: str) -> None:
+    """Add the byte code of all modules in `folder`, where an interpreter of that version is at hand. The machines
+    they go to cannot keep what they compile, and would compile it anew at every start."""
+    program = interpreter(python)
+    if program is None:
+        return
+    command = [program, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    done = subprocess.run([*command, "-s", folder, "-p", "/", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PackageFailed(f"{program} cannot compile the code in {folder}: {done.stdout.strip()[:300]}.")
+
+
+@cache
+def interpreter(python: str) -> str | None:
+    """A program that is Python of this version, if there is one on this machine."""
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    found = shutil.which(f"python{python}")
+    if found is None:
+        return None
+    asked = [found, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found if done.stdout.strip() == python else None
+
+
+def _strip(folder: Path) -> None:
+    """Delete what a tail never opens: 90 MB of 270, and the imports of OpenVINO's tools, half its time to start."""
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        unwanted = [name for name in folders if _is_unused(here.relative_to(folder) / name)]
+        for name in unwanted:
+            shutil.rmtree(here / name)
+            folders.remove(name)
+        for name in files:
+            if name.endswith(_UNUSED_ENDINGS) or (here == folder / "openvino/libs" and not name.startswith(_OPENVINO)):
+                (here / name).unlink()
+
+
+def _is_unused(path: Path) -> bool:
+    return (
+        path.name in _UNUSED_NAMES
+        or path.as_posix() in _UNUSED
+        or (path.parent.as_posix() == "botocore/data" and path.name not in _SERVICES)
+    )

@@ -1,0 +1,58 @@
+"""`hybrid-batch cloud status`: how deployments stand."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from inference.commands.cloud.show import show_json
+
+if TYPE_CHECKING:
+    from inference.cloud.status import Status
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout.")
+def status(name: str | None, as_json: bool) -> None:
+    """Say how the deployment NAME stands, or all of this account and region: its tails, its queue, its workers.
+
+    \b
+    Example:
+      hybrid-batch cloud status hybrid-batch-digits
+    """
+    from data.errors import WrongUsage
+    from inference.cloud.api import open_api
+    from inference.cloud.stack import find_stack, find_stacks
+    from inference.cloud.status import read_status
+
+    api = open_api()
+    if name is None:
+        stacks = list(find_stacks(api))
+    else:
+        stack = find_stack(api, name)
+        if stack is None or not stack.is_ours:
+            raise WrongUsage(
+                f"There is no deployment {name!r} in {api.region}; `hybrid-batch cloud status` lists all there, and "
+                "AWS_REGION may name another region."
+            )
+        stacks = [stack]
+    found = [read_status(api, stack) for stack in stacks]
+    if as_json:
+        show_json([one.describe() for one in found])
+        return
+    for one in found:
+        _show(one)
+    if not found:
+        click.echo(f"There is no deployment in {api.region}.", err=True)
+
+
+def _show(status: "Status") -> None:
+    told = status.describe()
+    click.echo(f"{told['deployment']}  {told['state']}  bundle {(told['bundle'] or '?')[:12]}")
+    for address in told["tails"].values():
+        click.echo(f"  tail     {address}")
+    if status.messages:
+        queue = status.messages
+        click.echo(f"  queue    {queue.waiting} waiting, {queue.in_hand} in hand, {queue.dead} dead")
+    if status.workers:
+        click.echo(f"  workers  {status.workers.running} of at most {status.workers.most}")
