@@ -19,6 +19,7 @@ COMMANDS = {
     "profile": "inference.commands.profile",
     "plan": "inference.commands.plan",
     "serve": "inference.commands.serve",
+    "cloud": "inference.commands.cloud",
     "worker": "inference.commands.worker",
     "evaluate": "jobs.commands.evaluate",
     "report": "jobs.commands.report",

@@ -16,7 +16,8 @@
     │   └── QueueGone           the queue does not exist, or no longer
     ├── AwsUnreachable          no answer from AWS, or none but "later", however often asked
     ├── JobFailed               what ran on EMR failed, was cancelled, or did not end in time
-    ├── PackageFailed           the archives for EMR cannot be made
+    ├── StackFailed             what was deployed to the cloud did not come to stand or to go, or stands half
+    ├── PackageFailed           the archives for EMR or another cloud service cannot be made
     ├── LimitExceeded           what --fail-if forbids has come to pass
     ├── MissingExtra            an optional dependency is not installed
     └── Interrupted             by the user; exit code 130
@@ -105,8 +106,12 @@ class JobFailed(HybridBatchError):
     """What ran on EMR did not end well; the message ends with the line of its logs that says why."""
 
 
+class StackFailed(HybridBatchError):
+    """A deployment did not become what it should; the message says why and what stands."""
+
+
 class PackageFailed(HybridBatchError):
-    """The archives that a job on EMR needs cannot be made."""
+    """The archives that a job on EMR, or a tail in the cloud, needs cannot be made."""
 
 
 class LimitExceeded(HybridBatchError):

@@ -11,13 +11,22 @@ TABLE = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """In US dollars; memory in GB, transfer by 10^9 bytes."""
+    """In US dollars; memory in GB, transfer and storage by 10^9 bytes."""
 
     lambda_gb_second: float
     lambda_memory_gb: float
     lambda_million_requests: float
     transfer_in_gb: float
     transfer_out_gb: float
+    lambda_arm_gb_second: float
+    http_api_million_requests: float
+    sqs_million_requests: float
+    s3_million_puts: float
+    s3_million_gets: float
+    s3_gb_month: float
+    alarm_month: float
+    worker_hour: float
+    worker_arm_hour: float
 
     def cost(self, seconds: float, requests: float, sent_bytes: float, received_bytes: float) -> float:
         """Of so many seconds and requests in the cloud, and bytes sent to it and received from it."""

@@ -1,19 +1,21 @@
-"""`hybrid-batch cloud`: tails of a model on AWS."""
+"""`hybrid-batch cloud`: a model's tail in the cloud of AWS."""
 
 import click
 
-from inference.commands.cloud.package import package
+from inference.commands.cloud.deploy import deploy
+from inference.commands.cloud.destroy import destroy
+from inference.commands.cloud.status import status
 
 
 @click.group("cloud", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Tails of a model on AWS: packaged, and deployed.
+    """Put a model's tail into the cloud of AWS: Lambda functions, workers of a queue.
 
     \b
     Example:
-      hybrid-batch cloud package digits --target lambda-zip
+      hybrid-batch cloud deploy digits
     """
 
 
-for subcommand in (package,):
+for subcommand in (deploy, status, destroy):
     command.add_command(subcommand)

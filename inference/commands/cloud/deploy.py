@@ -1,5 +1,6 @@
 """`hybrid-batch cloud deploy`: a model's tail in the cloud."""
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ class DeployOptions:
 @click.option("--auth", type=click.Choice(["token", "iam"]), default="token", show_default=True, help="For the API.")
 @click.option("--new-token", is_flag=True, help="Make another token; the one before is no longer good.")
 @click.option("--token-file", type=click.Path(dir_okay=False), help="Write a new token there and do not print it.")
-@click.option("--max-workers", type=click.IntRange(0, 100), default=15, show_default=True, help="Machines, for a queue.")
+@click.option("--max-workers", type=click.IntRange(0, 100), default=15, show_default=True, help="Machines at most.")
 @click.option("--spot", is_flag=True, help="Workers on spot machines: cheaper, and may be taken away.")
 @click.option("--subnets", default="", metavar="ID,…", help="Where workers stand.  [default: the default VPC's]")
 @click.option("--alarm-topic", metavar="ARN", help="The SNS topic that alarms tell.")
@@ -108,17 +109,19 @@ def deploy(**options: object) -> None:
 def _deploy(options: DeployOptions) -> None:
     from data.errors import Interrupted
     from data.waiting import Patience
+    from inference.cache import cache_folder
     from inference.cloud.api import open_api
     from inference.cloud.deploy import deploy as carry_out
     from inference.cloud.deploy import plan_deployment
-    from inference.cloud.package import plan_package
+    from inference.cloud.package import PackageSettings, make_package
     from inference.models import open_model
 
     bundle = open_model(options.model, lambda line: click.echo(line, err=True))
     wanted = _wanted(options, bundle)
-    package = plan_package(bundle, wanted.architecture, wanted.python)
-    deployment = plan_deployment(open_api(), wanted, bundle.sha256, package, renew_token=options.new_token)
-    costs = _estimate(options, wanted, bundle, package.size or 0)
+    settings = PackageSettings(bundle, architecture=wanted.architecture, python=wanted.python)
+    package = make_package(settings, cache_folder("cloud") / f"{bundle.sha256[:16]}-{settings.name}")
+    deployment = plan_deployment(open_api(), wanted, package, renew_token=options.new_token)
+    costs = _estimate(options, wanted, bundle, package.path.stat().st_size)
     if options.dry_run:
         _show_plan(deployment, costs, options.as_json)
         return
@@ -181,7 +184,7 @@ def _confirm(deployment: "Deployment", costs: "Estimate", sure: bool) -> None:
         click.echo(f"{name} serves bundle {before[:12]} now, and will serve {deployment.bundle[:12]}.", err=True)
     if sure:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise WrongUsage("Nobody can be asked whether to go on; give --yes, or look with --dry-run.")
     verb = "Update" if deployment.standing else "Make"
     click.confirm(f"{verb} {name} in {region}?", abort=True, err=True)

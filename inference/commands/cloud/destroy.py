@@ -1,5 +1,6 @@
 """`hybrid-batch cloud destroy`: a deployment removed."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -37,7 +38,7 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
         _show(remains)
     if not dry_run and not remains.is_nothing:
         if not yes:
-            if not click.get_text_stream("stdin").isatty():
+            if not sys.stdin.isatty():
                 raise WrongUsage("Nobody can be asked whether to go on; give --yes, or look with --dry-run.")
             click.confirm(f"Remove all this from {api.region}?", abort=True, err=True)
         carry_out(api, name, Patience(poll, wait), tell)

@@ -1,0 +1,75 @@
+"""The bucket of a deployment: whether it stands, what is in it, and how it is emptied."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from data.aws_api import Api
+from data.errors import AwsRefused, StackFailed
+from data.s3_storage import S3Storage
+from data.storage import Entry
+from inference.cloud.stack import OWN
+
+PACKAGES = "packages/"
+_ABSENT = {"404", "NoSuchBucket"}
+_NO_TAGS = "NoSuchTagSet"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The bucket `name`, which belongs to the deployment `owner`."""
+
+    api: Api
+    name: str
+    owner: str
+
+    @classmethod
+    def of(cls, api: Api, owner: str) -> "Bucket":
+        """The bucket that the deployment of this name has, or would have, in this account and region, as tail.yaml
+        names it. Raises AwsRefused, AwsUnreachable."""
+        account = api.ask("sts", "get_caller_identity")["Account"]
+        return cls(api, f"{owner}-{account}-{api.region}", owner)
+
+    def stands(self) -> bool:
+        """Whether there is such a bucket, and it is the deployment's. Raises AwsRefused when it is another's."""
+        try:
+            self.api.ask("s3", "head_bucket", Bucket=self.name)
+            tags = self.api.ask("s3", "get_bucket_tagging", Bucket=self.name)["TagSet"]
+        except AwsRefused as error:
+            if error.code in _ABSENT:
+                return False
+            if error.code != _NO_TAGS:
+                raise
+            tags = []
+        if {"Key": OWN, "Value": self.owner} not in tags:
+            raise AwsRefused(f"Bucket {self.name!r} stands and is no deployment's; choose another --name.")
+        return True
+
+    def objects(self) -> Iterator[Entry]:
+        """Every object, with its size in bytes. Raises StorageFailed."""
+        return S3Storage.open(f"s3://{self.name}").entries()
+
+    def keep_package(self, key: str) -> None:
+        """Delete the packages of earlier deployments. Raises StorageFailed, AwsRefused."""
+        for other in self.objects():
+            if other.name.startswith(PACKAGES) and other.name != key:
+                self.api.ask("s3", "delete_object", Bucket=self.name, Key=other.name)
+
+    def empty(self) -> None:
+        """Delete every object with all its versions. Raises StackFailed when S3 keeps one."""
+        while True:
+            page = self.api.ask("s3", "list_object_versions", Bucket=self.name)
+            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            if not found:
+                return
+            names: list[dict[str, Any]] = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            answer = self.api.ask("s3", "delete_objects", Bucket=self.name, Delete={"Objects": names, "Quiet": True})
+            for kept in answer.get("Errors", ()):
+                raise StackFailed(
+                    f"S3 does not delete s3://{self.name}/{kept['Key']} ({kept['Code']}: {kept.get('Message', '')}); "
+                    "delete it yourself and ask again."
+                )
+
+    def delete(self) -> None:
+        """Delete the empty bucket."""
+        self.api.ask("s3", "delete_bucket", Bucket=self.name)

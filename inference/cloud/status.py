@@ -1,0 +1,94 @@
+"""How deployments stand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data.aws_api import Api
+from data.errors import AwsRefused
+from inference.cloud.stack import Stack
+
+WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Of the queue, about: those that wait, those being answered, and those that were given up."""
+
+    waiting: int
+    in_hand: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Machines that work, and how many there may be."""
+
+    running: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How one deployment stands."""
+
+    stack: Stack
+    messages: Messages | None
+    workers: Workers | None
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        stack = self.stack
+        return {
+            "deployment": stack.name,
+            "state": stack.state,
+            "bundle": stack.parameters.get("Bundle"),
+            "tails": tails_of(stack),
+            "spill": stack.outputs.get("Spill"),
+            "users_policy": stack.outputs.get("Users"),
+            "messages": _fields(self.messages, "waiting", "in_hand", "dead"),
+            "workers": _fields(self.workers, "running", "most"),
+        }
+
+
+def tails_of(stack: Stack) -> dict[str, str]:
+    """The addresses for `--tail`, by the way that leads there."""
+    return {way.lower(): stack.outputs[way].rstrip("/") for way in WAYS if way in stack.outputs}
+
+
+def read_status(api: Api, stack: Stack) -> Status:
+    """Raises AwsRefused, AwsUnreachable."""
+    messages = _messages(api, stack.name) if "Queue" in stack.outputs else None
+    workers = _workers(api, stack.name) if "Queue" in stack.outputs else None
+    return Status(stack, messages, workers)
+
+
+def _messages(api: Api, name: str) -> Messages | None:
+    waiting, hidden = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+    try:
+        queue, dead = _attributes(api, name, waiting, hidden), _attributes(api, f"{name}-dead", waiting)
+    except AwsRefused as error:
+        if "NonExistentQueue" in error.code or "QueueDoesNotExist" in error.code:  # while the stack is being deleted
+            return None
+        raise
+    return Messages(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))
+
+
+def _attributes(api: Api, name: str, *attributes: str) -> Mapping[str, str]:
+    url = api.ask("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    answer: dict[str, str] = api.ask("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=list(attributes))[
+        "Attributes"
+    ]
+    return answer
+
+
+def _workers(api: Api, name: str) -> Workers | None:
+    answer = api.ask("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
+    for group in answer["AutoScalingGroups"]:
+        running = sum(one["LifecycleState"] == "InService" for one in group["Instances"])
+        return Workers(running, group["MaxSize"])
+    return None
+
+
+def _fields(value: object, *names: str) -> dict[str, int] | None:
+    return None if value is None else {name: getattr(value, name) for name in names}
