@@ -19,7 +19,6 @@ COMMANDS = {
     "profile": "inference.commands.profile",
     "plan": "inference.commands.plan",
     "serve": "inference.commands.serve",
-    "cloud": "inference.commands.cloud",
     "worker": "inference.commands.worker",
     "evaluate": "jobs.commands.evaluate",
     "report": "jobs.commands.report",
@@ -87,8 +86,9 @@ def read_config(path: Path) -> dict[str, Any]:
         for command, options in tables.items()
     }
     for command, options in defaults.items():
-        known = {parameter.name for parameter in import_module(COMMANDS[command]).command.params}
-        if command not in ("emr", "cloud") and (strange := sorted(options.keys() - known)):
+        found = import_module(COMMANDS[command]).command
+        known = {parameter.name for parameter in found.params}
+        if not isinstance(found, click.Group) and (strange := sorted(options.keys() - known)):
             raise WrongUsage(f"{path} sets {strange[0]!r} for {command}, which has no such option.")
     return defaults
 

@@ -4,6 +4,7 @@ import click
 
 from inference.commands.cloud.deploy import deploy
 from inference.commands.cloud.destroy import destroy
+from inference.commands.cloud.package import package
 from inference.commands.cloud.status import status
 
 
@@ -17,5 +18,5 @@ def command() -> None:
     """
 
 
-for subcommand in (deploy, status, destroy):
+for subcommand in (deploy, status, destroy, package):
     command.add_command(subcommand)

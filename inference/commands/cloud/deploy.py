@@ -75,7 +75,13 @@ class DeployOptions:
     help="Ways in: lambda, api (HTTP), url (of the function), queue, trigger (pictures put into S3).",
 )
 @click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True)
-@click.option("--python", type=click.Choice(["3.11", "3.12"]), default="3.12", show_default=True, help="Version there.")
+@click.option(
+    "--python",
+    type=click.Choice(["3.11", "3.12"]),
+    default="3.12",
+    show_default=True,
+    help="Version there, see `package`.",
+)
 @click.option("--memory", type=click.IntRange(256, 10240), default=1769, show_default=True, metavar="MB")
 @click.option("--timeout", type=click.IntRange(1, 900), default=30, show_default=True, help="Seconds for an answer.")
 @click.option("--concurrency", type=click.IntRange(0), default=0, help="Requests at once.  [default: the account's]")
