@@ -1,5 +1,6 @@
 """boto3 sessions."""
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ def aws_session() -> "boto3.Session":
 
     core = botocore.session.get_session()
     core.register_component("data_loader", _descriptions(core.get_config_variable("data_path")))
-    return boto3.Session(botocore_session=core)
+    # All other programs of AWS heed this variable, boto3 alone knows AWS_DEFAULT_REGION only.
+    return boto3.Session(botocore_session=core, region_name=os.environ.get("AWS_REGION") or None)
 
 
 @cache
