@@ -10,14 +10,23 @@ Out = TypeVar("Out")
 
 
 def overlap(
-    stage: Callable[[In], Out], items: Iterable[In], *, name: str, workers: int = 1, ahead: int = 1, held: int = 0
+    stage: Callable[[In], Out],
+    items: Iterable[In],
+    *,
+    name: str,
+    workers: int = 1,
+    ahead: int = 1,
+    held: int = 0,
+    patient: bool = True,
 ) -> Generator[Out, None, None]:
     """`stage` of every item, in order, computed by `workers` threads while the caller uses earlier results.
 
     At most `workers + ahead` items are taken that the caller has not been given; while the first of them is not done,
     `held` more, so that one slow item does not stop the others. What `stage` or `items` raise
-    is raised here, after which nothing more is started.
+    is raised here, after which nothing more is started. What is under way is waited for, unless a stage that is not
+    `patient`, as one that waits for others, is interrupted by the user.
     """
+    wait = True
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
     pending: deque[Future[Out]] = deque()
     try:
@@ -27,5 +36,8 @@ def overlap(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except KeyboardInterrupt:
+        wait = patient
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)

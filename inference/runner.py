@@ -33,6 +33,7 @@ from inference.wire import Frame
 IMAGE_LIMIT_BYTES = 256 << 20
 PICTURE_LIMIT_BYTES = 32 << 20  # of a picture that travels; servers refuse requests above 64 MiB
 BOUNDARY_BYTES = 32 << 20
+_SEND = "send"
 _HELD = 256  # scores of batches that are done while the tail still has an earlier one
 _Stage = Callable[[Batch], Batch]
 
@@ -80,7 +81,7 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
     with job.follow.running(sum(len(rows) for _, rows in missing), work.compile) if job.follow else nullcontext():
         batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
         for name, stage, workers, held in _stages(job, work):
-            batches = overlap(stage, batches, name=name, workers=workers, held=held)
+            batches = overlap(stage, batches, name=name, workers=workers, held=held, patient=name != _SEND)
 
         def commit(shard: list[Batch]) -> pa.Table:
             records = to_table(
@@ -120,7 +121,7 @@ def _stages(job: Job, work: "_Work") -> list[tuple[str, _Stage, int, int]]:
         ("decode", work.decode, job.pace.decoders, 0),
         *([("head", work.head, 1, 0)] if here else []),
         *(
-            [("encode", work.encode, 1, 0), ("send", work.send, job.pace.in_flight, _HELD if following else 0)]
+            [("encode", work.encode, 1, 0), (_SEND, work.send, job.pace.in_flight, _HELD if following else 0)]
             if away
             else []
         ),

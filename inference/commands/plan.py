@@ -126,7 +126,7 @@ def _plan(options: PlanOptions) -> None:
     )
     engine = open_engine(options.engine, bundle)
     images = _find_images(options, bundle)
-    settings = TailSettings(options.in_flight, spill=options.spill, token_file=options.token_file)
+    settings = TailSettings(options.in_flight, spill=options.spill, token_file=options.token_file, say=_say)
     with open_tail(options.tail, bundle, engine, settings) if options.tail else nullcontext() as tail:
         subject = Subject(bundle, engine, tail, public_address(options.tail or ""), options.batch_size, images)
         profile = open_profile(subject, _say)

@@ -52,7 +52,7 @@ def command(  # one parameter an option
     bundle = open_model(model, _say)
     compiler = open_engine(engine, bundle)
     found = find_images(images) if images else None
-    settings = TailSettings(spill=spill, token_file=token_file)
+    settings = TailSettings(spill=spill, token_file=token_file, say=_say)
     with open_tail(tail, bundle, compiler, settings) if tail else nullcontext() as opened:
         subject = Subject(bundle, compiler, opened, public_address(tail or ""), batch_size, found)
         profile = open_profile(subject, _say, fresh=fresh)

@@ -167,7 +167,7 @@ def _settings(options: RunOptions, *, following: bool) -> "TailSettings":
     from inference.tails.settings import TailSettings
 
     patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
-    return TailSettings(options.in_flight, patience, options.spill, options.token_file)
+    return TailSettings(options.in_flight, patience, options.spill, options.token_file, _say)
 
 
 def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 from data.queues import Outgoing, Queue, together
 
@@ -16,18 +16,24 @@ class Outbox:
         self._queue = queue
         self._waiting: deque[tuple[Outgoing, Future[None]]] = deque()
         self._lock = threading.Lock()
+        self._closed = False
         self._senders = ThreadPoolExecutor(_THREADS, thread_name_prefix="outbox")
 
     def send(self, message: Outgoing) -> None:
-        """Returns when the message is sent. Raises as Queue.send does, of those sent together for all."""
+        """Returns when the message is sent. Raises as Queue.send does, of those sent together for all, and CancelledError
+        after `close`."""
         sent: Future[None] = Future()
         with self._lock:
+            if self._closed:
+                raise CancelledError
             self._waiting.append((message, sent))
-        self._senders.submit(self._send_some)
+            self._senders.submit(self._send_some)
         sent.result()
 
     def close(self) -> None:
         """Send what waits, and let go of the threads."""
+        with self._lock:
+            self._closed = True
         self._senders.shutdown()
 
     def _send_some(self) -> None:

@@ -18,6 +18,7 @@ from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 
 SCHEME = "sqs:"
+_SILENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class _Way:
     work: Queue
     outbox: Outbox
     replies: Replies
+    silence: threading.Timer
 
 
 class QueueExchange:
@@ -38,7 +40,10 @@ class QueueExchange:
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         self.name = address
         self.advice = "check the network and the AWS settings"
-        self._patience = (settings or TailSettings()).patience
+        settings = settings or TailSettings()
+        self._patience_s = settings.patience.answer_s * settings.patience.attempts
+        self._again_s = settings.patience.answer_s
+        self._say = settings.say
         self._way: _Way | None = None
         self._opening = threading.Lock()
 
@@ -64,6 +69,7 @@ class QueueExchange:
         """See Exchange. Deletes the queue for replies."""
         with self._opening:
             if self._way is not None:
+                self._way.silence.cancel()
                 self._way.replies.close()
                 self._way.outbox.close()
 
@@ -71,24 +77,34 @@ class QueueExchange:
         with self._opening:
             if self._way is None:
                 work = Queue.open(self.name.removeprefix(SCHEME))
-                self._way = _Way(work, Outbox(work), Replies(work))
+                silence = threading.Timer(_SILENCE_S, self._tell_silence, [work.name])
+                silence.daemon = True
+                self._way = _Way(work, Outbox(work), Replies(work), silence)
+                silence.start()
             return self._way
 
     def _ask(self, way: _Way, request: Request) -> Reply:
         number = uuid.uuid4().hex
         message = write_request(request, number, way.replies.name)
-        began, patience_s = time.monotonic(), self._patience.answer_s * self._patience.attempts
-        pause_s = max(self._patience.answer_s, 2.0 * way.work.visibility_s)
+        began = time.monotonic()
+        pause_s = max(self._again_s, 2.0 * way.work.visibility_s)
         with way.replies.expected(number) as reply:
-            while (left_s := began + patience_s - time.monotonic()) > 0:
+            while (left_s := began + self._patience_s - time.monotonic()) > 0:
                 way.outbox.send(message)
                 with suppress(TimeoutError):
                     incoming = reply.result(min(pause_s, left_s))
+                    way.silence.cancel()
                     return read_reply(incoming, round((time.monotonic() - began) * 1e6))
                 pause_s *= 2
         raise TailUnreachable(
-            f"No worker answered on queue {way.work.name!r} within {patience_s:g} s; "
+            f"No worker answered on queue {way.work.name!r} within {self._patience_s:g} s; "
             f"start one: hybrid-batch worker --queue {way.work.name} MODEL."
+        )
+
+    def _tell_silence(self, queue: str) -> None:
+        self._say(
+            f"Waiting for a worker of queue {queue}, at most {self._patience_s:g} s; "
+            f"if none is starting, start one: hybrid-batch worker --queue {queue} MODEL."
         )
 
 
