@@ -8,7 +8,7 @@ from data.aws_api import Api
 from data.errors import AwsRefused, StackFailed
 from data.s3_storage import S3Storage
 from data.storage import Entry
-from inference.cloud.stack import OWN
+from inference.cloud.stack import OWN, Stack, resources
 
 PACKAGES = "packages/"
 _ABSENT = {"404", "NoSuchBucket"}
@@ -31,19 +31,26 @@ class Bucket:
         return cls(api, f"{owner}-{account}-{api.region}", owner)
 
     def stands(self) -> bool:
-        """Whether there is such a bucket, and it is the deployment's. Raises AwsRefused when it is another's."""
+        """Whether there is a bucket of this name. Raises AwsRefused for one of another account."""
         try:
             self.api.ask("s3", "head_bucket", Bucket=self.name)
-            tags = self.api.ask("s3", "get_bucket_tagging", Bucket=self.name)["TagSet"]
         except AwsRefused as error:
             if error.code in _ABSENT:
                 return False
-            if error.code != _NO_TAGS:
-                raise
-            tags = []
-        if {"Key": OWN, "Value": self.owner} not in tags:
-            raise AwsRefused(f"Bucket {self.name!r} stands and is no deployment's; choose another --name.")
+            raise
         return True
+
+    def is_ours(self, stack: Stack | None) -> bool:
+        """Whether the bucket that stands is a resource of this stack, or has the mark of one that is gone."""
+        if stack and self.name in resources(self.api, stack):
+            return True
+        try:
+            tags = self.api.ask("s3", "get_bucket_tagging", Bucket=self.name)["TagSet"]
+        except AwsRefused as error:
+            if error.code == _NO_TAGS:
+                return False
+            raise
+        return {"Key": OWN, "Value": self.owner} in tags
 
     def objects(self) -> Iterator[Entry]:
         """Every object, with its size in bytes. Raises StorageFailed."""

@@ -10,9 +10,9 @@ from data.errors import AwsRefused, HybridBatchError, StackFailed
 from data.upload import Upload
 from data.waiting import Patience
 from inference.cloud.bucket import PACKAGES, Bucket
-from inference.cloud.destroy import destroy
+from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
-from inference.cloud.stack import UNCHANGED, Stack, await_end, find_stack, stack_call, still_standing, why_failed
+from inference.cloud.stack import UNCHANGED, Stack, await_end, find_stack, resources, stack_call, why_failed
 from inference.cloud.token import new_token, token_hash
 from inference.cloud.wanted import Wanted
 
@@ -49,11 +49,14 @@ class Deployment:
         return [self._first(), upload, self._call("update_stack")]
 
     def describe(self) -> dict[str, Any]:
-        """As JSON, without what has no need to be read: the template's text."""
+        """As JSON, without the template's text and what comes of a token that is thrown away after a dry run."""
         steps = [step.describe() for step in self.steps()]
         for step in steps:
             if "with" in step:
                 step["with"] = {key: value for key, value in step["with"].items() if key != "TemplateBody"}
+                for one in step["with"]["Parameters"]:
+                    if one["ParameterKey"] == _TOKEN and one.get("ParameterValue"):
+                        one["ParameterValue"] = "(of a new token)"
         return {"deployment": self.wanted.name, "region": self.api.region, "bundle": self.bundle, "plan": steps}
 
     def replaces(self) -> str | None:
@@ -102,7 +105,7 @@ def _undone(
     """What to say after a first deployment failed, once nothing of it is left that costs money."""
     said, name = str(error).rstrip("."), deployment.wanted.name
     try:
-        if find_stack(deployment.api, name) is None and not deployment.bucket.stands():
+        if find_remains(deployment.api, name).is_nothing:
             return error
         tell("removing what was made")
         destroy(deployment.api, name, patience, tell)
@@ -151,14 +154,16 @@ def _check(name: str, standing: Stack | None, bucket: Bucket) -> None:
     remedy = f"`hybrid-batch cloud destroy {name}` removes what is left"
     if standing is None:
         if bucket.stands():
-            raise StackFailed(f"Bucket {bucket.name} of an earlier {name} stands without its stack; {remedy}.")
+            if bucket.is_ours(None):
+                raise StackFailed(f"Bucket {bucket.name} of an earlier {name} stands without its stack; {remedy}.")
+            raise AwsRefused(f"Bucket {bucket.name} stands and is no deployment's; choose another --name.")
         return
     if not standing.is_ours:
         raise AwsRefused(f"Stack {name} stands and is no deployment of a tail; choose another --name.")
     if standing.is_changing:
         raise StackFailed(f"Stack {name} is being changed ({standing.state}); ask again when that has ended.")
     if not standing.stands:
-        left = len(still_standing(bucket.api, standing.id))
+        left = len(resources(bucket.api, standing))
         raise StackFailed(
             f"Stack {name} stands half ({standing.state}, {left} resources); {remedy}, then deploy again."
         )

@@ -8,7 +8,7 @@ from data.aws_api import Api
 from data.errors import AwsRefused, StackFailed
 from data.waiting import Patience
 from inference.cloud.bucket import Bucket
-from inference.cloud.stack import Stack, await_end, find_stack, still_standing, why_failed
+from inference.cloud.stack import Stack, await_end, find_stack, resources, why_failed
 
 _TRIES = 3  # whoever uses the tail may write into the bucket while it is emptied
 _LOGS = "logs/"
@@ -46,18 +46,18 @@ class Remains:
 
 
 def find_remains(api: Api, name: str) -> Remains:
-    """What there is in this account and region. Raises AwsRefused for a stack or a bucket of this name that is no
-    deployment's, AwsUnreachable, StorageFailed."""
+    """What there is in this account and region; not a bucket of this name that is no deployment's. Raises AwsRefused
+    for such a stack, AwsUnreachable, StorageFailed."""
     stack = find_stack(api, name)
     if stack and not stack.is_ours:
         raise AwsRefused(f"Stack {name} is no deployment of a tail; `hybrid-batch cloud status` lists those.")
     bucket = Bucket.of(api, name)
-    stands = bucket.stands()
+    stands = bucket.stands() and bucket.is_ours(stack)
     names = [entry.name for entry in bucket.objects()] if stands else []
     return Remains(
         name=name,
         stack=stack,
-        resources=still_standing(api, stack.id) if stack else [],
+        resources=sorted(resources(api, stack).values()) if stack else [],
         bucket=bucket if stands else None,
         objects=len(names),
         logs=sum(name.startswith(_LOGS) for name in names),
@@ -70,24 +70,24 @@ def destroy(api: Api, name: str, patience: Patience, tell: Callable[[str], None]
     """Remove all there is. Raises StackFailed when something stays, AwsRefused, AwsUnreachable, StorageFailed."""
     remains = find_remains(api, name)
     if remains.stack:
-        _delete_stack(api, remains.stack, patience, tell)
-    bucket = Bucket.of(api, name)
-    if bucket.stands():
-        tell(f"emptying bucket {bucket.name}")
-        bucket.empty()
-        bucket.delete()
+        _delete_stack(remains.stack, remains.bucket, api, patience, tell)
+    if remains.bucket and remains.bucket.stands():
+        tell(f"emptying bucket {remains.bucket.name}")
+        remains.bucket.empty()
+        remains.bucket.delete()
     for url in _reply_queues(api, name):
         api.ask("sqs", "delete_queue", QueueUrl=url)
     for group in _log_groups(api, name):  # a function that still answered makes its group anew
         api.ask("logs", "delete_log_group", logGroupName=group)
 
 
-def _delete_stack(api: Api, stack: Stack, patience: Patience, tell: Callable[[str], None]) -> None:
-    bucket = Bucket.of(api, stack.name)
+def _delete_stack(
+    stack: Stack, bucket: Bucket | None, api: Api, patience: Patience, tell: Callable[[str], None]
+) -> None:
     if stack.is_changing:
         stack = await_end(api, stack.id, patience, tell)
     for _ in range(_TRIES):
-        if bucket.stands():
+        if bucket and bucket.stands():
             tell(f"emptying bucket {bucket.name}")
             bucket.empty()
         api.ask("cloudformation", "delete_stack", StackName=stack.id)
@@ -95,7 +95,7 @@ def _delete_stack(api: Api, stack: Stack, patience: Patience, tell: Callable[[st
         if stack.state == "DELETE_COMPLETE":
             return
     reason = why_failed(api, stack.id, "DELETE")
-    left = ", ".join(still_standing(api, stack.id))
+    left = ", ".join(resources(api, stack))
     raise StackFailed(f"Stack {stack.name} ended {stack.state}: {reason}; still there: {left or 'nothing'}.")
 
 

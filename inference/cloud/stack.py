@@ -14,6 +14,7 @@ TEMPLATE = Path(__file__).with_name("tail.yaml")
 OWN = "hybrid-batch"  # the tag of what is ours; its value is the deployment's name
 UNCHANGED = "No updates are to be performed"
 _GONE = "does not exist"
+_NOTHING = {"CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED"}
 _STAND = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
@@ -131,11 +132,11 @@ def why_failed(api: Api, stack_id: str, verb: str) -> str:
     return first or "AWS tells no reason"
 
 
-def still_standing(api: Api, stack_id: str) -> list[str]:
-    """The resources of a stack that have not been deleted, by their names in AWS."""
-    answer = api.ask("cloudformation", "describe_stack_resources", StackName=stack_id)
-    return [
-        f"{one['LogicalResourceId']} {one.get('PhysicalResourceId', '')}".strip()
+def resources(api: Api, stack: Stack) -> dict[str, str]:
+    """What stands of a stack: by its name in AWS, its name in the template."""
+    answer = api.ask("cloudformation", "describe_stack_resources", StackName=stack.id)
+    return {
+        one["PhysicalResourceId"]: one["LogicalResourceId"]
         for one in answer["StackResources"]
-        if one["ResourceStatus"] not in {"DELETE_COMPLETE", "DELETE_SKIPPED"}
-    ]
+        if one.get("PhysicalResourceId") and one["ResourceStatus"] not in _NOTHING
+    }
