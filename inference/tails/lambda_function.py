@@ -4,6 +4,7 @@ import json
 import re
 import time
 from base64 import b64decode, b64encode
+from http import HTTPStatus
 from typing import Any
 
 from data.aws_api import Api, Call
@@ -54,7 +55,7 @@ class LambdaExchange:
         try:
             answer = self._api.send(Call("lambda", "invoke", parameters))
         except AwsUnreachable as error:
-            raise NoAnswer(str(error).rstrip(".")) from error
+            raise NoAnswer(_why(error)) from error
         except AwsRefused as error:
             if error.code in _STARTING:
                 raise NoAnswer(str(error).rstrip(".")) from error
@@ -124,6 +125,14 @@ def lambda_tail(address: str, bundle: Bundle, settings: TailSettings | None = No
     TailRefused when the AWS settings make no client."""
     settings = settings or TailSettings()
     return ServedTail(LambdaExchange(address, settings), bundle, settings)
+
+
+def _why(error: AwsUnreachable) -> str:
+    """Why nothing came; of a function that is busy the status, as HTTP would tell it."""
+    answer = getattr(error.__cause__, "response", {})
+    if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == HTTPStatus.TOO_MANY_REQUESTS:
+        return f"429 {answer['Error'].get('Message') or answer['Error'].get('Code')}"
+    return str(error).rstrip(".")
 
 
 def _payload(request: Request, content: bytes) -> bytes:

@@ -15,6 +15,7 @@ from inference.bundle import Bundle
 from inference.engines import Engine, Segment, compile_head, open_engine
 from inference.models import open_model
 from inference.tails.local import LocalTail
+from tests.scripted import Script
 
 ROOT = Path(__file__).parent.parent.parent
 Serve = Callable[..., "Server"]
@@ -113,3 +114,18 @@ def pixels(bundle: Bundle, digits: list[bytes]) -> np.ndarray:
     from data.decode import decode
 
     return np.stack([decode(picture, bundle.preparation) for picture in digits])
+
+
+@pytest.fixture
+def script() -> Iterator[Callable[..., Script]]:
+    """Starts scripted servers."""
+    started: list[Script] = []
+
+    def start(*behaviours: object) -> Script:
+        started.append(Script(*behaviours))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()

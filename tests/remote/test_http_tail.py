@@ -1,7 +1,5 @@
 """Our client against servers that fail: a script of behaviours, played one per request over real sockets."""
 
-import json
-import socketserver
 import threading
 import time
 
@@ -18,56 +16,9 @@ from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_response
+from tests.scripted import JSON, error, reply
 
 HASTE = TailSettings(patience=Patience(connect_s=1, answer_s=0.5, attempts=4, first_pause_s=0.01, longest_pause_s=0.02))
-JSON = "Content-Type: application/json\r\n"
-
-
-class Script(socketserver.ThreadingTCPServer):
-    """Answers the n-th request as the n-th behaviour says, and the last one for ever."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, *behaviours):
-        super().__init__(("127.0.0.1", 0), _Player)
-        self.behaviours = list(behaviours)
-        self.asked = []
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Player(socketserver.StreamRequestHandler):
-    def handle(self):
-        while line := self.rfile.readline():
-            length = 0
-            while (header := self.rfile.readline()) not in (b"\r\n", b""):
-                if header.lower().startswith(b"content-length:"):
-                    length = int(header.split(b":")[1])
-            self.rfile.read(length)
-            with self.server.lock:
-                self.server.asked.append(line.decode().split()[1])
-                turn = min(len(self.server.asked), len(self.server.behaviours)) - 1
-            reply = self.server.behaviours[turn]
-            if reply is None:
-                return
-            if callable(reply):
-                reply = reply(line.decode().split()[1])
-            self.wfile.write(reply)
-            if b"Content-Length" not in reply.partition(b"\r\n\r\n")[0] or b"cut off" in reply:
-                return
-
-
-def reply(status, content, headers=""):
-    return f"HTTP/1.1 {status} x\r\n{headers}Content-Length: {len(content)}\r\n\r\n".encode() + content
-
-
-def error(status, message, headers=""):
-    return reply(status, json.dumps({"error": message}).encode(), JSON + headers)
 
 
 DROP = None
@@ -76,21 +27,11 @@ BUSY = error(429, "too many", "Retry-After: 1\r\n")
 DOWN = error(503, "starting")
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Starts scripted servers. A proxy named in the environment must not come between."""
+@pytest.fixture(autouse=True)
+def proxy(monkeypatch):
+    """A proxy named in the environment must not come between."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    started = []
-
-    def start(*behaviours):
-        started.append(Script(*behaviours))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
