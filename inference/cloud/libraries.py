@@ -31,6 +31,7 @@ _UNUSED = {
     *(f"openvino/frontend/{name}" for name in ("jax", "onnx", "paddle", "pytorch", "tensorflow")),
 }
 _UNUSED_ENDINGS = (".a", ".h", ".pxd", ".pyi", ".pyx")
+_UNUSED_FILES = ("zstandard/_cffi.",)  # its other half does the same, and is what CPython imports
 _OPENVINO = (
     "libopenvino.", "libopenvino_intel_cpu_plugin.", "libopenvino_arm_cpu_plugin.", "libopenvino_tensorflow_frontend.",
     "libhwloc.", "libtbb.", "libtbbbind_", "libtbbmalloc.",
@@ -72,8 +73,14 @@ def compile_code(folder: Path, python: str) -> None:
     program = interpreter(python)
     if program is None:
         return
-    command = [program, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    done = subprocess.run([*command, "-s", folder, "-p", "/", folder], capture_output=True, text=True, check=False)
+    command = [program, "-P", "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    done = subprocess.run(
+        [*command, "-s", folder, "-p", "/", folder],
+        env={"PYTHONHASHSEED": "0"},  # the order of sets would differ otherwise, and with it the bytes
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise PackageFailed(f"{program} cannot compile the code in {folder}: {done.stdout.strip()[:300]}.")
 
@@ -92,21 +99,22 @@ def interpreter(python: str) -> str | None:
 
 
 def _strip(folder: Path) -> None:
-    """Delete what a tail never opens: 90 MB of 270, and the imports of OpenVINO's tools, half its time to start."""
+    """Delete what a tail never opens: 90 MB of 290, and the imports of OpenVINO's tools, half its time to start."""
     for place, folders, files in os.walk(folder):
-        here = Path(place)
-        unwanted = [name for name in folders if _is_unused(here.relative_to(folder) / name)]
-        for name in unwanted:
-            shutil.rmtree(here / name)
+        here = Path(place).relative_to(folder)
+        for name in [name for name in folders if _is_unused_folder(here / name)]:
+            shutil.rmtree(folder / here / name)
             folders.remove(name)
         for name in files:
-            if name.endswith(_UNUSED_ENDINGS) or (here == folder / "openvino/libs" and not name.startswith(_OPENVINO)):
-                (here / name).unlink()
+            if _is_unused_file(here / name):
+                (folder / here / name).unlink()
 
 
-def _is_unused(path: Path) -> bool:
-    return (
-        path.name in _UNUSED_NAMES
-        or path.as_posix() in _UNUSED
-        or (path.parent.as_posix() == "botocore/data" and path.name not in _SERVICES)
-    )
+def _is_unused_folder(path: Path) -> bool:
+    foreign_service = path.parent.as_posix() == "botocore/data" and path.name not in _SERVICES
+    return foreign_service or path.name in _UNUSED_NAMES or path.as_posix() in _UNUSED
+
+
+def _is_unused_file(path: Path) -> bool:
+    foreign_library = path.parent.as_posix() == "openvino/libs" and not path.name.startswith(_OPENVINO)
+    return foreign_library or path.name.endswith(_UNUSED_ENDINGS) or path.as_posix().startswith(_UNUSED_FILES)

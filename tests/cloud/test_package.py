@@ -1,0 +1,329 @@
+"""The packages: whole, of the right processor, and running where nothing of this machine is."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import zipfile
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from bench.lambda_runtime import FunctionFailed, LambdaRuntime, bare_python, unpack_client
+from data.errors import PackageFailed
+from hybrid_batch import run as command
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cloud import libraries, package
+from inference.cloud.package import PackageSettings, make_package
+from inference.datatypes import NUMPY
+from inference.engines import open_engine
+from inference.models import open_model
+from inference.tails.answer import read_scores
+from inference.tails.local import LocalTail
+from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
+from tests.conftest import ROOT
+from tests.emr.wheelhouse import make_wheelhouse
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+PROBE = """
+import sys
+from inference.cloud.handler import handle as tail
+
+def handle(event, context):
+    if event != "modules":
+        return tail(event, context)
+    return sorted({str(getattr(module, "__file__", None)) for module in sys.modules.values()})
+"""
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[None]:
+    """pip finds the wheels of the libraries on this machine, and nowhere else."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the libraries installed here are none for Linux on x86_64")
+    folder = tmp_path_factory.mktemp("pip") / "wheels"
+    make_wheelhouse(folder, libraries.requirements("x86_64", server=True))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PIP_NO_INDEX", "1")
+        environment.setenv("PIP_FIND_LINKS", str(folder))
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return open_model("digits")
+
+
+@pytest.fixture(scope="session")
+def made(wheels: None, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> package.Package:
+    folder = tmp_path_factory.mktemp("package")
+    return make_package(PackageSettings(bundle, python=HERE), folder / "tail.zip")
+
+
+@pytest.fixture(scope="session")
+def task(made: package.Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip unpacked, as Lambda does."""
+    folder = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(made.path) as content:
+        content.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = unpack_client(tmp_path_factory.mktemp("client"))
+    (folder / "probe.py").write_text(PROBE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def function(task: Path, client: Path) -> Iterator[LambdaRuntime]:
+    with LambdaRuntime() as runtime:
+        runtime.start(bare_python(), [task, client], {}, "probe.handle")
+        yield runtime
+
+
+def event_of(method: str, path: str, frame: Frame | None = None) -> dict:
+    body = encode_request(frame) if frame else None
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "headers": body.headers if body else {},
+        "requestContext": {"http": {"method": method}},
+        "body": b64encode(body.join() if body else b"").decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def scores_of(bundle: Bundle, batch: int, result: dict) -> np.ndarray:
+    content = b64decode(result["body"])
+    assert result["statusCode"] == 200, content
+    return read_scores(bundle.output, batch, decode_response(content, int(result["headers"][HEADER_LENGTH])))[0]
+
+
+def test_every_cut_is_answered_as_here_where_nothing_of_this_machine_is(
+    function: LambdaRuntime, bundle: Bundle, task: Path, client: Path
+) -> None:
+    local = LocalTail(bundle, open_engine("openvino", bundle))
+    pictures = [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::12]]
+    whole = Frame(codecs.encode_pictures(bundle.input, pictures))
+    there = scores_of(bundle, len(pictures), function.invoke(event_of("POST", "/v2/models/digits/infer", whole)))
+    np.testing.assert_array_equal(there, local.infer("c000", whole).scores)
+    chance = np.random.default_rng(0)
+    for cut in bundle.cuts:
+        tensors = [chance.random((8, *spec.shape)).astype(NUMPY[spec.datatype]) for spec in cut.boundary]
+        for codec in ("fp32", "int8", "q4"):
+            frame = Frame(codecs.encode(codec, cut.boundary, tensors))
+            result = function.invoke(event_of("POST", f"/v2/models/digits/versions/{cut.id}/infer", frame))
+            here = local.infer(cut.id, frame).scores
+            np.testing.assert_allclose(scores_of(bundle, 8, result), here, atol=1e-6)
+            np.testing.assert_array_equal(scores_of(bundle, 8, result).argmax(1), here.argmax(1))
+    server = json.loads(b64decode(function.invoke(event_of("GET", "/v2"))["body"]))
+    assert server["name"] == "hybrid-batch"
+    files = function.invoke("modules")
+    assert any(name.startswith(str(task)) and "openvino" in name for name in files)
+    standard = Path(os.path.realpath(bare_python())).parents[1] / "lib"
+    places = (task, client, standard, Path(os.__file__).parent)
+    strange = [name for name in files if name.startswith("/") and not any(map(Path(name).is_relative_to, places))]
+    assert not strange
+    assert not [name for name in files if "site-packages" in name]
+
+
+def test_spilling_needs_what_is_in_the_zip_alone(
+    task: Path, client: Path, bundle: Bundle, bucket: str, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 is trimmed to the services that a tail asks."""
+    from inference.tails.exchange import Request
+    from inference.tails.spill import Spill
+
+    spill = Spill(f"s3://{bucket}/spill")
+    body = encode_request(Frame(codecs.encode_pictures(bundle.input, [b"no picture"])))
+    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    with spill.sending(Request("POST", "/v2/models/digits/infer", body.headers, body.join())) as request:
+        event = event_of("POST", request.path) | {"headers": dict(request.headers), "body": None}
+        with LambdaRuntime() as runtime:
+            runtime.start(bare_python(), [task, client], environment | {"HYBRID_BATCH_SPILL": spill.uri})
+            result = runtime.invoke(event)
+    assert scores_of(bundle, 1, result).shape == (1, 10)
+
+
+def test_what_it_cannot_answer_is_told_to_lambda(function: LambdaRuntime, task: Path, client: Path) -> None:
+    with pytest.raises(FunctionFailed, match="WrongUsage: This function answers requests of payload"):
+        function.invoke({"Records": []})
+    with LambdaRuntime() as runtime:
+        runtime.start(bare_python(), [task, client], {"HYBRID_BATCH_BUNDLE": "/nowhere"})
+        with pytest.raises(FunctionFailed, match="NotABundle: /nowhere is no bundle"):
+            _ = runtime.take().value
+
+
+def test_the_zip_fits_and_knows_nothing_of_this_machine(made: package.Package, task: Path) -> None:
+    assert made.unpacked_bytes == sum(file.stat().st_size for file in task.rglob("*") if file.is_file())
+    assert made.unpacked_bytes < package.MAX_UNPACKED_BYTES
+    assert made.compiled
+    here = [str(place).encode() for place in (ROOT, sys.prefix, made.path.parent, task)]
+    for path in (path for path in task.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        assert not [place for place in here if place in content], path
+    rooms = {path.name for path in task.iterdir() if not path.name.endswith((".dist-info", ".libs"))}
+    assert {"data", "inference", "bundle", "openvino", "numpy", "PIL", "boto3"} <= rooms
+    assert not {"tests", "evaluation", "jobs", "emr", "tensorflow", "pyarrow", "hybrid_batch.py", "bin"} & rooms
+    assert not (task / "openvino" / "libs" / "libopenvino_intel_gpu_plugin.so").exists()
+
+
+def test_equal_content_gives_equal_bytes(
+    made: package.Package, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    again = make_package(PackageSettings(bundle, python=HERE), tmp_path / "again.zip")
+    assert again.sha256 == made.sha256
+    assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_a_package_for_arm_is_of_arm(
+    wheels: None, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wheels are x86_64's with ARM's name in their machine code, and one of them without."""
+
+    def retag(content: bytes) -> bytes:
+        return content[:18] + struct.pack("<H", 183) + content[20:] if content[:4] == b"\x7fELF" else content
+
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(libraries, "_ARM64", {})
+    wanted = libraries.requirements("arm64", server=False)
+    wheelhouse = make_wheelhouse(tmp_path / "wheels", wanted, "aarch64", retag)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheelhouse))
+    made = make_package(PackageSettings(bundle, architecture="arm64", python=HERE), tmp_path / "arm.zip")
+    machines = set()
+    with zipfile.ZipFile(made.path) as content:
+        names = set(content.namelist())
+        for name in names:
+            head = content.open(name).read(20)
+            if head[:4] == b"\x7fELF":
+                machines.add(struct.unpack("<H", head[18:20])[0])
+    assert machines == {183}
+    assert {"inference/cloud/handler.py", "bundle/graph.pb", "openvino/__init__.py"} <= names
+    other = make_wheelhouse(tmp_path / "others", wanted[:1], "aarch64")
+    for wheel in other.iterdir():
+        (wheelhouse / wheel.name).write_bytes(wheel.read_bytes())
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "other-cache"))
+    with pytest.raises(PackageFailed, match="is no code for arm64; remove"):
+        make_package(PackageSettings(bundle, architecture="arm64", python=HERE), tmp_path / "wrong.zip")
+    assert not (tmp_path / "wrong.zip").exists()
+
+
+def test_arm_gets_what_runs_on_its_lambda() -> None:
+    assert {"openvino==2025.2.0", "numpy==2.2.6"} <= set(libraries.requirements("arm64", server=False))
+    assert not {"openvino==2025.2.0"} & set(libraries.requirements("x86_64", server=False))
+
+
+def test_a_model_that_does_not_fit_is_told(
+    made: package.Package, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", made.unpacked_bytes)
+    assert make_package(PackageSettings(bundle, python=HERE), tmp_path / "fits.zip").sha256 == made.sha256
+    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", made.unpacked_bytes - 1)
+    with pytest.raises(
+        PackageFailed, match=rf"^digits takes {made.unpacked_bytes:,} bytes .* --target lambda-image\.$"
+    ):
+        make_package(PackageSettings(bundle, python=HERE), tmp_path / "large.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["fits.zip"]
+
+
+@pytest.mark.parametrize("target", ["lambda-image", "container"])
+def test_all_that_docker_would_need_is_there(
+    target: str, made: package.Package, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = make_package(PackageSettings(bundle, target, python=HERE), tmp_path / "context").path
+    lines = (folder / "Dockerfile").read_text().splitlines()
+    words = {line.split()[0]: line.split()[1:] for line in lines if line and not line.startswith("#")}
+    assert words["FROM"][0] == "--platform=linux/amd64"
+    assert words["FROM"][1].endswith((f"lambda/python:{HERE}", f"python:{HERE}-slim"))
+    task = folder / words["COPY"][0]
+    assert (task / "bundle" / "bundle.json").is_file()
+    if target == "lambda-image":
+        (handler,) = json.loads(" ".join(words["CMD"]))
+        module, _, name = handler.rpartition(".")
+        run_bare(task, "-c", f"import sys; sys.path.insert(0, '.'); from {module} import {name}")
+    # A second time over the first; but nothing else is written over.
+    make_package(PackageSettings(bundle, target, python=HERE), folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    with pytest.raises(PackageFailed, match="holds something else"):
+        make_package(PackageSettings(bundle, target, python=HERE), tmp_path / "other")
+
+
+def run_bare(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [bare_python(), "-I", "-S", "-B", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_container_serves_and_works(made: package.Package, bundle: Bundle, tmp_path: Path) -> None:
+    """Its command, run as in the container but for the interpreter and the port."""
+    folder = make_package(PackageSettings(bundle, "container", python=HERE), tmp_path / "context").path
+    cmd = next(line for line in (folder / "Dockerfile").read_text().splitlines() if line.startswith("CMD"))
+    python, flag, module, *words = json.loads(cmd.removeprefix("CMD"))
+    assert (python, flag) == ("python", "-m")
+    words = [word.replace("/app", str(folder / "task")) for word in words]
+    words[words.index("--host") + 1 :] = ["127.0.0.1", "--port", "0", "--json"]
+    start = f"import sys, runpy; sys.path.insert(0, '.'); runpy.run_module({module!r}, run_name='__main__')"
+    process = subprocess.Popen(
+        [bare_python(), "-I", "-S", "-B", "-c", start, *words],
+        cwd=folder / "task",
+        env={"HYBRID_BATCH_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        url = json.loads(process.stdout.readline())["url"]
+        assert httpx.get(f"{url}/v2/models/digits/versions/c004/ready", trust_env=False, timeout=30).status_code == 200
+        process.terminate()
+    worker = start.replace(module, "inference.queue_worker")
+    assert "--queue" in run_bare(folder / "task", "-c", worker, "--help")
+
+
+def test_libraries_that_cannot_be_had_are_told(
+    tmp_path: Path, wheels: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    assert command(["cloud", "package", "digits", "-o", str(tmp_path / "x.zip")]) == 1
+    _, err = capfd.readouterr()
+    assert err.count("\n") == 1
+    assert "pip cannot fetch the libraries for x86_64: " in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--arch", "riscv"], 2, "'riscv' is not one of 'x86_64', 'arm64'"),
+        (["--target", "lambda"], 2, "'lambda' is not one of 'lambda-zip'"),
+        (["-o", "{file}/below/x.zip"], 1, "Not a directory; choose another --output."),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    made: package.Package, words: list[str], code: int, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = [word.format(file=tmp_path / "file") for word in words]
+    assert command(["cloud", "package", "digits", "--python", HERE, *words]) == code
+    assert said in capfd.readouterr().err
+
+
+def test_the_command_writes_what_it_says(
+    made: package.Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(["cloud", "package", "digits", "--python", HERE, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["path"] == "digits-lambda-zip-x86_64.zip"
+    assert (told["sha256"], told["runtime"]) == (made.sha256, f"python{HERE}")
+    assert (tmp_path / told["path"]).read_bytes() == made.path.read_bytes()
