@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from inference.cuts import Cut
 from inference.datatypes import NUMPY
 from inference.engines import Engine, Segment, compile_head, compile_tail
 from inference.following import Follow
-from inference.pipeline import overlap
+from inference.pipeline import Pipeline
 from inference.split import HERE, LOCAL, Split
 from inference.tails import Tail
 from inference.tails.answer import Answer
@@ -78,20 +78,19 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
     missing = [(shard, rows) for shard, rows in shards(table.num_rows, job.shard_size) if shard not in present]
 
     work = _Work(job)
-    with job.follow.running(sum(len(rows) for _, rows in missing), work.compile) if job.follow else nullcontext():
+
+    def commit(shard: list[Batch]) -> pa.Table:
+        records = to_table([record for batch in shard for record in to_records(batch, job.bundle, _made(job, batch))])
+        return records if folder.commit(shard[0].shard, records) else folder.read_part(shard[0].shard)
+
+    images = sum(len(rows) for _, rows in missing)
+    with job.follow.running(images, work.compile) if job.follow else nullcontext(), Pipeline() as pipeline:
         batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
         for name, stage, workers, held in _stages(job, work):
-            batches = overlap(stage, batches, name=name, workers=workers, held=held, patient=name != _SEND)
-
-        def commit(shard: list[Batch]) -> pa.Table:
-            records = to_table(
-                [record for batch in shard for record in to_records(batch, job.bundle, _made(job, batch))]
-            )
-            return records if folder.commit(shard[0].shard, records) else folder.read_part(shard[0].shard)
-
-        with closing(overlap(commit, _by_shard(_watched(batches, watch)), name="write")) as committed:
-            for records in committed:
-                totals.add(records)
+            batches = pipeline.overlap(stage, batches, name=name, workers=workers, held=held, patient=name != _SEND)
+        whole = _by_shard(_watched(batches, watch))
+        for records in pipeline.overlap(commit, whole, name="write", workers=2, ahead=0):
+            totals.add(records)
     folder.finish(totals.to_dict())
     return totals
 

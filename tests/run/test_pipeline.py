@@ -1,12 +1,20 @@
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from inference.pipeline import overlap
+from inference.pipeline import Pipeline
 
 
-def test_results_come_in_order_whatever_finishes_first():
+@pytest.fixture
+def overlap():
+    with Pipeline() as pipeline:
+        yield pipeline.overlap
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
+
+
+def test_results_come_in_order_whatever_finishes_first(overlap):
     gates = [threading.Event() for _ in range(3)]
 
     def stage(item: int) -> int:
@@ -18,7 +26,7 @@ def test_results_come_in_order_whatever_finishes_first():
     assert list(overlap(stage, range(3), name="test", workers=3)) == [0, 10, 20]
 
 
-def test_no_more_is_taken_than_workers_and_what_waits():
+def test_no_more_is_taken_than_workers_and_what_waits(overlap):
     taken = 0
 
     def items() -> Iterator[int]:
@@ -31,11 +39,10 @@ def test_no_more_is_taken_than_workers_and_what_waits():
     for used in range(1, 10):
         next(results)
         assert taken <= used + 2 + 3
-    results.close()
     assert taken < 20
 
 
-def test_one_slow_item_holds_up_no_other_until_so_many_are_held():
+def test_one_slow_item_holds_up_no_other_until_so_many_are_held(overlap):
     gate, done = threading.Event(), threading.Event()
 
     def stage(item: int) -> int:
@@ -56,7 +63,7 @@ def test_one_slow_item_holds_up_no_other_until_so_many_are_held():
     assert [*seen, *results] == list(range(20))
 
 
-def test_stages_work_while_the_caller_does():
+def test_stages_work_while_the_caller_does(overlap):
     both = threading.Barrier(2, timeout=10)
 
     def stage(item: int) -> int:
@@ -71,7 +78,7 @@ def test_stages_work_while_the_caller_does():
 
 
 @pytest.mark.parametrize("where", ["stage", "items"])
-def test_what_is_raised_reaches_the_caller_and_nothing_more_starts(where: str):
+def test_what_is_raised_reaches_the_caller_and_nothing_more_starts(where: str, overlap):
     started: list[int] = []
 
     def items() -> Iterator[int]:
@@ -88,5 +95,61 @@ def test_what_is_raised_reaches_the_caller_and_nothing_more_starts(where: str):
 
     with pytest.raises(ValueError, match="broken"):
         list(overlap(stage, items(), name="test"))
+    time.sleep(0.05)
     assert len(started) <= 2
+
+
+def test_no_result_waits_for_the_next(overlap):
+    """One at a time comes through all stages before there is another."""
+    arrived: list[int] = []
+    turns = [threading.Event() for _ in range(4)]
+
+    def items() -> Iterator[int]:
+        for item in range(3):
+            assert turns[item].wait(10)
+            yield item
+
+    results = overlap(lambda item: item + 1, overlap(lambda item: item * 10, items(), name="test"), name="test")
+    for item in range(3):
+        turns[item].set()
+        arrived.append(next(results))
+    assert arrived == [1, 11, 21]
+
+
+def test_whoever_leaves_stops_all_stages_and_waits_for_what_they_do():
+    begun, gate, done = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(item: int) -> int:
+        begun.set()
+        gate.wait(10)
+        done.set()
+        return item
+
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
+        pipeline.overlap(lambda item: item, pipeline.overlap(slow, range(9), name="test"), name="test")
+        assert begun.wait(10)
+        threading.Timer(0.1, gate.set).start()
+        raise KeyboardInterrupt
+    assert done.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
+
+
+def test_an_interrupt_does_not_wait_for_a_stage_that_waits_for_others():
+    begun, gate = threading.Event(), threading.Event()
+
+    def waiting(item: int) -> int:
+        begun.set()
+        gate.wait(10)
+        return item
+
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
+        pipeline.overlap(
+            lambda item: item, pipeline.overlap(waiting, range(9), name="test", patient=False), name="last"
+        )
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("test")]
+    assert len(left) == 1
+    gate.set()
+    left[0].join(10)
+    assert not left[0].is_alive()

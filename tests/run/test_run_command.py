@@ -238,7 +238,9 @@ def test_a_run_of_other_settings_is_not_touched(capsys, tmp_path):
 
 
 def test_a_tail_nobody_answers_at(capsys, tmp_path):
-    code, line = refused(capsys, IMAGES, "--tail", f"http://127.0.0.1:{free_port()}", "--log", tmp_path)
+    code, line = refused(
+        capsys, IMAGES, "--split", "c004", "--tail", f"http://127.0.0.1:{free_port()}", "--log", tmp_path
+    )
     assert code == 1
     assert "No answer from http://127.0.0.1" in line
     assert not list(tmp_path.iterdir())
