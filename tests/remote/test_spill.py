@@ -1,0 +1,250 @@
+"""Bodies too large for their way, through a real S3: at the limit and a byte to either side of it."""
+
+import time
+import uuid
+from dataclasses import replace
+
+import boto3
+import numpy as np
+import pytest
+
+from data.errors import BadFrame, StorageFailed, TailRefused, WrongUsage
+from inference import codecs
+from inference.endpoint import Endpoint, Limits
+from inference.tails.exchange import Exchange, Reply, Request
+from inference.tails.lambda_function import LambdaExchange, lambda_tail
+from inference.tails.served import ServedTail
+from inference.tails.settings import TailSettings
+from inference.tails.spill import SPILL, Spill
+from inference.tails.worker import BUNDLE
+from inference.wire import HEADER_LENGTH, Frame, encode_request
+from tests.made_functions import make_function
+
+INFER = "/v2/models/digits/versions/c000/infer"
+SMALL = "from inference.cloud import event\nevent.MAX_PAYLOAD_BYTES = 900\nfrom inference.cloud.handler import handle"
+
+
+class Narrow(Exchange):
+    """The real endpoint behind a way that lets so many bytes pass, and tells what came along it."""
+
+    name, advice = "the narrow way", "widen it"
+
+    def __init__(self, endpoint: Endpoint, room: int) -> None:
+        self.endpoint, self.width, self.passed = endpoint, room, []
+
+    def room(self, request: Request) -> int:
+        return self.width
+
+    def ask(self, request: Request, limit: int) -> Reply:
+        self.passed.append(request)
+        assert len(request.content) <= self.width
+        began = time.perf_counter_ns()
+        reply = self.endpoint.answer(request)
+        return replace(reply, took_us=(time.perf_counter_ns() - began) // 1000 + 1)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def versions(bucket):
+    """Every object that was ever put into the bucket, deleted since or not."""
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return lambda: [version["Key"] for version in s3.list_object_versions(Bucket=bucket).get("Versions", ())]
+
+
+def left(bucket: str) -> list[str]:
+    return [one["Key"] for one in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", ())]
+
+
+def frame_of(bundle, picture: bytes, size: int) -> Frame:
+    """A picture in a request of exactly so many bytes: what follows the end of a PNG is not read."""
+    padding = size - _size(bundle, picture)
+    while (off := size - _size(bundle, picture + bytes(padding))) != 0:
+        padding += off
+    return Frame(codecs.encode_pictures(bundle.input, [picture + bytes(padding)]))
+
+
+def _size(bundle, picture: bytes) -> int:
+    return encode_request(
+        Frame(codecs.encode_pictures(bundle.input, [picture]), parameters={BUNDLE: bundle.sha256})
+    ).size
+
+
+@pytest.mark.parametrize(("beyond", "spills"), [(-1, False), (0, False), (1, True)])
+def test_lambda_at_the_limit_and_a_byte_to_either_side(bucket, versions, bundle, local, digits, beyond, spills):
+    place = f"s3://{bucket}/spill"
+    address = f"lambda:{make_function(HYBRID_BATCH_SPILL=place)}"
+    frame = Frame(codecs.encode_pictures(bundle.input, [digits[0]]), parameters={BUNDLE: bundle.sha256})
+    exchange = LambdaExchange(address)
+    room = exchange.room(Request("POST", INFER, encode_request(frame).headers))
+    exchange.close()
+    frame = frame_of(bundle, digits[0], room + beyond)
+    with lambda_tail(address, bundle, TailSettings(spill=place)) as tail:
+        tail.check("c000")
+        before = len(versions())
+        answer = tail.infer("c000", frame)
+    assert answer.sent_bytes == room + beyond
+    assert np.array_equal(answer.scores, local.infer("c000", frame).scores)
+    assert len(versions()) - before == spills
+    assert left(bucket) == []
+
+
+def test_the_header_of_the_room_is_that_of_a_request_of_that_size(bundle, digits):
+    """The length of the header has as many digits whatever the picture's size is, or the room would differ."""
+    small, large = (encode_request(Frame(codecs.encode_pictures(bundle.input, [bytes(n)]))) for n in (9, 4_700_000))
+    assert len(small.headers[HEADER_LENGTH]) == len(large.headers[HEADER_LENGTH])
+
+
+@pytest.mark.parametrize(("beyond", "spills"), [(-1, False), (0, False), (1, True)])
+def test_any_way_at_its_limit_and_a_byte_to_either_side(
+    bucket, versions, bundle, engine, local, digits, beyond, spills
+):
+    spill = Spill(f"s3://{bucket}/a/b")
+    narrow = Narrow(Endpoint(bundle, engine, spill=spill), 5000)
+    frame = frame_of(bundle, digits[0], 5000 + beyond)
+    with ServedTail(narrow, bundle, TailSettings(spill=spill.uri)) as tail:
+        answer = tail.infer("c000", frame)
+    (request,) = narrow.passed
+    assert (request.header(SPILL) is not None) is spills
+    assert len(request.content) == (0 if spills else 5000 + beyond)
+    assert len(versions()) == spills
+    assert left(bucket) == []
+    assert np.array_equal(answer.scores, local.infer("c000", frame).scores)
+    assert answer.link_us > 0
+
+
+def test_without_a_place_a_large_request_is_refused_with_its_size(bundle, engine, digits):
+    narrow = Narrow(Endpoint(bundle, engine), 5000)
+    with (
+        ServedTail(narrow, bundle) as tail,
+        pytest.raises(TailRefused, match=r"5001 bytes .*narrow way.* 5000; .*--batch-size.*--spill s3://"),
+    ):
+        tail.infer("c000", frame_of(bundle, digits[0], 5001))
+    assert narrow.passed == []
+
+
+def test_what_a_tail_says_it_takes_is_the_limit_where_the_way_has_none(bundle, engine, digits):
+    class Wide(Narrow):
+        def room(self, request):
+            return None
+
+    wide = Wide(Endpoint(bundle, engine, Limits(sent_bytes=5000)), 1 << 30)
+    with ServedTail(wide, bundle) as tail:
+        tail.check("c000")
+        tail.infer("c000", frame_of(bundle, digits[0], 5000))
+        with pytest.raises(TailRefused, match=r"5001 bytes .* 5000"):
+            tail.infer("c000", frame_of(bundle, digits[0], 5001))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_large_replies_of_lambda_come_through_s3(bucket, versions, bundle, local, digits, large):
+    place = f"s3://{bucket}/spill"
+    frame = Frame(codecs.encode_pictures(bundle.input, digits[:16] if large else digits[:1]))
+    with lambda_tail(
+        f"lambda:{make_function(SMALL, HYBRID_BATCH_SPILL=place)}", bundle, TailSettings(spill=place)
+    ) as tail:
+        answer = tail.infer("c000", frame)
+    assert np.array_equal(answer.scores, local.infer("c000", frame).scores)
+    assert len(versions()) == large
+    assert left(bucket) == []
+
+
+def test_a_large_reply_is_told_where_there_is_no_place_for_it(bucket, bundle, digits):
+    frame = Frame(codecs.encode_pictures(bundle.input, digits[:16]))
+    function = f"lambda:{make_function(SMALL, HYBRID_BATCH_SPILL=f's3://{bucket}/spill')}"
+    with lambda_tail(function, bundle) as tail, pytest.raises(TailRefused, match=r"lies in S3; .*--spill"):
+        tail.infer("c000", frame)
+    function = f"lambda:{make_function(SMALL)}"
+    with lambda_tail(function, bundle) as tail, pytest.raises(TailRefused, match=r"413.*--spill"):
+        tail.infer("c000", frame)
+
+
+def test_a_large_reply_to_a_large_request_lies_beside_it(bucket, versions, bundle):
+    spill = Spill(f"s3://{bucket}/spill")
+    with spill.sending(Request("POST", "/", {"A": "b"}, b"question")) as light:
+        assert light.content == b""
+        arrived = spill.fetch(light, 8)
+        assert (arrived.content, arrived.header("a")) == (b"question", "b")
+        reply = spill.stow(Reply(200, {"C": "d"}, b"answer"), arrived)
+        assert (reply.content, reply.header(SPILL)) == (b"", light.header(SPILL) + ".reply")
+        assert len(left(bucket)) == 2
+    assert spill.collect(reply, 6).content == b"answer"
+    assert left(bucket) == []
+    assert len(versions()) == 2
+
+
+def test_what_a_failing_tail_leaves_is_removed(bucket, versions, bundle, engine, digits):
+    class Failing(Narrow):
+        def ask(self, request, limit):
+            raise TailRefused("no")
+
+    spill = Spill(f"s3://{bucket}/spill")
+    with (
+        ServedTail(Failing(Endpoint(bundle, engine), 10), bundle, TailSettings(spill=spill.uri)) as tail,
+        pytest.raises(TailRefused, match="no"),
+    ):
+        tail.infer("c000", frame_of(bundle, digits[0], 5000))
+    assert len(versions()) == 1
+    assert left(bucket) == []
+
+
+def test_objects_elsewhere_are_not_read(bucket):
+    boto3.client("s3").put_object(Bucket=bucket, Key="spill/secret", Body=b"x")
+    other, name = uuid.uuid4().hex, uuid.uuid4().hex
+    boto3.client("s3").put_object(Bucket=bucket, Key=f"other/{name}", Body=b"x")
+    spill = Spill(f"s3://{bucket}/spill")
+    for uri in (
+        f"s3://{bucket}/spill/secret",
+        f"s3://{bucket}/other/{name}",
+        f"s3://{bucket}/spill/../other/{name}",
+        f"s3://{bucket}/spill/{other}/../{name}",
+        f"s3://{other}/spill/{name}",
+        f"s3://{bucket}/spill{name}",
+        f"/spill/{name}",
+        name,
+        "",
+        "file:///etc/passwd",
+    ):
+        with pytest.raises(BadFrame, match="not below"):
+            spill.fetch(Request("POST", "/", {SPILL: uri}), 10)
+        with pytest.raises(BadFrame, match="not below"):
+            spill.collect(Reply(200, {SPILL: uri}), 10)
+
+
+def test_a_body_that_is_gone_or_too_large_is_told(bucket):
+    spill = Spill(f"s3://{bucket}/spill")
+    with pytest.raises(BadFrame, match="is gone"):
+        spill.fetch(Request("POST", "/", {SPILL: f"{spill.uri}/{uuid.uuid4().hex}"}), 10)
+    with spill.sending(Request("POST", "/", {}, bytes(11))) as light, pytest.raises(BadFrame, match="11 bytes"):
+        spill.fetch(light, 10)
+
+
+def test_both_sides_must_have_the_same_place(bucket, bundle, engine):
+    here = f"s3://{bucket}/here"
+    for theirs, words in (
+        (None, "leave out --spill"),
+        (Spill(f"s3://{bucket}/there"), f"give --spill s3://{bucket}/there"),
+    ):
+        with (
+            ServedTail(Narrow(Endpoint(bundle, engine, spill=theirs), 10), bundle, TailSettings(spill=here)) as tail,
+            pytest.raises(TailRefused, match=words),
+        ):
+            tail.check("c000")
+
+
+def test_a_place_that_cannot_be_used_is_told_before_images_are_spent(aws, bundle, engine):
+    spill = Spill("s3://there-is-no-such-bucket/spill")
+    narrow = Narrow(Endpoint(bundle, engine, spill=spill), 10)
+    with (
+        ServedTail(narrow, bundle, TailSettings(spill=spill.uri)) as tail,
+        pytest.raises(StorageFailed, match="there is no bucket"),
+    ):
+        tail.check("c000")
+
+
+@pytest.mark.parametrize("uri", ["", "here", "/tmp/x", "s3://", "s3:///x", "https://bucket/x"])  # noqa: S108
+def test_what_is_no_place_in_s3(uri):
+    with pytest.raises(WrongUsage, match="s3://BUCKET/PREFIX"):
+        Spill(uri)
