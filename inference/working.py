@@ -39,8 +39,8 @@ def work(settings: WorkerSettings, say: Callable[[str], None]) -> Totals:
     it goes. Raises WrongUsage, AwsRefused and AwsUnreachable for a queue that cannot be used, MissingExtra if the
     engine is not installed."""
     bundle = settings.bundle
-    queue = Queue.open(settings.queue)
     spill = Spill(settings.spill) if settings.spill else None
+    queue = Queue.open(settings.queue)
     limits = (
         Limits(batch=settings.max_batch) if spill else Limits(sent_bytes=MOST_BYTES // 4 * 3, batch=settings.max_batch)
     )

@@ -1,0 +1,140 @@
+"""Queues in the local AWS, and real workers of them in processes of their own."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from data.queues import Queue
+from inference import codecs
+from inference.bundle import Bundle
+from inference.engines import open_engine
+from inference.models import open_model
+from inference.tails.local import LocalTail
+from inference.wire import Frame
+from tests.conftest import COMMAND, ROOT
+
+IMAGES = ROOT / "data" / "digits" / "images"
+MOST_RECEIPTS = 5
+MakeQueue = Callable[..., "WorkQueue"]
+StartWorker = Callable[..., "Worker"]
+
+
+@dataclass(frozen=True)
+class WorkQueue:
+    """A queue for work and its dead-letter queue, as the stack makes them."""
+
+    name: str
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return str(self.client.get_queue_url(QueueName=self.name)["QueueUrl"])
+
+    def count(self, ending: str = "", *, visible: bool = True) -> int:
+        """Messages in the queue, or with "-dead" in the other; those that workers have in hand and others."""
+        url = self.client.get_queue_url(QueueName=self.name + ending)["QueueUrl"]
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in (names if visible else names[1:]))
+
+    def replies(self) -> list[str]:
+        """URLs of the queues of its clients."""
+        return list(self.client.list_queues(QueueNamePrefix=f"{self.name}-replies").get("QueueUrls", []))
+
+    def send(self, text: str, **attributes: str) -> None:
+        """Any message."""
+        typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        self.client.send_message(QueueUrl=self.url, MessageBody=text, MessageAttributes=typed)
+
+
+@pytest.fixture
+def make_queue(aws: str) -> MakeQueue:
+    """Makes a work queue; a message that is received is hidden for so many seconds."""
+    client = boto3.client("sqs")
+
+    def make(visibility_s: int = 5) -> WorkQueue:
+        name = f"work-{uuid.uuid4().hex[:8]}"
+        dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+        arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MOST_RECEIPTS})
+        attributes = {"VisibilityTimeout": str(visibility_s), "RedrivePolicy": redrive}
+        client.create_queue(QueueName=name, Attributes=attributes)
+        return WorkQueue(name, client)
+
+    return make
+
+
+@pytest.fixture
+def work_queue(make_queue: MakeQueue) -> WorkQueue:
+    return make_queue()
+
+
+@pytest.fixture
+def queue(work_queue: WorkQueue) -> Queue:
+    """The same as the product sees it."""
+    return Queue.open(work_queue.name)
+
+
+class Worker:
+    """A worker that is ready."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.said = self.process.stderr.readline()
+        assert self.said.startswith("Working for queue"), self.said + self.process.stderr.read()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self) -> tuple[int, dict[str, int], str]:
+        """Exit code, totals, and what it said on stderr, after SIGTERM."""
+        self.process.terminate()
+        return self.end()
+
+    def end(self) -> tuple[int, dict[str, int], str]:
+        output, said = self.process.communicate(timeout=30)
+        return self.process.returncode, json.loads(output), said
+
+
+@pytest.fixture
+def start_worker() -> Iterator[StartWorker]:
+    """Starts `hybrid-batch worker digits --queue NAME OPTIONS`; what still runs after the test is killed."""
+    workers: list[Worker] = []
+
+    def start(
+        queue: WorkQueue, *options: str, program: tuple[str, ...] = (*COMMAND, "worker", "digits", "--json")
+    ) -> Worker:
+        workers.append(Worker([*program, "--queue", queue.name, *options]))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        assert worker.process.stdout is not None
+        if not worker.process.stdout.closed:
+            worker.kill()
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return open_model("digits")
+
+
+@pytest.fixture(scope="session")
+def local(bundle: Bundle) -> LocalTail:
+    return LocalTail(bundle, open_engine("openvino", bundle))
+
+
+@pytest.fixture(scope="session")
+def frames(bundle: Bundle) -> list[Frame]:
+    """40 frames of one picture each, for the whole model."""
+    return [
+        Frame(codecs.encode_pictures(bundle.input, [path.read_bytes()])) for path in sorted(IMAGES.rglob("*.png"))[::9]
+    ]

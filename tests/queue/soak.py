@@ -1,0 +1,49 @@
+"""10,000 images through a queue while its workers are killed at random: `make soak`, a minute or more."""
+
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+
+from tests.conftest import COMMAND
+from tests.made_runs import read_records, without_times
+from tests.queue.conftest import IMAGES
+
+COUNT, WORKERS, VISIBILITY_S = 10_000, 3, 5
+
+
+@pytest.mark.timeout(1800)
+def test_ten_thousand_images_while_workers_are_killed(make_queue, start_worker, tmp_path):
+    pictures = sorted(IMAGES.rglob("*.png"))
+    for number in range(COUNT):
+        path = tmp_path / "images" / pictures[number % len(pictures)].parent.name / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(pictures[number % len(pictures)], path)
+    work_queue = make_queue(visibility_s=VISIBILITY_S)
+    run = [*COMMAND, "run", str(tmp_path / "images"), "--split", "c005", "--batch-size", "4", "--shard-size", "100"]
+    workers = [start_worker(work_queue) for _ in range(WORKERS)]
+    began = time.monotonic()
+    runner = subprocess.Popen([*run, "--log", str(tmp_path / "log"), "--tail", f"sqs:{work_queue.name}"])
+    chance, kills, in_hand = random.Random(), 0, 0
+    while runner.poll() is None:
+        time.sleep(chance.uniform(0.3, 1.5))
+        victim = chance.randrange(WORKERS)
+        workers[victim].kill()
+        in_hand += work_queue.count(visible=False)
+        kills += 1
+        workers[victim] = start_worker(work_queue)
+    spent_s = time.monotonic() - began
+    assert runner.returncode == 0
+    records = read_records(tmp_path / "log")
+    assert Counter(record["image"] for record in records) == Counter(
+        str(path.relative_to(tmp_path / "images")) for path in (tmp_path / "images").rglob("*.png")
+    )
+    assert Counter(record["error"] for record in records) == {None: COUNT}
+    assert (work_queue.count("-dead"), work_queue.replies()) == (0, [])
+    subprocess.run([*run, "--log", str(tmp_path / "here"), "--tail", "local"], check=True)
+    here = [(record["image"], record["prediction"]) for record in without_times(read_records(tmp_path / "here"))]
+    assert [(record["image"], record["prediction"]) for record in records] == here
+    print(f"\n{COUNT} images, {kills} workers killed, {in_hand} messages in hand then, {spent_s:.0f} s")

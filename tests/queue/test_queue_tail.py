@@ -1,0 +1,233 @@
+"""The tail behind a queue, as a client sees it."""
+
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.errors import AwsRefused, OtherBundle, QueueGone, TailRefused, TailUnreachable, WrongUsage
+from data.queues import Queue
+from inference.tails.exchange import Reply, Request
+from inference.tails.message import read_id, read_request, write_reply
+from inference.tails.patience import Patience
+from inference.tails.queue import QueueExchange, queue_tail
+from inference.tails.settings import TailSettings
+from tests.conftest import COMMAND
+from tests.queue.conftest import IMAGES
+
+HURRY = TailSettings(patience=Patience(answer_s=0.5, attempts=2))
+HELLO = Request("GET", "/v2")
+
+
+def take(queue: Queue, count: int = 1) -> list:
+    """So many messages of the queue, as a worker would take them."""
+    messages = []
+    end = time.monotonic() + 20
+    while len(messages) < count and time.monotonic() < end:
+        messages += queue.receive(10, 1)
+    assert len(messages) == count
+    return messages
+
+
+@pytest.mark.parametrize("count", [60, 600])
+def test_so_many_requests_at_once_are_all_answered(work_queue, start_worker, bundle, local, frames, count):
+    for _ in range(2):
+        start_worker(work_queue)
+    due = [local.infer("c000", frame).scores for frame in frames]
+    with queue_tail(f"sqs:{work_queue.name}", bundle) as tail:
+        tail.check("c000")
+        with ThreadPoolExecutor(count) as callers:
+            answers = list(callers.map(lambda n: tail.infer("c000", frames[n % len(frames)]), range(count)))
+    for number, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer.scores, due[number % len(due)])
+    assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
+
+
+def test_the_address_may_be_the_url(work_queue, start_worker, bundle):
+    start_worker(work_queue)
+    with queue_tail(f"sqs:{work_queue.url}", bundle) as tail:
+        tail.check("c000")
+
+
+def test_without_a_worker_it_says_how_to_start_one(work_queue, bundle):
+    with queue_tail(f"sqs:{work_queue.name}", bundle, HURRY) as tail:
+        with pytest.raises(
+            TailUnreachable, match=f"within 1 s; start one: hybrid-batch worker --queue {work_queue.name}"
+        ):
+            tail.check("c000")
+        assert len(work_queue.replies()) == 1
+    assert work_queue.replies() == []
+
+
+def test_nothing_is_made_before_the_first_request(work_queue, bundle):
+    with queue_tail(f"sqs:{work_queue.name}", bundle):
+        assert work_queue.replies() == []
+
+
+def test_the_queue_for_replies_forgets_and_is_tagged(work_queue):
+    exchange = QueueExchange(f"sqs:{work_queue.name}", HURRY)
+    with pytest.raises(TailUnreachable):
+        exchange.ask(HELLO, 100)
+    (url,) = work_queue.replies()
+    attributes = work_queue.client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes["MessageRetentionPeriod"] == "3600"
+    assert work_queue.client.list_queue_tags(QueueUrl=url)["Tags"] == {"hybrid-batch": "replies"}
+    exchange.close()
+
+
+def test_another_bundle_is_refused(work_queue, start_worker, bundle):
+    start_worker(work_queue)
+    tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64))
+    with tail, pytest.raises(OtherBundle, match="serve the same bundle there"):
+        tail.check("c000")
+
+
+def test_another_bundle_is_refused_without_asking_before(work_queue, start_worker, bundle, frames):
+    start_worker(work_queue)
+    tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64))
+    with tail, pytest.raises(OtherBundle, match="The frame is for bundle 000000000000"):
+        tail.infer("c000", frames[0])
+
+
+def test_a_request_that_gets_no_reply_is_sent_again_under_its_id_and_the_second_reply_dropped(make_queue):
+    work_queue = make_queue(visibility_s=1)
+    queue = Queue.open(work_queue.name)
+    patience = Patience(answer_s=2, attempts=10)
+    exchange = QueueExchange(f"sqs:{work_queue.name}", TailSettings(patience=patience))
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(exchange.ask, HELLO, 100)
+        (lost,) = take(queue)
+        queue.delete([lost.handle])  # a worker that forgets to answer
+        (first,) = take(queue)
+        queue.delete([first.handle])
+        assert read_id(first) == read_id(lost)
+        assert read_request(first) == HELLO
+        client = queue.sibling(first.attributes["reply_to"])
+        client.send([write_reply(Reply(200, {}, word), read_id(first)) for word in (b"one", b"one")])
+        assert asked.result(20).content == b"one"
+        asked = callers.submit(exchange.ask, HELLO, 100)
+        (second,) = take(queue)
+        assert read_id(second) != read_id(first)
+        client.send([write_reply(Reply(200, {}, b"two"), read_id(second))])
+        assert asked.result(20).content == b"two"
+    exchange.close()
+
+
+def test_a_reply_longer_than_it_may_be_is_refused(work_queue, queue):
+    exchange = QueueExchange(f"sqs:{work_queue.name}")
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(exchange.ask, HELLO, 100)
+        (message,) = take(queue)
+        reply = write_reply(Reply(200, {}, b"x" * 101), read_id(message))
+        queue.sibling(message.attributes["reply_to"]).send([reply])
+        with pytest.raises(Exception, match="101 bytes, more than the 100"):
+            asked.result(20)
+    exchange.close()
+
+
+def test_closing_lets_go_who_waits(work_queue, bundle):
+    tail = queue_tail(f"sqs:{work_queue.name}", bundle)
+    with ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(tail.check, "c000")
+        while not work_queue.replies():
+            time.sleep(0.02)
+        tail.close()
+        with pytest.raises(TailUnreachable, match="closed before"):
+            waiting.result(10)
+
+
+def test_a_queue_for_replies_that_is_deleted_ends_the_run(work_queue, bundle, monkeypatch):
+    monkeypatch.setattr("inference.tails.replies.LONGEST_WAIT_S", 1)
+    with queue_tail(f"sqs:{work_queue.name}", bundle) as tail, ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(tail.check, "c000")
+        while not work_queue.count():
+            time.sleep(0.02)
+        work_queue.client.delete_queue(QueueUrl=work_queue.replies()[0])
+        with pytest.raises(TailRefused, match="There is no queue"):
+            waiting.result(30)
+
+
+def test_it_says_that_it_waits(work_queue, bundle, monkeypatch):
+    monkeypatch.setattr("inference.tails.queue._SILENCE_S", 0.2)
+    said: list[str] = []
+    tail = queue_tail(f"sqs:{work_queue.name}", bundle, replace(HURRY, say=said.append))
+    with tail, pytest.raises(TailUnreachable):
+        tail.check("c000")
+    assert len(said) == 1
+    assert f"Waiting for a worker of queue {work_queue.name}, at most 1 s" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("no-such-queue", TailRefused, "There is no queue 'no-such-queue' in us-east-1"),
+        ("no.name", WrongUsage, "'no.name' is no name of a queue"),
+        ("http://127.0.0.1/000000000000/none", TailRefused, "There is no queue 'none'"),
+    ],
+)
+def test_a_queue_that_is_not_there(aws, bundle, name, kind, words):
+    with queue_tail(f"sqs:{name}", bundle) as tail, pytest.raises(kind, match=words):
+        tail.check("c000")
+
+
+def test_a_name_too_long_for_its_replies(aws, bundle):
+    import boto3
+
+    name = "n" * 60
+    boto3.client("sqs").create_queue(QueueName=name)
+    with queue_tail(f"sqs:{name}", bundle) as tail, pytest.raises(WrongUsage, match="too long"):
+        tail.check("c000")
+
+
+def test_a_queue_in_another_region(work_queue, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with pytest.raises(QueueGone, match="in eu-west-1; check the name, AWS_REGION"):
+        Queue.open(work_queue.name)
+
+
+def test_no_credentials(work_queue, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(AwsRefused, match="no AWS credentials"):
+        Queue.open(work_queue.name)
+
+
+def test_sqs_that_is_away_is_one_sentence(aws, bundle, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    settings = TailSettings(patience=Patience(answer_s=1, attempts=2))
+    with queue_tail("sqs:work", bundle, settings) as tail, pytest.raises(TailUnreachable, match="does not answer"):
+        tail.check("c000")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupt_ends_a_run_at_once_and_leaves_no_queue(work_queue, start_worker, tmp_path, killed):
+    worker = start_worker(work_queue)
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c005", "--batch-size", "1"]
+    runner = subprocess.Popen([*command, "--tail", f"sqs:{work_queue.name}"], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("run=*")):
+        time.sleep(0.01)
+        assert runner.poll() is None
+    if killed:
+        worker.kill()
+        time.sleep(0.5)
+    runner.send_signal(signal.SIGINT)
+    _, said = runner.communicate(timeout=20)  # to wait for the tail would take 360
+    assert runner.returncode == 130
+    assert "Interrupted" in said
+    assert work_queue.replies() == []
+
+
+def test_threads_are_gone_after_closing(work_queue, start_worker, bundle):
+    start_worker(work_queue)
+    before = threading.active_count()
+    with queue_tail(f"sqs:{work_queue.name}", bundle) as tail:
+        tail.check("c000")
+    end = time.monotonic() + 25
+    while threading.active_count() > before:
+        assert time.monotonic() < end
+        time.sleep(0.05)

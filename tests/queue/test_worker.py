@@ -1,0 +1,179 @@
+"""Workers of a queue, in processes of their own: what they answer, what they survive, and how they end."""
+
+import subprocess
+import sys
+import time
+import uuid
+
+import boto3
+import pytest
+
+from data.queues import Outgoing, Queue
+from inference.holding import Holding
+from inference.tails.message import read_reply
+from tests.conftest import COMMAND, ROOT
+from tests.made_runs import await_parts, read_records, without_times
+from tests.queue.conftest import IMAGES
+
+SPLIT = ("--split", "c005", "--codec", "fp32")
+
+
+def run(log, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(log), *SPLIT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def records_of(log, *arguments: str) -> list[dict]:
+    done = run(log, *arguments)
+    assert done.returncode == 0, done.stderr
+    return [{**record, "tail": "", "sent_bytes": 0, "received_bytes": 0} for record in without_times(read_records(log))]
+
+
+def replied(work_queue, name: str) -> list:
+    """What came to a queue for replies."""
+    client = Queue.open(work_queue.name).sibling(name)
+    end = time.monotonic() + 20
+    while not (messages := client.receive(10, 1)):
+        assert time.monotonic() < end, "no reply came"
+    return [read_reply(message, 0) for message in messages]
+
+
+@pytest.fixture
+def replies_to(work_queue) -> str:
+    """The name of a queue for replies of this test's own."""
+    name = f"{work_queue.name}-replies-{uuid.uuid4().hex[:12]}"
+    work_queue.client.create_queue(QueueName=name)
+    return name
+
+
+def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker, tmp_path):
+    workers = [start_worker(work_queue), start_worker(work_queue)]
+    there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
+    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "4")
+    assert {record["tail"] for record in read_records(tmp_path / "there")} == {f"sqs:{work_queue.name}"}
+    totals = [worker.stop() for worker in workers]
+    assert [code for code, _, _ in totals] == [0, 0]
+    assert sum(counted["answered"] for _, counted, _ in totals) == 360 // 4 + 2
+    assert all(counted["answered"] for _, counted, _ in totals), "one worker did everything"
+    assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
+
+
+def test_the_module_runs_as_the_command_does(work_queue, start_worker, tmp_path):
+    program = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
+    worker = start_worker(work_queue, "--idle-exit", "1.5", program=program)
+    records_of(tmp_path, "--tail", f"sqs:{work_queue.name}")
+    code, totals, said = worker.end()
+    assert (code, totals["refused"], said) == (0, 0, "")
+    assert totals["answered"] == 360 // 32 + 1 + 2
+
+
+def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
+    code = "import sys, inference.working; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"click", "httpx", "starlette", "uvicorn", "pyarrow", "pandas", "rich"} & set(done.stdout.split())
+
+
+def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path):
+    work_queue = make_queue(visibility_s=2)
+    options = (*SPLIT, "--batch-size", "1", "--shard-size", "4", "--tail", f"sqs:{work_queue.name}")
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), *options]
+    workers, in_hand = [start_worker(work_queue), start_worker(work_queue)], 0
+    runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for parts in (5, 30, 55):
+        await_parts(tmp_path, parts)
+        for worker in workers:
+            worker.process.kill()
+        in_hand += work_queue.count(visible=False)
+        workers = [start_worker(work_queue), start_worker(work_queue)]
+    _, said = runner.communicate(timeout=100)
+    assert runner.returncode == 0, said
+    assert in_hand > 0, "no worker was killed at work"
+    records = read_records(tmp_path)
+    assert [record["image"] for record in records] == sorted(
+        str(path.relative_to(IMAGES)) for path in IMAGES.rglob("*.png")
+    )
+    assert {record["error"] for record in records} == {None}
+    assert (work_queue.count("-dead"), work_queue.replies()) == (0, [])
+
+
+@pytest.mark.parametrize("text", ["no JSON at all", '{"method": "GET"}'])
+def test_a_poison_message_with_a_client_is_answered(work_queue, start_worker, replies_to, text):
+    worker = start_worker(work_queue)
+    work_queue.send(text, id="0" * 32, reply_to=replies_to)
+    (reply,) = replied(work_queue, replies_to)
+    assert reply.status == 400
+    assert "A message" in reply.message
+    assert worker.stop()[:2] == (0, {"answered": 0, "refused": 1, "dropped": 0})
+    assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
+
+
+def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, start_worker, tmp_path):
+    work_queue = make_queue(visibility_s=1)
+    foreign = work_queue.client.create_queue(QueueName=f"foreign-{uuid.uuid4().hex[:12]}")["QueueUrl"]
+    work_queue.send("nobody's")
+    work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=foreign)
+    worker = start_worker(work_queue)
+    end = time.monotonic() + 30
+    while work_queue.count("-dead") < 2:
+        assert time.monotonic() < end, "they are not among the dead letters"
+        time.sleep(0.1)
+    assert len(records_of(tmp_path, "--tail", f"sqs:{work_queue.name}")) == 360
+    code, _, said = worker.stop()
+    assert code == 0
+    assert "which is no client's of" in said
+    assert "not 32 hexadecimal digits" in said
+    assert "Messages" not in work_queue.client.receive_message(QueueUrl=foreign)
+
+
+def test_requests_of_a_client_that_is_gone_are_dropped(work_queue, start_worker):
+    gone = f"{work_queue.name}-replies-{'0' * 12}"
+    for _ in range(5):
+        work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=gone)
+    worker = start_worker(work_queue, "--idle-exit", "0.5")
+    assert worker.end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 5})
+    assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
+
+
+def test_what_is_held_stays_hidden_and_is_given_back_at_the_end(make_queue):
+    queue = Queue.open(make_queue(visibility_s=1).name)
+    queue.send([Outgoing("one"), Outgoing("two"), Outgoing("three")])
+    with Holding(queue) as holding:
+        messages = queue.receive(10, 1)
+        holding.take(messages)
+        holding.finish([message.handle for message in messages if message.text == "two"])
+        assert queue.receive(10, 3) == [], "another worker got what this one holds"
+        assert len(holding) == 2
+    given_back = queue.receive(10, 0)
+    assert sorted(message.text for message in given_back) == ["one", "three"]
+    assert {message.receipts for message in given_back} == {2}
+
+
+def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, bucket, tmp_path):
+    spill = f"s3://{bucket}/spill"
+    start_worker(work_queue, "--spill", spill)
+    address = f"sqs:{work_queue.name}"
+    done = run(tmp_path / "log", "--tail", address, "--batch-size", "360")
+    assert done.returncode == 1
+    assert "--batch-size" in done.stderr
+    assert "--spill s3://BUCKET/PREFIX" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    there = records_of(tmp_path / "there", "--tail", address, "--batch-size", "360", "--spill", spill)
+    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "360")
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=bucket), "objects were left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--queue", "no-such-queue"], "There is no queue 'no-such-queue' in us-east-1"),
+        (["--queue", "no.name"], "is no name of a queue"),
+        ([], "Missing option '--queue'"),
+        (["--queue", "q", "--spill", "elsewhere"], "s3://"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(aws, arguments, words):
+    command = [*COMMAND, "worker", "digits", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
