@@ -181,10 +181,12 @@ class _Arithmetic:
         tail = self._profile.tail
         assert tail is not None  # noqa: S101 - the caller looked
         link = self._now.link
+        tail_us += tail.answer_us / batch
         sent, received = payload + _FRAME_BYTES / batch, self._output_bytes + _FRAME_BYTES / batch
         up_us, down_us = (_wire_us(size, link) for size in (sent, received))
         trip_us = up_us + down_us + link.round_trip_us / batch
-        here_us = head_us + (decode_us + encode_us) / self._cores + (tail_us if tail.shares_cores else 0)
+        beside_us = decode_us + encode_us + tail.ask_us / batch
+        here_us = head_us + beside_us / self._cores + (tail_us if tail.shares_cores else 0)
         # What is in flight hides the round trip only if there is enough of it.
         link_us = max(up_us, down_us, (trip_us + tail_us) / self._in_flight)
         away_us = max(link_us, tail_us)

@@ -7,7 +7,7 @@ from typing import Any
 from inference.planner.curve import Curve
 from inference.planner.device import Device
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class TailSpeed:
     """The tail at an address: times of the batch's engine call over its images (µs), by batch, over the work of the
-    tail; µs to decode one picture of its own; and whether it takes this machine's cores while it works."""
+    tail; µs to decode one picture of its own; whether it takes this machine's cores while it works; and what a request
+    costs whatever is in it: µs of this machine's processor to ask, and µs of the tail to answer."""
 
     address: str
     times: Mapping[int, Curve]
@@ -49,6 +50,8 @@ class TailSpeed:
     link: Link
     shares_cores: bool = False
     notes: tuple[str, ...] = ()
+    ask_us: float = 0.0
+    answer_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The tail's speed is found with frames of zeros that hardly take bytes, so a slow
 The link's rate is found with frames that do not compress, of two sizes, so that what is equal in both drops out.
 """
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from inference.tails import Tail
 from inference.tails.answer import Answer
 from inference.wire import Frame
 
-_CUTS, _CALLS = 5, 3
+_CUTS, _CALLS, _REQUESTS = 5, 3, 12
 _LONG_US = 150_000  # a frame this long on the way says enough of the rate
 _LARGEST_BYTES = 1 << 20
 _MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
@@ -76,7 +77,8 @@ def measure_there(
     picture_us = _picture_us(bundle, tail, pictures)
     times = {batch: Curve.of(points.items()) for batch, points in told.items()}
     decode_us = _decode_us(bundle, tail, names)
-    return There(TailSpeed(address, times, picture_us, link, shares, tuple(notes)), decode_us)
+    ask_us, answer_us = _request_us(bundle, tail)
+    return There(TailSpeed(address, times, picture_us, link, shares, tuple(notes), ask_us, answer_us), decode_us)
 
 
 def measure_link(bundle: Bundle, tail: Tail) -> Link:
@@ -162,6 +164,20 @@ def _picture_us(bundle: Bundle, tail: Tail, pictures: Sequence[bytes]) -> float:
         return 0.0
     answer = tail.infer(bundle.whole.id, Frame(codecs.encode_pictures(bundle.input, few)))
     return answer.times.decode_us / len(few)
+
+
+def _request_us(bundle: Bundle, tail: Tail) -> tuple[float, float]:
+    """µs that a request with hardly anything in it takes this machine's processor, all threads, and the tail."""
+    cut = (inner_cuts(bundle) or [bundle.whole])[-1]
+    tail.check(cut.id)
+    frame = Frame(codecs.encode("int8", cut.boundary, _zeros(cut, 1)))
+    asked, answered = [], []
+    for _ in range(_REQUESTS):
+        began = time.process_time_ns()
+        times = tail.infer(cut.id, frame).times
+        asked.append((time.process_time_ns() - began) / 1000)
+        answered.append(times.server_us - times.tail_us)
+    return statistics.median(asked), statistics.median(answered)
 
 
 def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_what_is_in_flight_hides_the_round_trip_only_if_enough():
     one = candidate(NARROW, profile, "c002", batch=1, in_flight=4)
     assert one.rate == pytest.approx(4 / 0.1, rel=0.01)
     assert candidate(NARROW, profile, "c002", batch=1, in_flight=8).rate == pytest.approx(8 / 0.1, rel=0.01)
+
+
+def test_what_each_request_costs_makes_larger_batches_better():
+    profile = profile_of(1000, 400, 1000 * MBIT)
+    asking = replace(profile, tail=replace(profile.tail, ask_us=1000, answer_us=1600))
+    small, large = (candidate(NARROW, asking, "c002", batch=batch) for batch in (1, 8))
+    assert (small.bound, small.rate) == ("tail", pytest.approx(1e6 / 1800))
+    assert (large.bound, large.rate) == ("head", pytest.approx(1e6 / 625))
+    assert make_plan(NARROW, profile, Wishes()).chosen.batch == 1
+    assert make_plan(NARROW, asking, Wishes()).chosen.batch > 1
 
 
 def test_the_share_fills_both_ends():

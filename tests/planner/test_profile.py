@@ -55,9 +55,9 @@ def test_a_profile_is_measured_once_and_then_reused(here):
         "{",
         "[]",
         "null",
-        '{"format": 2}',
+        '{"format": 3}',
         '{"format": 99}',
-        '{"format": 2, "tail": null, "device": 7}',
+        '{"format": 3, "tail": null, "device": 7}',
         "[" * 100_000,
     ],
 )
@@ -69,7 +69,7 @@ def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, conten
     open_profile(here, said.append, budget_s=0)
     assert len(said) == 2
     assert "cannot be used" in said[0]
-    assert json.loads(path.read_text())["format"] == 2
+    assert json.loads(path.read_text())["format"] == 3
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,8 @@ def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
     assert profile.tail.link.rate_bps > 1e6
     assert profile.tail.link.round_trip_us > 0
     assert profile.tail.picture_us > 0
+    assert 0 < profile.tail.ask_us < 1e6
+    assert 0 < profile.tail.answer_us < 1e6
     assert all(cost.decode_us >= 0 for cost in profile.codecs.values())
 
 
