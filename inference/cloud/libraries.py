@@ -39,18 +39,16 @@ _OPENVINO = (
 _LAYOUT = "1"  # to be raised when the archive is made in another way
 
 
-def requirements(architecture: str, *, server: bool) -> tuple[str, ...]:
+def requirements(architecture: str) -> tuple[str, ...]:
     """What pip is asked for: the versions that are installed here, but for those that would not run there."""
-    names = (*_TAIL, *_SERVER) if server else _TAIL
     other = _ARM64 if architecture == "arm64" else {}
-    here = installed_here(*(name for name in names if name not in other))
+    here = installed_here(*(name for name in _TAIL if name not in other))
     return (*here, *(f"{name}=={version}" for name, version in other.items()))
 
 
-def library_archive(architecture: str, python: str, *, server: bool) -> Path:
-    """A zip of the libraries in the user's cache, made unless it stands; `server` adds what `hybrid-batch serve` takes.
-    Raises PackageFailed."""
-    wanted = requirements(architecture, server=server)
+def library_archive(architecture: str, python: str) -> Path:
+    """A zip of the libraries in the user's cache, made unless it stands. Raises PackageFailed."""
+    wanted = requirements(architecture)
     recipe = "\n".join((_LAYOUT, architecture, python, str(interpreter(python) is not None), *wanted))
     path = cache_folder("cloud") / f"libraries-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
     if path.is_file():
@@ -65,6 +63,17 @@ def library_archive(architecture: str, python: str, *, server: bool) -> Path:
         check_machine(archive, architecture)
         archive.replace(path)
     return path
+
+
+def fetch_server(folder: Path, architecture: str, python: str) -> None:
+    """What `hybrid-batch serve` takes besides, into an empty folder. Raises PackageFailed."""
+    fetch_wheels(folder, architecture, python, server_requirements())
+    _strip(folder)
+
+
+def server_requirements() -> tuple[str, ...]:
+    """What pip is asked for to serve over HTTP."""
+    return installed_here(*_SERVER)
 
 
 def compile_code(folder: Path, python: str) -> None:

@@ -15,7 +15,7 @@ from data.archive import code_files, write_zip
 from data.errors import PackageFailed
 from inference.bundle import Bundle
 from inference.cloud.dockerfile import TASK, dockerfile
-from inference.cloud.libraries import PYTHON, compile_code, interpreter, library_archive
+from inference.cloud.libraries import PYTHON, compile_code, fetch_server, interpreter, library_archive
 from inference.folders import new_folder
 
 ZIP, IMAGE, CONTAINER = TARGETS = ("lambda-zip", "lambda-image", "container")
@@ -62,7 +62,7 @@ class Package:
 def make_package(settings: PackageSettings, output: Path) -> Package:
     """Write the package to `output`, replacing what stands there; it appears whole or not at all. Equal content gives
     equal bytes. Raises PackageFailed: a zip too large for Lambda, no libraries to be had, nowhere to write."""
-    libraries = library_archive(settings.architecture, settings.python, server=settings.target == CONTAINER)
+    libraries = library_archive(settings.architecture, settings.python)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
@@ -83,9 +83,10 @@ def make_package(settings: PackageSettings, output: Path) -> Package:
 
 @contextmanager
 def _own_files(settings: PackageSettings, scratch: Path) -> Iterator[dict[str, Path]]:
-    """Our code and the bundle, by their names in the package."""
+    """Our code and the bundle, by their names in the package; in a container the server and the command as well."""
     code = code_files(("data", "inference"), _LEFT_OUT | (set() if settings.target == CONTAINER else {"commands"}))
     if settings.target == CONTAINER:
+        fetch_server(scratch, settings.architecture, settings.python)
         code[_COMMAND] = Path(data.__file__).parents[1] / _COMMAND
     for name, file in code.items():
         (scratch / name).parent.mkdir(parents=True, exist_ok=True)
