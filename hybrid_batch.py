@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "jobs.commands.compare",
     "emr": "emr.commands",
     "cloud": "inference.commands.cloud",
+    "bench": "inference.commands.bench",
 }
 CONFIG_FILE = Path("hybrid-batch.toml")
 

@@ -13,8 +13,8 @@ from inference.planner.prices import Prices
 _IMAGES = 1000
 _RUNS = 20
 _ALARMS = {"function": 2, "queue": 2, "workers": 2 + 2 * 2}  # metrics watched: the workers' alarms see two each
-_QUEUE_REQUESTS = 6  # to send, receive and delete the request and the reply, each by itself
-_WORKER_CORES = 2
+QUEUE_REQUESTS = 6  # to send, receive and delete the request and the reply, each by itself
+WORKER_CORES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _ways(wanted: Wanted, core_s: float, prices: Prices) -> dict[str, float]:
         "api": function + _IMAGES * prices.http_api_million_requests / 1e6,
         "url": function,
         "trigger": function + _IMAGES * storage,
-        "queue": _IMAGES * _QUEUE_REQUESTS * prices.sqs_million_requests / 1e6
-        + wanted.has_workers * _IMAGES * core_s / _WORKER_CORES * hour / 3600,
+        "queue": _IMAGES * QUEUE_REQUESTS * prices.sqs_million_requests / 1e6
+        + wanted.has_workers * _IMAGES * core_s / WORKER_CORES * hour / 3600,
     }
     return {way: dollars for way, dollars in every.items() if wanted.has(way)}

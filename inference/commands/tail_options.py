@@ -18,30 +18,27 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
         return check_address(str(value))
 
 
+def access_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--spill` and `--token-file`."""
+    spill = click.option(
+        "--spill", metavar="s3://…", help="Where frames too large for the way to the tail lie, and their replies."
+    )
+    token_file = click.option(
+        "--token-file",
+        type=click.Path(),
+        help="File with the token the tail asks for.  [default: $HYBRID_BATCH_TAIL_TOKEN, if that is set]",
+    )
+    return spill(token_file(command))
+
+
 def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """`--tail`, which is for `purpose`, `--spill` and `--token-file`."""
-    options = (
-        click.option(
-            "--tail",
-            type=TailAddress(),
-            default=default,
-            show_default=default is not None,
-            help=f"{purpose}: http(s)://…, lambda:NAME, sqs:QUEUE, s3-trigger:s3://BUCKET/PREFIX"
-            + (f", or {default}." if default else "."),
-        ),
-        click.option(
-            "--spill", metavar="s3://…", help="Where frames too large for the way to the tail lie, and their replies."
-        ),
-        click.option(
-            "--token-file",
-            type=click.Path(),
-            help="File with the token the tail asks for.  [default: $HYBRID_BATCH_TAIL_TOKEN, if that is set]",
-        ),
+    tail = click.option(
+        "--tail",
+        type=TailAddress(),
+        default=default,
+        show_default=default is not None,
+        help=f"{purpose}: http(s)://…, lambda:NAME, sqs:QUEUE, s3-trigger:s3://BUCKET/PREFIX"
+        + (f", or {default}." if default else "."),
     )
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    return lambda command: tail(access_options(command))

@@ -30,7 +30,7 @@ class Sample:
 
 def take_sample(preparation: Preparation, images: Images | None = None) -> Sample:
     """Up to 16 of the images, evenly over them, without those that cannot be read; one made up if there is none."""
-    files = list(_files(images)) if images is not None else []
+    files = list(sample_files(images)) if images is not None else []
     kept, pixels, spent = [], [], 0.0
     for turn in (files, [_photograph()]):
         for file in turn:
@@ -55,7 +55,8 @@ def _recompressed(files: Sequence[bytes], preparation: Preparation, codec: str) 
     return sum(sizes) / len(sizes), (time.perf_counter() - began) * 1e6 / len(sizes)
 
 
-def _files(images: Images) -> list[bytes]:
+def sample_files(images: Images) -> list[bytes]:
+    """The files of up to 16 images, evenly over them, without those that are gone or very large."""
     rows = range(0, images.table.num_rows, max(1, images.table.num_rows // _COUNT))[:_COUNT]
     found = []
     for name in images.table["image"].take([*rows]).to_pylist():

@@ -1,0 +1,53 @@
+"""The process of the users, seen from here."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from inference.bundle import Bundle
+from inference.experiment.child import Child
+from inference.experiment.clients import Tally
+from inference.experiment.head import Prepared
+from inference.experiment.way import Way
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What users send: a way, and its frames, made before they come, as users' own machines would make them."""
+
+    bundle: Bundle
+    way: Way
+    prepared: Sequence[Prepared]
+
+
+class Crowd:
+    """Users who send what they are given."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def use(self, url: str, load: Load, users: int, each: int) -> Tally:
+        """Let so many users get so many answers each. Raises TailUnreachable when their process is gone."""
+        bodies = [one.body(load.bundle) for one in load.prepared]
+        address = urlsplit(url)
+        turn = {
+            "host": address.hostname,
+            "port": address.port,
+            "path": f"/v2/models/{quote(load.bundle.name, safe='')}/versions/{load.way.cut.id}/infer",
+            "headers": bodies[0].headers,
+            "bodies": [b64encode(body.join()).decode() for body in bodies],
+            "users": users,
+            "each": each,
+        }
+        self._child.tell(json.dumps(turn))
+        return Tally(**json.loads(self._child.hear()))
+
+
+@contextmanager
+def started_crowd() -> Iterator[Crowd]:
+    """Until the end of the block."""
+    with Child("inference.experiment.clients") as child:
+        yield Crowd(child)

@@ -1,0 +1,105 @@
+"""The whole experiment: rounds in which all that is compared takes turns, so that a noisy machine is fair to all."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from data.images import Images
+from inference.codecs import IMAGE
+from inference.experiment.crowd import Load, started_crowd
+from inference.experiment.head import Head
+from inference.experiment.level import Level, LevelRow
+from inference.experiment.level import sum_up as sum_up_level
+from inference.experiment.pictures import read_pictures
+from inference.experiment.result import Result
+from inference.experiment.server import started_server
+from inference.experiment.site import Kit, can_do
+from inference.experiment.storm import Storm, Weather
+from inference.experiment.tail_row import TailRow
+from inference.experiment.tail_row import sum_up as sum_up_trial
+from inference.experiment.trial import Trial, classify_here
+from inference.experiment.way import Way
+from inference.planner.device import find_device
+from inference.planner.prices import Prices
+from inference.tails import LOCAL, open_tail, public_address
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is measured. Each tail has its turn with each of the ways, `requests` pictures a turn. Then the server has
+    so many `users` at once, who upload pictures or send what `split` makes of them; without users it does not.
+    `queue` is what the server lets in at once."""
+
+    kit: Kit
+    images: Images
+    tails: Sequence[str]
+    ways: Sequence[Way]
+    split: Way
+    users: Sequence[int]
+    requests: int
+    rounds: int
+    queue: int
+    prices: Prices
+
+    @property
+    def pairs(self) -> list[tuple[str, Way]]:
+        """The tails with the ways they can do."""
+        bundle = self.kit.bundle
+        return [(tail, way) for tail in self.tails for way in self.ways if can_do(tail, bundle, way.cut.id)]
+
+    @property
+    def turns(self) -> int:
+        """How often `step` is called."""
+        storm = 3 if self.users else 0
+        return self.rounds * (len(self.pairs) + 2 * len(self.users) + storm)
+
+
+def run_experiment(experiment: Experiment, step: Callable[[str], None]) -> Result:
+    """Measure; `step` is told of every turn before it. Raises NoImages, TailUnreachable, TailRefused, and what the
+    tails raise. Every process that was started has ended afterwards."""
+    files = read_pictures(experiment.kit.bundle, experiment.images)
+    tails = measure_tails(experiment, files, step)
+    levels, storm = measure_users(experiment, files, step) if experiment.users else ([], None)
+    return Result(experiment.kit.bundle.name, experiment.kit.bundle.sha256, find_device(), tails, levels, storm)
+
+
+def measure_tails(experiment: Experiment, files: Sequence[bytes], step: Callable[[str], None]) -> list[TailRow]:
+    """A row for each tail and way."""
+    kit = experiment.kit
+    heads = {way: Head(kit.bundle, kit.engine, way) for way in experiment.ways}
+    whole = Way(kit.bundle.whole, IMAGE)
+    with open_tail(LOCAL, kit.bundle, kit.engine) as here:
+        pictures = classify_here(here, Head(kit.bundle, kit.engine, whole), whole, files)
+    trials = [Trial(tail, way) for tail, way in experiment.pairs]
+    for number in range(experiment.rounds):
+        for trial in trials:
+            step(f"round {number + 1}: {public_address(trial.address)}, {trial.way.name}")
+            trial.take_turn(kit, heads[trial.way], pictures, experiment.requests)
+    return [sum_up_trial(trial, public_address(trial.address), experiment.prices) for trial in trials]
+
+
+def measure_users(
+    experiment: Experiment, files: Sequence[bytes], step: Callable[[str], None]
+) -> tuple[list[LevelRow], Storm]:
+    """A row for each number of users, who upload and who send a split, in turn, each to a server of their own; and
+    what becomes of the split's server when more come than it lets in."""
+    bundle, engine = experiment.kit.bundle, experiment.kit.engine
+    loads = [
+        Load(bundle, way, [Head(bundle, engine, way).prepare(file) for file in files])
+        for way in (Way(bundle.whole, IMAGE), experiment.split)
+    ]
+    levels = [(Level(users), side) for users in experiment.users for side in (0, 1)]
+    weather = Weather(experiment.queue)
+    with ExitStack() as stack:
+        crowd = stack.enter_context(started_crowd())
+        servers = [stack.enter_context(started_server(bundle, experiment.queue)) for _ in loads]
+        for side, server in enumerate(servers):
+            crowd.use(server.url, loads[side], 1, len(files))  # who asks first waits for the compiling
+        for number in range(experiment.rounds):
+            for level, side in levels:
+                step(f"round {number + 1}: {level.users} users, {loads[side].way.name}")
+                level.take_turn(crowd, servers[side], loads[side], experiment.requests)
+            for level in weather.turns:
+                step(f"round {number + 1}: {level.users} users at a server that lets {experiment.queue} in")
+                level.take_turn(crowd, servers[1], loads[1], experiment.requests)
+    return [sum_up_level(level, loads[side]) for level, side in levels], weather.sum_up()

@@ -1,0 +1,26 @@
+"""What the experiment found, whole."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from inference.experiment.level import LevelRow
+from inference.experiment.storm import Storm
+from inference.experiment.tail_row import TailRow
+from inference.planner.device import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The tails' rows, and those of the users with the storm; without users no rows and None."""
+
+    model: str
+    sha256: str
+    machine: Device
+    tails: Sequence[TailRow]
+    users: Sequence[LevelRow]
+    storm: Storm | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)

@@ -1,0 +1,30 @@
+"""`hybrid-batch serve` as a child, on any free port: `python -m inference.experiment.server_process BUNDLE QUEUE`.
+
+It ends with the process that started it.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from inference.bundle import read_bundle
+from inference.experiment.child import watch_parent
+from inference.service import ServiceSettings
+from inference.serving import serve
+
+
+def main(path: str, queue: str) -> None:
+    """Serve until told to stop or the parent is gone; the first line printed is the URL."""
+    watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    settings = ServiceSettings(read_bundle(Path(path)), queue=int(queue))
+    serve(settings, "127.0.0.1", 0, 1, _announce)
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

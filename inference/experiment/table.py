@@ -1,0 +1,113 @@
+"""The experiment's tables in a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from inference.experiment.level import LevelRow
+from inference.experiment.percentile import Percentiles
+from inference.experiment.result import Result
+from inference.experiment.storm import Storm
+from inference.experiment.tail_row import TailRow
+
+_TAILS = "cold", "p50", "p95", "p99", "here", "overhead", "tail", "sent", "received", "$", "agree"
+_USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms", "MiB", "sent", "received"
+
+
+def print_result(result: Result) -> None:
+    """The tables, and in words what they leave out."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(_tails(result), highlight=False)
+    console.print(
+        "cold is the first answer; it includes: " + "; ".join(_INCLUDES[kind] for kind in _kinds(result)) + ".",
+        "$ is for 1,000 images, one a request; a server or worker as a machine that is never idle.",
+        highlight=False,
+        sep="\n",
+    )
+    if result.storm is not None:
+        console.print()
+        console.print(_users(result), highlight=False)
+        console.print(storm_words(result.storm), highlight=False)
+
+
+def storm_words(storm: Storm) -> str:
+    """What the storm showed, in a sentence."""
+    return (
+        f"{storm.users} users at a server that lets {storm.queue} requests in: {storm.refused:,} times told to come "
+        f"later (429), {storm.answered:,} answered, {storm.errors} errors; {storm.calm_users} users have "
+        f"{storm.before:,.3g} images/s before and {storm.after:,.3g} afterwards."
+    )
+
+
+_INCLUDES = {
+    "compile": "compile, the tail compiled in this process",
+    "process": "process, the server's start and the tail compiled",
+    "start": "start, an environment that Lambda started",
+    "running": "running, nothing (Lambda had the environment, so this is no cold start)",
+    "untold": "untold, whatever Lambda did (its log does not say whether it started an environment)",
+    "connection": "connection, a new connection (whether the tail was cold is not known)",
+}
+
+
+def _kinds(result: Result) -> list[str]:
+    return list(dict.fromkeys(kind for row in result.tails for kind in row.first.split("/")))
+
+
+def _tails(result: Result) -> Table:
+    table = Table(
+        title=f"{result.model}: one picture after the other, ms", title_justify="left", box=None, header_style="bold"
+    )
+    for heading in ("tail", "cut", "codec"):
+        table.add_column(heading, overflow="fold")
+    for heading in _TAILS:
+        table.add_column(heading, justify="right")
+    for row in result.tails:
+        table.add_row(row.tail, f"{row.cut} {row.name}", row.codec, *_tail_cells(row))
+    return table
+
+
+def _tail_cells(row: TailRow) -> list[str]:
+    return [
+        f"{row.cold_ms:,.0f} {row.first}",
+        *_ms(row.warm),
+        *(f"{ms:.2f}" for ms in (row.here_ms, row.overhead_ms, row.compute_ms)),
+        f"{row.sent_bytes:,.0f}",
+        f"{row.received_bytes:,.0f}",
+        f"{row.cost:.3g}",
+        f"{row.agree:.1%}",
+    ]
+
+
+def _users(result: Result) -> Table:
+    table = Table(
+        title="users of one server at once, each with one request after the other, ms",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    table.add_column("users", justify="right")
+    table.add_column("way")
+    for heading in _USERS:
+        table.add_column(heading, justify="right")
+    for row in result.users:
+        table.add_row(str(row.users), f"{row.cut} {row.codec}", *_user_cells(row))
+    return table
+
+
+def _user_cells(row: LevelRow) -> list[str]:
+    return [
+        f"{row.rate:,.3g}",
+        *_ms(row.latency),
+        f"{row.failed:,}",
+        f"{row.refused:,}",
+        f"{row.waited_s:,.3g}",
+        f"{row.cpu_ms:.2f}",
+        f"{row.memory_bytes / 2**20:,.0f}",
+        f"{row.sent_bytes:,.0f}",
+        f"{row.received_bytes:,.0f}",
+    ]
+
+
+def _ms(times: Percentiles) -> list[str]:
+    return [f"{ms:,.3g}" for ms in (times.p50, times.p95, times.p99)]
