@@ -11,6 +11,8 @@ BENCHES = {
     "memory": "peak memory of a run over 1,000 and 20,000 images",
     "evaluation": "the full report of a million records: our engines against DuckDB, Polars and scikit-learn",
     "codecs": "bytes against accuracy: every codec at some cuts of published models, and JPEG upload",
+    "bounds": "a run against its slowest stage, and one image against the sum of its stages",
+    "queue": "the same split through a queue and over HTTP, with as many tails",
     "plan": "auto against all it chose from, over twelve links; --quick for one model and three",
     "changes": "a run whose link or tail changes, and the work shared; --quick for less of each",
 }

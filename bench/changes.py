@@ -4,7 +4,7 @@ import random
 
 from bench.link import Conditions, Link, open_link
 from bench.results import report
-from bench.stand import QUICK, SECONDS, Stand, stands, worth_running
+from bench.stand import QUICK, SECONDS, Stand, route_of, stands, worth_running
 from inference.planner.plan import Wishes, make_plan
 
 _FAST, _SLOW = Conditions(18.88, 50), Conditions(1.1, 50)
@@ -26,7 +26,7 @@ def _best(stand: Stand, port: int) -> tuple[float, float]:
     with stand.tail(port) as tail:
         profile = stand.profile(tail)
         plan = make_plan(stand.bundle, profile, Wishes())
-        single = max(stand.fixed(one, tail).rate() for one in worth_running(plan))
+        single = max(stand.fixed(route_of(one), tail).rate() for one in worth_running(plan))
         return single, stand.auto(profile, tail, 4 * SECONDS)[0].rate()
 
 
@@ -72,7 +72,7 @@ def _killed(stand: Stand) -> list[_Row]:
     with open_link("127.0.0.1", server.port, (0, Conditions(18.88, 20))) as link, stand.tail(link.port) as tail:
         profile = stand.profile(tail)
         local = worth_running(make_plan(stand.bundle, profile, Wishes()))[0]
-        alone = stand.fixed(local, tail, 4.0).rate()
+        alone = stand.fixed(route_of(local), tail, 4.0).rate()
         timed, _ = stand.auto(profile, tail, 18.0, [(3.0, server.kill), (8.0, server.start)])
     up = server.started - timed.began
     back = next((at for at, _, sent in timed.seen if sent and at > up), float("nan")) - up

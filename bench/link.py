@@ -9,6 +9,7 @@ imitated, except as `stall_ms`: the pause a lost packet causes.
 
 import argparse
 import json
+import os
 import queue
 import random
 import select
@@ -68,13 +69,16 @@ class Link:
 
 @contextmanager
 def open_link(host: str, port: int, *schedule: tuple[float, Conditions]) -> Iterator[Link]:
-    """A link to a server for as long as the context lasts. In its own process: the caller's work does not slow it."""
+    """A link to a server for as long as the context lasts. In its own process, on whatever core is free, wherever the
+    caller is pinned: the caller's work does not slow it."""
     options = ["--to", f"{host}:{port}", "--script", _to_json(schedule), "--control"]
     command = [sys.executable, "-m", "bench.link", *options]
     with subprocess.Popen(
         command, cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None  # noqa: S101
+        if sys.platform == "linux":
+            os.sched_setaffinity(process.pid, range(os.cpu_count() or 1))
         try:
             yield Link(int(process.stdout.readline()), process)
         finally:

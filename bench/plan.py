@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.link import PROFILES, Conditions, check_link, open_link
 from bench.results import report
-from bench.stand import QUICK, SECONDS, Stand, stands, worth_running
+from bench.stand import QUICK, SECONDS, Stand, route_of, stands, worth_running
 from inference.planner.plan import Wishes, make_plan
 
 _MODELS = ("MobileNetV2", "EfficientNetB0", "ResNet50")
@@ -36,7 +36,7 @@ def _row(stand: Stand, conditions: Conditions) -> dict[str, Any]:
     ):
         profile = stand.profile(tail)
         plan = make_plan(stand.bundle, profile, Wishes())
-        measured = {one.name: stand.fixed(one, tail).rate() for one in worth_running(plan)}
+        measured = {one.name: stand.fixed(route_of(one), tail).rate() for one in worth_running(plan)}
         followed, last = stand.auto(profile, tail, 3 * SECONDS)
     cuts = {name: rate for name, rate in measured.items() if name.startswith(("c", "f"))}
     # JPEG of the model's size changes predictions; auto may not choose it, so the oracle may not either.

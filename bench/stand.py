@@ -21,10 +21,11 @@ import pyarrow as pa
 from bench.subjects import pictures
 from data.images import Images, find_images
 from data.runs import RunFolder
-from data.storage import open_storage
+from data.storage import Storage, open_storage
 from inference.batch import Batch
 from inference.bundle import Bundle
 from inference.engines import Engine, open_engine
+from inference.following import Route
 from inference.models import open_model
 from inference.planner.candidates import Candidate
 from inference.planner.follow import Follower
@@ -121,9 +122,9 @@ class Stand:
 
     def __init__(self, bundle: Bundle, images: Images, folder: Path) -> None:
         self.bundle = bundle
-        self._engine: Engine = open_engine("openvino", bundle)
+        self.engine: Engine = open_engine("openvino", bundle)
         rows = pa.array(np.arange(_ROWS) % images.table.num_rows)
-        self._images = Images(images.root, images.table.take(rows))
+        self.images = Images(images.root, images.table.take(rows))
         self._logs = (folder / f"log-{bundle.name}-{number}" for number in count())
         self.server = Server(bundle)
 
@@ -136,14 +137,17 @@ class Stand:
 
     def profile(self, tail: Tail) -> Profile:
         """Measured once a model, the link each time."""
-        subject = Subject(self.bundle, self._engine, tail, "the tail", 32, self._images)
+        subject = Subject(self.bundle, self.engine, tail, "the tail", 32, self.images)
         return open_profile(subject, lambda _: None, budget_s=_PROFILE_S)
 
-    def fixed(self, candidate: Candidate, tail: Tail, seconds: float = SECONDS) -> Timed:
-        """Run one candidate."""
-        if candidate.cut is not None:
-            tail.check(candidate.cut.id)
-        return self._run(candidate, tail, Timed(seconds), None)
+    def fixed(self, route: Route, tail: Tail, seconds: float = SECONDS) -> Timed:
+        """Run in one way."""
+        if route.split.cut is not None:
+            tail.check(route.split.cut.id)
+        timed = Timed(seconds)
+        timed.began = time.perf_counter()
+        self.run(route, tail, timed.watch)
+        return timed
 
     def auto(
         self, profile: Profile, tail: Tail, seconds: float, moments: Sequence[tuple[float, Callable[[], None]]] = ()
@@ -155,22 +159,34 @@ class Stand:
         timed.began = time.perf_counter()
         for timer in timers:
             timer.start()
-        self._run(follower.plan.chosen, tail, timed, follower)
+        self.run(Route(HERE, follower.plan.chosen.batch), tail, timed.watch, follower=follower)
         for timer in timers:
             timer.join()
         timed.switches = follower.switches
         return timed, follower.plan
 
-    def _run(self, candidate: Candidate, tail: Tail, timed: Timed, follower: Follower | None) -> Timed:
-        split = HERE if follower else candidate.split
+    def run(
+        self,
+        route: Route,
+        tail: Tail,
+        watch: Callable[[Batch], None],
+        *,
+        follower: Follower | None = None,
+        root: Storage | None = None,
+        images: int = _ROWS,
+    ) -> None:
+        """Run so many pictures, by default without end, into a log of its own, until `watch` has enough."""
         folder = RunFolder(open_storage(str(next(self._logs))))
-        pace = Pace(candidate.batch, decoders=1)
-        job = Job(self.bundle, split, self._engine, tail, "tail", self._images, folder, 512, pace, follower)
-        if follower is None:
-            timed.began = time.perf_counter()
+        pictures = Images(root or self.images.root, self.images.table.slice(0, images))
+        pace = Pace(route.batch_size, decoders=1)
+        job = Job(self.bundle, route.split, self.engine, tail, "tail", pictures, folder, 512, pace, follower)
         with suppress(_Enough):
-            run_shards(job, timed.watch)
-        return timed
+            run_shards(job, watch)
+
+
+def route_of(candidate: Candidate) -> Route:
+    """For `fixed`."""
+    return Route(candidate.split, candidate.batch)
 
 
 def worth_running(plan: Plan) -> list[Candidate]:
