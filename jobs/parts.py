@@ -75,6 +75,7 @@ def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
                     _count(counting, other, folders, by)
         else:
             good.append(part)
+        pa.default_memory_pool().release_unused()  # what Arrow keeps for itself is memory the counts may need
     return counting.counts() | {"bad_parts": bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})["bad_parts"]}
 
 

@@ -13,6 +13,7 @@ def counted(found: Pairs) -> dict[tuple[int, int], int]:
 @pytest.mark.parametrize("cells", [1 << 22, 200, 0])
 def test_pairs_are_counted_dense_or_sparse(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "DENSE_CELLS", cells)
+    monkeypatch.setattr(pairs, "WAITING", 70)
     random = np.random.default_rng(0)
     found, expected = Pairs(), dict[tuple[int, int], int]()
     for turn in range(1, 30):
