@@ -44,19 +44,6 @@ def handle(event, context):
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[None]:
-    """pip finds the wheels of the libraries on this machine, and nowhere else."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the libraries installed here are none for Linux on x86_64")
-    folder = tmp_path_factory.mktemp("pip") / "wheels"
-    make_wheelhouse(folder, (*libraries.requirements("x86_64"), *libraries.server_requirements()))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PIP_NO_INDEX", "1")
-        environment.setenv("PIP_FIND_LINKS", str(folder))
-        yield
-
-
-@pytest.fixture(scope="session")
 def bundle() -> Bundle:
     return open_model("digits")
 

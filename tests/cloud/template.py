@@ -1,0 +1,40 @@
+"""The template of the stack, read as data: short functions stay what they are, `!Ref X` becomes {"Ref": "X"}."""
+
+from typing import Any
+
+import yaml
+
+from inference.cloud.stack import TEMPLATE
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix: value}
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def read_template() -> dict[str, Any]:
+    """The whole template."""
+    template: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a safe loader
+    return template
+
+
+def without(name: str) -> str:
+    """The template's text less one resource, which the local AWS cannot make."""
+    lines = TEMPLATE.read_text().splitlines(keepends=True)
+    start = lines.index(f"  {name}:\n")
+    end = next(number for number in range(start + 1, len(lines)) if lines[number][:3].strip())
+    return "".join([*lines[:start], *lines[end:]])
