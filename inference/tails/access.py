@@ -17,7 +17,7 @@ _GATEWAYS = {
     "execute-api": re.compile(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"),
     "lambda": re.compile(r"[a-z0-9-]+\.lambda-url\.([a-z0-9-]+)\.on\.aws"),
 }
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = re.compile(r"(?:.+\.)?localhost|127\.0\.0\.1|::1")
 
 
 class BearerToken(httpx.Auth):
@@ -70,7 +70,7 @@ def find_access(address: str, token_file: str | None) -> httpx.Auth | None:
     url = httpx.URL(address)
     token = _read_token(token_file)
     if token is not None:
-        if url.scheme != "https" and url.host not in _LOOPBACK:
+        if url.scheme != "https" and not _LOOPBACK.fullmatch(url.host):
             raise WrongUsage(f"The token would travel to {url.host} for all to read; use https://, or give no token.")
         return BearerToken(token)
     for service, pattern in _GATEWAYS.items():

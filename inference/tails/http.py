@@ -12,7 +12,7 @@ from inference.tails.exchange import NoAnswer, Reply, Request
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 
-_LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_LOOPBACK = ("all://localhost", "all://*.localhost", "all://127.0.0.1", "all://[::1]")
 
 
 class HttpExchange:
