@@ -22,9 +22,7 @@ from inference.tails.spill import Spill
 
 _LANES = 3
 _POLL_S = 2  # as long a worker that is told to stop may wait; to ask an empty queue so often costs 0.50 USD a month
-_AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can do
-_MOST_TAKEN = 64
-_TAKEN_BYTES = 8 << 20
+_AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can do, and is delayed if that is killed
 _REPORT_S = 10.0
 _PAUSE_S = 1.0
 _MOST_RECEIPTS = 10  # where no dead-letter queue takes messages away earlier
@@ -85,6 +83,8 @@ class QueueWorker:
             end = time.monotonic() + self._when.grace_s
             for lane in lanes:
                 lane.join(max(0.0, end - time.monotonic()))
+            if self._receiving.acquire(timeout=2 * _POLL_S):  # or a lane would receive what is given back
+                self._receiving.release()
         if self._failure is not None:
             raise self._failure
         return self._totals
@@ -115,26 +115,16 @@ class QueueWorker:
 
     def _receive(self) -> list[Incoming]:
         """The next messages, no more than are worked off in a moment; none when nothing came for a while."""
-        messages: list[Incoming] = []
         with self._receiving:
             if self._stopped.is_set():
                 return []
-            while (room := self._room(messages)) > 0:
-                some = self._queue.receive(room, 0 if messages else self._wait_s)
-                if not some:
-                    break
-                self._holding.take(some)
-                messages += some
+            messages = self._queue.receive(self._at_once, self._wait_s)
+            self._holding.take(messages)
         if messages or len(self._holding):
             self._busy = time.monotonic()
         elif self._when.idle_s is not None and time.monotonic() - self._busy >= self._when.idle_s:
             self._stopped.set()
         return messages
-
-    def _room(self, messages: Sequence[Incoming]) -> int:
-        if sum(len(message.text) for message in messages) > _TAKEN_BYTES:
-            return 0
-        return min(MOST_TOGETHER, self._at_once - len(messages))
 
     def _letters(self, messages: Sequence[Incoming]) -> Iterator[list[Letter]]:
         """What can be answered: together what is here, alone what lies in S3 and may be large."""
@@ -162,7 +152,7 @@ class QueueWorker:
         replies = iter(self._endpoint.answer_all(requests))
         if requests:
             spent_s = time.perf_counter() - began
-            self._at_once = max(1, min(_MOST_TAKEN, int(len(requests) * _AHEAD_S / spent_s)))
+            self._at_once = max(1, min(MOST_TOGETHER, int(len(requests) * _AHEAD_S / spent_s)))
         clients: defaultdict[str, list[tuple[Letter, Reply]]] = defaultdict(list)
         for letter in letters:
             right = isinstance(letter.asked, Request)

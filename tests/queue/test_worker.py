@@ -2,15 +2,23 @@
 
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
 
 from data.queues import Outgoing, Queue
+from inference.bundle import Bundle
+from inference.endpoint import Endpoint
+from inference.engines import open_engine
 from inference.holding import Holding
+from inference.queue_worker import QueueWorker, Stopping
+from inference.tails.exchange import NoAnswer, Request
 from inference.tails.message import read_reply
+from inference.tails.queue import QueueExchange
 from tests.conftest import COMMAND, ROOT
 from tests.made_runs import await_parts, read_records, without_times
 from tests.queue.conftest import IMAGES
@@ -177,3 +185,66 @@ def test_a_worker_that_cannot_start_says_why(aws, arguments, words):
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Stuck(Endpoint):
+    """Computes until it is let go."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle, open_engine("openvino", bundle))
+        self.computing, self.go = threading.Event(), threading.Event()
+
+    def answer_all(self, requests):
+        self.computing.set()
+        self.go.wait(60)
+        return super().answer_all(requests)
+
+
+@pytest.mark.parametrize("in_time", [False, True])
+def test_what_is_in_hand_when_told_to_stop_is_finished_in_time_or_given_back(make_queue, bundle, in_time):
+    queue = Queue.open(make_queue(visibility_s=60).name)
+    exchange = QueueExchange(f"sqs:{queue.name}")
+    endpoint = Stuck(bundle)
+    worker = QueueWorker(queue, endpoint, lambda _: None, Stopping(grace_s=60 if in_time else 0.2))
+    with ThreadPoolExecutor(2) as threads:
+        asked = threads.submit(exchange.ask, Request("GET", "/v2"), 1000)
+        working = threads.submit(worker.run)
+        assert endpoint.computing.wait(30)
+        worker.stop()
+        if in_time:
+            endpoint.go.set()
+            assert working.result(30).answered == 1
+            assert asked.result(30).status == 200
+            assert queue.receive(10, 0) == []
+        else:
+            assert working.result(30).answered == 0
+            assert len(queue.receive(10, 1)) == 1, "it is hidden though nobody works on it"
+            endpoint.go.set()
+            exchange.close()
+
+
+class Broken(Endpoint):
+    """Has a mistake that some requests show."""
+
+    def answer_all(self, requests):
+        if any(request.path == "/broken" for request in requests):
+            raise RuntimeError("a mistake of ours")
+        return super().answer_all(requests)
+
+
+def test_a_request_that_shows_a_mistake_of_ours_ends_among_the_dead_letters_alone(make_queue, bundle, capsys):
+    work_queue = make_queue(visibility_s=1)
+    queue = Queue.open(work_queue.name)
+    worker = QueueWorker(queue, Broken(bundle, open_engine("openvino", bundle)), lambda _: None)
+    exchange = QueueExchange(f"sqs:{queue.name}")
+    with ThreadPoolExecutor(2) as threads:
+        working = threads.submit(worker.run)
+        broken = threads.submit(exchange.ask, Request("GET", "/broken"), 1000)
+        while not work_queue.count("-dead"):
+            assert exchange.ask(Request("GET", "/v2"), 1000).status == 200
+        worker.stop()
+        assert working.result(30).answered > 0
+        exchange.close()
+        with pytest.raises(NoAnswer):
+            broken.result(30)
+    assert "a mistake of ours" in capsys.readouterr().err
