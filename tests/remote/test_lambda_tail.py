@@ -61,6 +61,22 @@ def test_a_run_through_it_predicts_what_a_run_here_does(aws, tmp_path):
     assert {one["tail"] for one in there} == {tail}
 
 
+def test_a_run_that_follows_the_link_through_it(aws, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
+    tail = f"lambda:{make_function()}"
+    assert (
+        hybrid_batch.run(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "here"), "--split", "c004"])
+        == 0
+    )
+    assert (
+        hybrid_batch.run(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "log"), "--tail", tail]) == 0
+    )
+    assert "Plan: " in capsys.readouterr().err
+    here, there = read_records(tmp_path / "here"), read_records(tmp_path / "log")
+    assert [(one["image"], one["prediction"]) for one in there] == [(one["image"], one["prediction"]) for one in here]
+    assert {one["tail"] for one in there} <= {tail, "local"}
+
+
 def test_it_is_measured_and_planned_with(aws, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
     tail = f"lambda:{make_function()}"
