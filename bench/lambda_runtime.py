@@ -46,13 +46,20 @@ class Answered:
         return value
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """The process is killed at the end, with a connection open."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class LambdaRuntime:
     """One execution environment: events go in one at a time, and what the function gives comes out."""
 
     def __init__(self) -> None:
         self._events: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._answers: queue.Queue[Answered] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._events, self._answers))
+        self._server = _Server(("127.0.0.1", 0), _handler(self._events, self._answers))
         self._server.daemon_threads = True
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -115,6 +122,8 @@ def _handler(
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # head and body in one piece
 
         def do_GET(self) -> None:
             """`invocation/next` waits for an event."""

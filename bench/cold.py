@@ -1,0 +1,114 @@
+"""The package for Lambda in a bare interpreter: seconds to the first answer, and what a warm request takes besides the
+tail's own work. `python -m bench cold`."""
+
+import sys
+import time
+import zipfile
+from base64 import b64decode, b64encode
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bench.lambda_runtime import LambdaRuntime, bare_python, unpack_client
+from bench.results import Spread, report
+from bench.subjects import bundle_of, keras_models, pictures
+from inference import codecs
+from inference.bundle import Bundle
+from inference.cloud.package import PackageSettings, make_package
+from inference.cuts import Cut
+from inference.tails.answer import read_times
+from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
+
+_ROUNDS = 7
+_WARM = 50
+_MODEL = "MobileNetV2"
+
+
+def main() -> None:
+    """Measure and report."""
+    with TemporaryDirectory() as scratch, pictures(1, 480, 640) as folder:
+        bundle = bundle_of(keras_models()[_MODEL], Path(scratch))
+        made = make_package(PackageSettings(bundle, python=_this_python()), Path(scratch) / "tail.zip")
+        task, bare = Path(scratch, "task"), Path(scratch, "bare")
+        client = unpack_client(Path(scratch, "client"))
+        for place in (task, bare):
+            with zipfile.ZipFile(made.path) as content:
+                content.extractall(place)
+        for compiled in bare.rglob("*.pyc"):
+            compiled.unlink()
+        half = min(bundle.cuts, key=lambda cut: abs(2 * cut.tail_macs - bundle.whole.tail_macs))
+        (picture,) = (path.read_bytes() for path in folder.iterdir())
+        events = {
+            f"tail of {half.id}": _event(bundle, half, codecs.encode("int8", half.boundary, _zeros(half))),
+            "whole model": _event(bundle, bundle.whole, codecs.encode_pictures(bundle.input, [picture])),
+        }
+        rows = []
+        for name, event in events.items():
+            for kind, place in (("", task), (", no byte code", bare)):
+                seconds = [_first([place, client], event) for _ in range(_ROUNDS + 1)][1:]
+                rows.append({"what": f"first answer, {name}{kind}, s", "spread": Spread.of(seconds)})
+            besides, tail = _warm([task, client], event)
+            rows.append({"what": f"warm, {name}: besides the tail, ms", "spread": besides})
+            rows.append({"what": f"warm, {name}: the tail, ms", "spread": tail})
+        unpacked = made.unpacked_bytes / 1e6
+        rows.append({"what": f"package of {_MODEL}, MB unpacked", "spread": Spread(unpacked, unpacked, unpacked)})
+        report("cold", rows)
+
+
+def _first(paths: list[Path], event: object) -> float:
+    """From the start of the process to the first answer, imports and compilation included."""
+    with LambdaRuntime() as runtime:
+        runtime.put(event)
+        began = runtime.start(bare_python(), paths, {})
+        answered = runtime.take()
+        _ = answered.value
+    return answered.at_s - began
+
+
+def _warm(paths: list[Path], event: object) -> tuple[Spread, Spread]:
+    """Milliseconds of a warm request outside and inside the engine's call."""
+    besides, tail = [], []
+    with LambdaRuntime() as runtime:
+        runtime.start(bare_python(), paths, {})
+        for _ in range(5):
+            runtime.invoke(event)
+        for _ in range(_WARM):
+            began = time.perf_counter()
+            runtime.put(event)
+            answered = runtime.take()
+            round_trip_us = int((answered.at_s - began) * 1e6)
+            tail_us = _tail_us(answered.value, round_trip_us)
+            besides.append((round_trip_us - tail_us) / 1000)
+            tail.append(tail_us / 1000)
+    return Spread.of(besides), Spread.of(tail)
+
+
+def _tail_us(result: Any, round_trip_us: int) -> int:  # noqa: ANN401
+    frame = decode_response(b64decode(result["body"]), int(result["headers"][HEADER_LENGTH]))
+    return read_times(frame.parameters, round_trip_us).tail_us
+
+
+def _zeros(cut: Cut) -> list[np.ndarray]:
+    return [np.zeros((1, *tensor.shape), np.float32) for tensor in cut.boundary]
+
+
+def _event(bundle: Bundle, cut: Cut, tensors: Any) -> dict[str, Any]:  # noqa: ANN401
+    body = encode_request(Frame(tensors))
+    return {
+        "version": "2.0",
+        "rawPath": f"/v2/models/{bundle.name}/versions/{cut.id}/infer",
+        "headers": body.headers,
+        "requestContext": {"http": {"method": "POST"}},
+        "body": b64encode(body.join()).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def _this_python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+if __name__ == "__main__":
+    main()
