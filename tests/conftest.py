@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +38,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a local AWS, one process for all tests."""
-    folder, port = tmp_path_factory.mktemp("ministack"), free_port()
+@contextmanager
+def local_aws(folder: Path, **settings: str) -> Iterator[str]:
+    """The URL of a local AWS in a process of its own."""
+    port = free_port()
     own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "TMPDIR": str(folder), "LOG_LEVEL": "WARNING"}
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ministack"],
-            env=os.environ | own,
+            env=os.environ | own | settings,
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -62,6 +63,13 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a local AWS, one process for all tests."""
+    with local_aws(tmp_path_factory.mktemp("ministack")) as url:
+        yield url
 
 
 def _await_health(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
