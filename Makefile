@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench architecture lock digits clean
+.PHONY: help install demo test lint format soak bench architecture lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -33,6 +33,9 @@ lint: $(READY)  ## style and types
 format: $(READY)  ## bring the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(READY)  ## 10,000 images through a queue while its workers are killed at random
+	$(BIN)/python -m pytest -s tests/queue/soak.py
 
 bench: $(READY)  ## measure; prints tables and writes bench/results/*.json
 	$(BIN)/python -m bench

@@ -93,7 +93,7 @@ def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path)
             worker.process.kill()
         in_hand += work_queue.count(visible=False)
         workers = [start_worker(work_queue), start_worker(work_queue)]
-    _, said = runner.communicate(timeout=100)
+    _, said = runner.communicate(timeout=50)  # before the client itself would ask again
     assert runner.returncode == 0, said
     assert in_hand > 0, "no worker was killed at work"
     records = read_records(tmp_path)
