@@ -55,7 +55,7 @@ def estimate(wanted: Wanted, package_bytes: int, core_us: float, prices: Prices)
     notes = [f"that is the storage of the package and alarms on {alarms} metrics"]
     if wanted.has_workers:
         hour = prices.worker_arm_hour if wanted.is_arm else prices.worker_hour
-        notes.append(f"each worker, 0 to {wanted.max_workers} of them, {hour:.4f} USD an hour while it runs, and its disk and address")
+        notes.append(f"each of 0 to {wanted.max_workers} workers {hour:.4f} USD an hour, disk and address apart")
     return Estimate(month, _ways(wanted, core_us / 1e6, prices), core_us, tuple(notes))
 
 
