@@ -20,8 +20,8 @@ class Outbox:
         self._senders = ThreadPoolExecutor(_THREADS, thread_name_prefix="outbox")
 
     def send(self, message: Outgoing) -> None:
-        """Returns when the message is sent. Raises as Queue.send does, of those sent together for all, and CancelledError
-        after `close`."""
+        """Returns when the message is sent. Raises as Queue.send does, of those sent together for all, and after
+        `close` CancelledError."""
         sent: Future[None] = Future()
         with self._lock:
             if self._closed:
