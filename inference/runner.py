@@ -34,6 +34,7 @@ IMAGE_LIMIT_BYTES = 256 << 20
 PICTURE_LIMIT_BYTES = 32 << 20  # of a picture that travels; servers refuse requests above 64 MiB
 BOUNDARY_BYTES = 32 << 20
 _SEND = "send"
+_HEADER_BYTES = 1 << 14  # at most, of a frame
 _HELD = 256  # scores of batches that are done while the tail still has an earlier one
 _Stage = Callable[[Batch], Batch]
 
@@ -208,10 +209,15 @@ class _Work:
         return batch
 
     def _ask(self, batch: Batch, cut: Cut) -> Answer:
-        """The tail's answer; where work is followed and the tail is away, the same from this machine."""
+        """The tail's answer; where work is followed and the tail is away, or the frame too large for the way there, the
+        same from this machine."""
         follow = self._job.follow
         if follow is None or self._here is None:
             return self._job.tail.infer(cut.id, batch.load)
+        room = self._job.tail.room
+        if room is not None and sum(len(tensor.data) for tensor in batch.load.tensors) + _HEADER_BYTES > room:
+            batch.kept = True
+            return replace(self._here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
         follow.sending(batch)
         try:
             return self._job.tail.infer(cut.id, batch.load)

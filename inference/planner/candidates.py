@@ -19,6 +19,7 @@ from inference.split import NO_CODEC, Split
 
 _LENGTH_BYTES = 4  # before each picture
 _FRAME_BYTES = 450  # header and metadata of a frame, either way
+_SURELY = 0.8
 _NEVER_US = 1e12
 _LIKE_TUNED = "q4"  # takes as long to encode and decode
 
@@ -114,6 +115,8 @@ class _Arithmetic:
                 head_us = self._now.head * self._profile.times[batch].at(cut.head_macs)
                 tail_us = self._now.tail * self._profile.tail.times[batch].at(cut.tail_macs)
                 for codec, payload in self._payloads(cut, names, choices.get(cut.id)):
+                    if not self._fits(batch, payload):
+                        continue
                     cost = self._cost(codec)
                     encode_us, decode_us = cut.elements * cost.encode_us, cut.elements * cost.decode_us
                     yield self._remote(
@@ -130,6 +133,8 @@ class _Arithmetic:
                 if cut is self._bundle.whole:
                     pictures = self._profile.pictures
                     for codec, (size, jpeg_us) in {codecs.IMAGE: (pictures.bytes, 0.0), **pictures.jpeg}.items():
+                        if not self._fits(batch, size):
+                            continue
                         yield self._remote(
                             cut,
                             codec,
@@ -141,6 +146,11 @@ class _Arithmetic:
                             tail_us=tail_us + self._profile.tail.picture_us,
                             whole_us=whole_us,
                         )
+
+    def _fits(self, batch: int, payload: float) -> bool:
+        """Whether a frame of so many bytes an image, told with some error, is surely let through to the tail."""
+        room = self._profile.tail.room if self._profile.tail else None
+        return room is None or batch * payload < _SURELY * room
 
     def _payloads(self, cut: Cut, names: Sequence[str], choice: Choice | None) -> Iterator[tuple[str, float]]:
         """The codecs for a cut's tensors, and the bytes an image that each makes."""

@@ -42,7 +42,8 @@ class Link:
 class TailSpeed:
     """The tail at an address: times of the batch's engine call over its images (µs), by batch, over the work of the
     tail; µs to decode one picture of its own; whether it takes this machine's cores while it works; and what a request
-    costs whatever is in it: µs of this machine's processor to ask, and µs of the tail to answer."""
+    costs whatever is in it: µs of this machine's processor to ask, and µs of the tail to answer. `room` is the most
+    bytes of a frame, None: any."""
 
     address: str
     times: Mapping[int, Curve]
@@ -52,6 +53,7 @@ class TailSpeed:
     notes: tuple[str, ...] = ()
     ask_us: float = 0.0
     answer_us: float = 0.0
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

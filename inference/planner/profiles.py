@@ -48,7 +48,8 @@ def open_profile(
     sample = take_sample(subject.bundle.preparation, subject.images)
     profile = replace(profile, pictures=sample.pictures)
     if subject.tail is not None and profile.tail is not None:
-        profile = replace(profile, tail=replace(profile.tail, link=measure_link(subject.bundle, subject.tail)))
+        link, room = measure_link(subject.bundle, subject.tail), subject.tail.room
+        profile = replace(profile, tail=replace(profile.tail, link=link, room=room))
     return profile
 
 

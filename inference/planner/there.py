@@ -31,7 +31,7 @@ _LARGEST_BYTES = 1 << 20
 _MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
 _FILLING = 64  # images to fill a frame with
 _UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
-_SLOWER = 1.25
+_SLOWER, _SURE = 1.25, 3  # so much slower, so many times: strangers' work comes and goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,14 @@ def measure_there(
     if lie := _find_lie(told, trips, float(bundle.whole.tail_macs)):
         notes.append(f"{address} {lie}; the round trips are believed instead.")
         told = trips
-    shares = _shares_cores(bundle, tail, busy)
+    shares = all(_slows(bundle, tail, busy) for _ in range(_SURE))
     picture_us = _picture_us(bundle, tail, pictures)
     times = {batch: Curve.of(points.items()) for batch, points in told.items()}
     decode_us = _decode_us(bundle, tail, names)
     ask_us, answer_us = _request_us(bundle, tail)
-    return There(TailSpeed(address, times, picture_us, link, shares, tuple(notes), ask_us, answer_us), decode_us)
+    return There(
+        TailSpeed(address, times, picture_us, link, shares, tuple(notes), ask_us, answer_us, tail.room), decode_us
+    )
 
 
 def measure_link(bundle: Bundle, tail: Tail) -> Link:
@@ -87,7 +89,7 @@ def measure_link(bundle: Bundle, tail: Tail) -> Link:
     small = min(_send_noise(bundle, tail, 0) for _ in range(4))
     size = 4096
     while (large := min(_send_noise(bundle, tail, size) for _ in range(2)))[0] - small[0] < _LONG_US:
-        if size >= _LARGEST_BYTES:
+        if size >= _LARGEST_BYTES or 5 * size > (tail.room or 5 * size):
             break
         size *= 4
     rate = (large[1] - small[1]) * 8e6 / max(1.0, large[0] - small[0])
@@ -129,8 +131,8 @@ def _find_lie(told: dict[int, dict[float, float]], trips: dict[int, dict[float, 
     return None
 
 
-def _shares_cores(bundle: Bundle, tail: Tail, busy: Callable[[], float]) -> bool:
-    """Whether work here slows while the tail works."""
+def _slows(bundle: Bundle, tail: Tail, busy: Callable[[], float]) -> bool:
+    """Whether work here slows while the tail works, or someone else does."""
     alone = busy()
     frame = Frame(codecs.encode("int8", bundle.whole.boundary, _zeros(bundle.whole, 8)))
     done, failed = threading.Event(), threading.Event()
@@ -160,6 +162,8 @@ def _shares_cores(bundle: Bundle, tail: Tail, busy: Callable[[], float]) -> bool
 
 def _picture_us(bundle: Bundle, tail: Tail, pictures: Sequence[bytes]) -> float:
     few = list(pictures[:4])
+    while few and tail.room is not None and 2 * sum(map(len, few)) > tail.room:
+        few.pop()
     if not few:
         return 0.0
     answer = tail.infer(bundle.whole.id, Frame(codecs.encode_pictures(bundle.input, few)))

@@ -17,6 +17,10 @@ LOCAL, S3_TRIGGER = "local", "s3-trigger"
 class Tail(Protocol):
     """Serves one bundle; threads may call it at once."""
 
+    @property
+    def room(self) -> int | None:
+        """Most bytes of a frame that are let through, as far as is known; None: any number."""
+
     def check(self, cut_id: str) -> None:
         """Make sure that the tail answers, serves this very bundle, and has compiled the cut, before images are
         spent on it. Raises TailUnreachable, OtherBundle, TailRefused."""

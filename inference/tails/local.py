@@ -14,6 +14,8 @@ from inference.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
 class LocalTail:
     """See Tail."""
 
+    room = None
+
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self._bundle = bundle
         self._worker = TailWorker(bundle, engine)

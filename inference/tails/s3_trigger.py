@@ -46,6 +46,8 @@ class _Found:
 class S3TriggerTail:
     """See Tail. Serves the whole model, from the files of pictures, and nothing else."""
 
+    room = None
+
     def __init__(self, address: str, bundle: Bundle, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
         self._address = address

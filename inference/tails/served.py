@@ -16,9 +16,18 @@ from inference.tails.exchange import Exchange, NoAnswer, Reply, Request
 from inference.tails.settings import TailSettings
 from inference.tails.spill import Spill, spilled
 from inference.tails.worker import BUNDLE
-from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
+from inference.wire import (
+    HEADER_LENGTH,
+    MAX_HEADER_BYTES,
+    Body,
+    Frame,
+    decode_response,
+    encode_request,
+    parse_header_length,
+)
 
 _ENOUGH_BYTES = 1 << 16  # of headers, metadata and error messages
+_LONGEST_HEADERS = Body((), MAX_HEADER_BYTES).headers
 
 
 class ServedTail:
@@ -31,8 +40,15 @@ class ServedTail:
         self._model = f"/v2/models/{quote(bundle.name, safe='')}"
         self._patience = settings.patience
         self._spill = Spill(settings.spill) if settings.spill else None
-        self._room: int | None = None  # what the tail says
+        self._told_room: int | None = None
         self._closed = threading.Event()
+
+    @property
+    def room(self) -> int | None:
+        """See Tail."""
+        if self._spill is not None:
+            return None
+        return self._room_of(Request("POST", f"{self._model}/versions/c000/infer", _LONGEST_HEADERS))
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
@@ -53,7 +69,7 @@ class ServedTail:
                 f"{name} serves {self._bundle.name} {served[:12]}, but this run has {mine}; "
                 "serve the same bundle there."
             )
-        self._room = room if type(room) is int and room > 0 else None
+        self._told_room = room if type(room) is int and room > 0 else None
         self._check_spill(spill)
         self._accept(self._ask(Request("GET", f"{self._model}/versions/{cut_id}/ready")))
 
@@ -105,10 +121,14 @@ class ServedTail:
             raise TailRefused(f"{self._exchange.name} {reads}, not from {self._spill.uri}; {advice}.")
         self._spill.check()
 
+    def _room_of(self, request: Request) -> int | None:
+        """What the way allows; where it allows anything, what the tail says it takes."""
+        room = self._exchange.room(request)
+        return self._told_room if room is None else room
+
     def _carry(self, request: Request, limit: int) -> Reply:
         """As _ask, with bodies too large for their way going through S3; the time that takes is the link's."""
-        room, size, spill_us = self._exchange.room(request), len(request.content), 0
-        room = self._room if room is None else room
+        room, size, spill_us = self._room_of(request), len(request.content), 0
         if room is None or size <= room:
             reply = self._ask(request, limit)
         elif self._spill is None:

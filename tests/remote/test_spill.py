@@ -1,8 +1,6 @@
 """Bodies too large for their way, through a real S3: at the limit and a byte to either side of it."""
 
-import time
 import uuid
-from dataclasses import replace
 
 import boto3
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 from data.errors import BadFrame, StorageFailed, TailRefused, WrongUsage
 from inference import codecs
 from inference.endpoint import Endpoint, Limits
-from inference.tails.exchange import Exchange, Reply, Request
+from inference.tails.exchange import Reply, Request
 from inference.tails.lambda_function import LambdaExchange, lambda_tail
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
@@ -19,31 +17,10 @@ from inference.tails.spill import SPILL, Spill
 from inference.tails.worker import BUNDLE
 from inference.wire import HEADER_LENGTH, Frame, encode_request
 from tests.made_functions import make_function
+from tests.narrow import Narrow
 
 INFER = "/v2/models/digits/versions/c000/infer"
 SMALL = "from inference.cloud import event\nevent.MAX_PAYLOAD_BYTES = 900\nfrom inference.cloud.handler import handle"
-
-
-class Narrow(Exchange):
-    """The real endpoint behind a way that lets so many bytes pass, and tells what came along it."""
-
-    name, advice = "the narrow way", "widen it"
-
-    def __init__(self, endpoint: Endpoint, room: int) -> None:
-        self.endpoint, self.width, self.passed = endpoint, room, []
-
-    def room(self, request: Request) -> int:
-        return self.width
-
-    def ask(self, request: Request, limit: int) -> Reply:
-        self.passed.append(request)
-        assert len(request.content) <= self.width
-        began = time.perf_counter_ns()
-        reply = self.endpoint.answer(request)
-        return replace(reply, took_us=(time.perf_counter_ns() - began) // 1000 + 1)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""Ways that let few bytes pass: what is measured, planned and run over them keeps within."""
+
+from dataclasses import replace
+
+import pytest
+
+from data.images import Images, find_images
+from data.labels import label_images
+from data.runs import RunFolder
+from data.storage import open_storage
+from inference import codecs
+from inference.endpoint import Endpoint, Limits
+from inference.planner.candidates import list_candidates
+from inference.planner.follow import Follower
+from inference.planner.plan import Wishes
+from inference.planner.prices import read_prices
+from inference.planner.profiles import measure, open_profile
+from inference.planner.subject import Subject
+from inference.runner import Job, Pace, run_shards
+from inference.split import HERE
+from inference.tails.served import ServedTail
+from inference.tails.settings import TailSettings
+from inference.wire import Frame, encode_request
+from tests.conftest import ROOT
+from tests.narrow import Narrow
+from tests.planner.made_profiles import chain, profile_of, scaled
+
+IMAGES = ROOT / "data" / "digits" / "images"
+
+
+def test_a_tail_tells_the_room_of_its_way_or_its_own(aws, bundle, engine):
+    narrow = Narrow(Endpoint(bundle, engine), 5000)
+    with ServedTail(narrow, bundle) as tail:
+        assert tail.room == 5000
+    with ServedTail(narrow, bundle, TailSettings(spill="s3://bucket/spill")) as tail:
+        assert tail.room is None
+    narrow = Narrow(Endpoint(bundle, engine, Limits(sent_bytes=700)), None)
+    with ServedTail(narrow, bundle) as tail:
+        assert tail.room is None
+        tail.check("c000")
+        assert tail.room == 700
+
+
+def test_it_is_measured_within_its_room(bundle, engine, local, tmp_path, monkeypatch):
+    """Narrow fails at what is too large; without room 1 MiB is sent to find the rate of a fast link."""
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
+    narrow = Narrow(Endpoint(bundle, engine), 60_000)
+    with ServedTail(narrow, bundle) as tail:
+        subject = Subject(bundle, engine, tail, "narrow", 8)
+        profile = measure(subject, budget_s=0)
+        assert profile.tail.room == 60_000
+        narrow.width = 50_000
+        open_profile(subject, lambda _: None, budget_s=0)
+        assert open_profile(subject, lambda _: None, budget_s=0).tail.room == 50_000
+    assert max(len(request.content) for request in narrow.passed) > 10_000
+
+
+def test_plans_keep_within_the_room():
+    bundle, profile = chain((800, 200), (50, 900)), profile_of(1000, 400, 1e9, picture_bytes=3000)
+
+    def list_all(room):
+        found = list_candidates(
+            bundle, replace(profile, tail=replace(profile.tail, room=room)), ("fp16",), 4, read_prices()
+        )
+        return {(one.split.name, one.codec, one.batch) for one in found if one.cut}
+
+    assert ("c001", "fp16", 32) in list_all(None)
+    # 8 times 800 fp16 are 12,800 bytes, 8 pictures 24,000.
+    assert list_all(16_100) == {
+        *((cut, "fp16", batch) for cut in ("c000", "c001") for batch in (1,)),
+        ("c001", "fp16", 8),
+        ("c000", "image", 1),
+        *(("c002", "fp16", batch) for batch in (1, 8, 32)),
+    }
+
+
+@pytest.mark.parametrize("room", [300, None])
+def test_what_is_too_large_for_the_way_is_done_here(bundle, engine, tmp_path, room):
+    """The plan was made for a way without limit."""
+    found = find_images(str(IMAGES / "0"))
+    images = Images(found.root, label_images(found.table, "none", bundle.labels).table)
+    folder = RunFolder(open_storage(str(tmp_path / "run=x")))
+    said: list[str] = []
+    with ServedTail(Narrow(Endpoint(bundle, engine), room), bundle) as tail:
+        profile = scaled(profile_of(50_000, 100, 1e9), bundle)
+        follower = Follower(bundle, profile, Wishes(min_cut="c003"), tail, said.append)
+        assert follower.plan.chosen.cut is not None
+        run_shards(Job(bundle, HERE, engine, tail, "far", images, folder, 40, Pace(8), follower), lambda _: None)
+    records = [record for shard in folder.parts() for record in folder.read_part(shard).to_pylist()]
+    assert len(records) == found.table.num_rows
+    assert all(record["prediction"] and record["error"] is None for record in records)
+    if room:
+        assert {(record["tail"], record["sent_bytes"]) for record in records} == {("local", 0)}
+        assert said == [], "the tail is not away"
+    else:
+        assert "far" in {record["tail"] for record in records}
+
+
+def test_the_room_leaves_space_for_the_longest_header(aws, bundle, digits):
+    """The room is told before the header is known, whose length is written in another header."""
+    from inference.tails.exchange import Request
+    from inference.tails.lambda_function import LambdaExchange, lambda_tail
+
+    body = encode_request(Frame(codecs.encode_pictures(bundle.input, digits)))
+    request = Request("POST", "/v2/models/digits/versions/c000/infer", body.headers)
+    exchange = LambdaExchange("lambda:x")
+    with lambda_tail("lambda:x", bundle) as tail:
+        assert 0 <= exchange.room(request) - tail.room <= 6
+    exchange.close()
