@@ -150,7 +150,7 @@ def _local_aws(folder: Path) -> Iterator[None]:
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
     command = [sys.executable, "-m", "ministack"]
     with subprocess.Popen(

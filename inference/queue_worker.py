@@ -66,7 +66,7 @@ class QueueWorker:
         self._failure: AwsRefused | None = None
         self._totals = Totals()
         self._at_once = 1
-        self._wait_s = _POLL_S if self._when.idle_s is None else min(_POLL_S, round(self._when.idle_s))
+        self._wait_s = _POLL_S if self._when.idle_s is None or self._when.idle_s >= _POLL_S else 1
         self._busy = time.monotonic()
         self._gone: set[str] = set()
 
