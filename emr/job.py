@@ -42,13 +42,15 @@ class Job:
     workspace: str
     region: str
     python: str = PYTHON
+    by: tuple[str, ...] = ()
+    skip_bad: bool = False
     attempt: int = 0
     code: bytes = field(default_factory=code_archive, repr=False)
 
     @property
     def id(self) -> str:
-        """Equal for jobs that must give the same report: the same parts, the same code."""
-        said = [self.run, self.parts, self.engine, hashlib.sha256(self.code).hexdigest()]
+        """Equal for jobs that must give the same report: the same parts, options and code."""
+        said = [self.run, self.parts, self.engine, self._options, hashlib.sha256(self.code).hexdigest()]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
     @property
@@ -82,8 +84,9 @@ class Job:
             own.append(Upload.of(self._parts, lines.encode()))
         else:
             own.append(Upload.of(self._main, (_HERE / "spark_main.py").read_bytes()))
-        claim = json.dumps({"run": self.run, "engine": self.engine, "architecture": self.architecture})
-        return [environment, *own, Upload.of(f"{self.folder}/attempt-{self.attempt}/job.json", claim.encode())]
+        claim = {"run": self.run, "engine": self.engine, "architecture": self.architecture, "skip_bad": self.skip_bad}
+        begun = Upload.of(f"{self.folder}/attempt-{self.attempt}/job.json", json.dumps(claim).encode())
+        return [environment, *own, begun]
 
     def bootstrap(self) -> Upload:
         """The script that a new cluster's machines run before all else."""
@@ -114,7 +117,7 @@ class Job:
 
     @property
     def entry_arguments(self) -> list[str]:
-        return [self.run, self.result]
+        return [*self._options, self.run, self.result]
 
     def _spark_submit(self) -> list[str]:
         settings = self._environment_settings("spark.yarn.appMasterEnv")
@@ -130,7 +133,7 @@ class Job:
         return {f"{side}.{name}": value for side in (driver, "spark.executorEnv") for name, value in wanted.items()}
 
     def _streaming(self) -> list[str]:
-        script = f"{self.python} -m jobs.evaluate_mrjob --step-num=0"
+        script = " ".join([self.python, "-m", "jobs.evaluate_mrjob", "--step-num=0", *self._options])
         return [
             *("hadoop-streaming", "-D", f"mapreduce.job.name={self.name}", "-D", "mapreduce.job.reduces=1"),
             *("-D", f"mapreduce.input.lineinputformat.linespermap={ceil(len(self.parts) / _MOST_MAPPERS)}"),
@@ -140,6 +143,10 @@ class Job:
             *("-mapper", f"{script} --mapper", "-reducer", f"{script} --reducer"),
             *("-input", self._parts, "-output", self.result),
         ]
+
+    @property
+    def _options(self) -> list[str]:
+        return [*(f"--by={column}" for column in self.by), *(["--skip-bad"] if self.skip_bad else [])]
 
     @property
     def _archives(self) -> str:

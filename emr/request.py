@@ -22,6 +22,8 @@ class Request:
     create: bool
     serverless: str | None
     engine: str
+    by: tuple[str, ...]
+    skip_bad: bool
     workspace: str | None
     instance_type: str
     workers: int
@@ -40,7 +42,9 @@ class Request:
     def check(self) -> None:
         """Raises WrongUsage for options that make no sense together or on EMR."""
         from emr.release import check_release
+        from evaluation.columns import check_sliceable
 
+        check_sliceable(self.by)
         for problem in self._problems():
             raise WrongUsage(problem)
         if self.release:
@@ -80,6 +84,8 @@ class Request:
             workspace=workspace,
             region=target.api.region,
             python=self.python,
+            by=tuple(dict.fromkeys(self.by)),
+            skip_bad=self.skip_bad,
         )
 
     def _problems(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from typing import Any
 
 from data.errors import JobFailed
 from data.storage import open_storage
@@ -15,22 +16,28 @@ _ATTEMPT = re.compile(r"attempt-(\d+)/(.+)")
 
 
 def read_report(uri: str) -> Report:
-    """The report at a job's result. Raises JobFailed when it has left none, NotARun when parts could not be
-    counted, StorageFailed."""
+    """The report at a job's result. Raises JobFailed when it has left none, NotARun when parts could not be counted
+    that were not to be skipped, StorageFailed."""
     storage = open_storage(uri)
     for name in ("report.json", "part-00000"):
         try:
             # Hadoop Streaming ends a line that has no value with a tab.
-            return whole(from_json(storage.read(name).decode().strip()))
+            report = from_json(storage.read(name).decode().strip())
         except FileNotFoundError:
             continue
+        return report if _begun(uri).get("skip_bad") else whole(report)
     raise JobFailed(f"There is no report in {uri}; the job has not ended, or failed: see `hybrid-batch emr status`.")
 
 
 def run_of(uri: str) -> str:
     """The run that a job with this result evaluates. Raises StorageFailed."""
-    attempt = open_storage(uri.rpartition("/")[0])
-    return str(json.loads(attempt.read("job.json"))["run"])
+    return str(_begun(uri)["run"])
+
+
+def _begun(uri: str) -> dict[str, Any]:
+    """What was written when the attempt with this result was begun."""
+    found: dict[str, Any] = json.loads(open_storage(uri.rpartition("/")[0]).read("job.json"))
+    return found
 
 
 def look_back(job: Job) -> tuple[Job, str | None]:

@@ -135,12 +135,16 @@ def _without_overflows(bags: Sequence[Counts]) -> list[Counts]:
     gone = {by for bag in bags for by in bag["overflows"]["by"].to_pylist()}
     values = TALLIES["slices"].merge(bag["slices"] for bag in bags)["by"].value_counts().to_pylist()
     gone |= {found["values"] for found in values if found["counts"] > MAX_VALUES}
-    return [
-        bag
-        | {name: bag[name].filter(pc.invert(pc.is_in(bag[name]["by"], pa.array(gone)))) for name in _SLICED if gone}
-        | {"overflows": _table(TALLIES["overflows"].schema, {"by": sorted(gone), "shares": [1] * len(gone)})}
-        for bag in bags
-    ]
+    overflows = _table(TALLIES["overflows"].schema, {"by": sorted(gone), "shares": [1] * len(gone)})
+    return [_without(gone, bag) | {"overflows": overflows} for bag in bags]
+
+
+def _without(gone: set[str], counts: Counts) -> Counts:
+    if gone.isdisjoint(counts["slices"]["by"].unique().to_pylist()):
+        return counts  # mostly: a worker sees by itself that a column has too many values
+    return counts | {
+        name: counts[name].filter(pc.invert(pc.is_in(counts[name]["by"], pa.array(gone)))) for name in _SLICED
+    }
 
 
 def to_bytes(counts: Counts) -> bytes:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--create", is_flag=True, help="Make a cluster for this job, which ends with it.")
 @click.option("--serverless", metavar="APP", help="Start a job run of this EMR Serverless application.")
 @click.option("--engine", type=click.Choice(["spark", "mrjob"]), default="spark", show_default=True)
+@click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
+@click.option("--skip-bad", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
 @click.option(
     "--workspace",
     metavar="s3://…",

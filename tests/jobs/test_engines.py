@@ -51,7 +51,8 @@ def local_run(tmp_path_factory: pytest.TempPathFactory) -> str:
 def no_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment as on a machine where nobody installed Java."""
     folder = tmp_path_factory.mktemp("bin")
-    for tool in ("bash", "basename", "cat", "chmod", "dirname", "env", "ls", "nice", "ps", "readlink", "rm", "sed", "uname"):
+    tools = "bash basename cat chmod dirname env ls nice ps readlink rm sed uname"
+    for tool in tools.split():
         (folder / tool).symlink_to(
             next(path for path in map(Path, ("/usr/bin", "/bin")) if (path / tool).exists()) / tool
         )

@@ -1,0 +1,47 @@
+"""The same records as runs that differ in nothing but the parts they lie in, and their order."""
+
+import hashlib
+import io
+import random
+from collections.abc import Iterator
+from functools import cache
+
+import pyarrow.parquet as pq
+
+from data.records import PART_NAME, Record, to_table
+from data.storage import open_storage
+from evaluation.counting import count_table
+from evaluation.report import build, to_json
+from tests.made_records import random_records, write_run
+
+RECORDS = random_records(400, ["cat", "dog", "é", "fox"])
+BY = ["batch"]
+
+
+def write_partition(uri: str, seed: int) -> str:
+    """A run of all records, in parts and row groups of sizes that the seed decides; its URI."""
+    write_run(uri, [], 1)
+    for index, records in enumerate(_parts(random.Random(seed))):
+        file = io.BytesIO()
+        pq.write_table(to_table(records), file, row_group_size=50 + index * 37)
+        open_storage(uri).write_once(PART_NAME.format(index), file.getvalue())
+    return uri
+
+
+def _parts(order: random.Random) -> Iterator[list[Record]]:
+    shuffled = order.sample(RECORDS, len(RECORDS))
+    while shuffled:
+        size = order.choice([1, order.randint(1, 100), order.randint(100, 400)])
+        yield shuffled[:size]
+        shuffled = shuffled[size:]
+
+
+@cache
+def expected() -> str:
+    """The sha256 of the report of all records at once, without any parts."""
+    return sha256(to_json(build(count_table(to_table(RECORDS), BY))))
+
+
+def sha256(text: str) -> str:
+    """Of the text, in hexadecimal."""
+    return hashlib.sha256(text.strip().encode()).hexdigest()
