@@ -61,6 +61,7 @@ class BenchOptions:
     codec: str
     users: tuple[int, ...]
     requests: int
+    seconds: float
     rounds: int
     queue: int
     spill: str | None
@@ -107,7 +108,16 @@ def command() -> None:
     show_default=True,
     help="How many at once ask a server here; or none.",
 )
-@click.option("--requests", type=click.IntRange(1), default=200, show_default=True, help="Pictures in a turn.")
+@click.option(
+    "--requests", type=click.IntRange(1), default=200, show_default=True, help="Pictures in a turn of a tail."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 3600),
+    default=3,
+    show_default=True,
+    help="How long users ask in a turn of theirs.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns of everything.")
 @click.option(
     "--queue", type=click.IntRange(1), default=128, show_default=True, help="Requests the server here lets in at once."
@@ -183,6 +193,7 @@ def _experiment(options: BenchOptions) -> "Experiment":
         choose_split_way(bundle, ways, options.codec) if options.users else ways[0],
         options.users,
         options.requests,
+        options.seconds,
         options.rounds,
         options.queue,
         read_prices(Path(options.prices) if options.prices else TABLE),

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -68,7 +69,8 @@ class Child:
             self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self._errors):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # a line it did not live to read
+                    pipe.close()
 
     def _gone(self) -> TailUnreachable:
         self.process.wait()
@@ -84,7 +86,8 @@ def watch_parent(end: Callable[[], None]) -> None:
     """In the child: call `end` when the parent is gone."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1 << 12):
+        # Not sys.stdin.read: it would hold a lock that the interpreter takes at its end.
+        while os.read(sys.stdin.fileno(), 1 << 12):
             pass
         end()
 

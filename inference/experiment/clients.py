@@ -7,11 +7,13 @@ Retry-After), for a minute at most.
 
 import asyncio
 import json
+import os
 import random
 import resource
 import sys
 import time
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -26,28 +28,30 @@ _CONNECTIONS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """So many users, each of whom wants so many answers of the server at host and port. The requests are whole, and
-    users take them in turn."""
+    """So many users, who go on asking the server at host and port for so many seconds, each at least `least` times;
+    what was asked is waited for. The requests are whole, and users take them in turn."""
 
     host: str
     port: int
     requests: list[bytes]
     users: int
-    each: int
+    seconds: float
+    least: int
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> "Turn":
         """From a line of input."""
         host, port = told["host"], told["port"]
         requests = [request_bytes(host, port, told["path"], told["headers"], b64decode(one)) for one in told["bodies"]]
-        return cls(host, port, requests, told["users"], told["each"])
+        return cls(host, port, requests, told["users"], told["seconds"], told["least"])
 
 
 @dataclass(slots=True)
 class Tally:
     """How a turn went. `latencies_us` are of what was answered, from the first asking to the answer in hand, whatever
     was waited between. `refused` counts being told to come later, `waited_us` what was waited because of that.
-    `errors` counts what went wrong by what it was. `seconds` are from the start to the last answer."""
+    `errors` counts what went wrong by what it was. While users went on asking there were `in_time` answers, the last of
+    them after `in_time_s`; what came later is not in the rate, because fewer and fewer users ask then."""
 
     latencies_us: list[int] = field(default_factory=list)
     refused: int = 0
@@ -55,8 +59,14 @@ class Tally:
     errors: dict[str, int] = field(default_factory=dict)
     sent_bytes: int = 0
     received_bytes: int = 0
-    seconds: float = 0.0
+    in_time: int = 0
+    in_time_s: float = 0.0
     cpu_s: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second while all users were asking."""
+        return self.in_time / self.in_time_s if self.in_time_s else 0.0
 
     def fail(self, cause: str) -> None:
         """Count an error."""
@@ -64,35 +74,40 @@ class Tally:
 
 
 async def play(turn: Turn) -> Tally:
-    """All users at once, from when all are connected until all have what they want."""
-    tally, start = Tally(), asyncio.Barrier(turn.users + 1)
+    """All users at once, from when all are connected until all have their answers."""
+    tally, start = Tally(), asyncio.Barrier(turn.users)
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _leave)
     cpu_s = time.process_time()
-    users = [asyncio.create_task(_use(turn, number, tally, start)) for number in range(turn.users)]
-    await start.wait()
-    began = time.perf_counter()
-    await asyncio.gather(*users)
-    tally.seconds = time.perf_counter() - began
+    await asyncio.gather(*(_use(turn, number, tally, start) for number in range(turn.users)))
     tally.cpu_s = time.process_time() - cpu_s
     return tally
 
 
+def _leave() -> None:
+    """There is something to read in the middle of a turn: the end, because whoever asked for the turn is gone."""
+    os._exit(1)
+
+
 async def _use(turn: Turn, number: int, tally: Tally, start: asyncio.Barrier) -> None:
     connection = None
-    try:
+    with suppress(Broken):  # it is tried again with the first request
         connection = await Connection.open(turn.host, turn.port, TIMEOUT_S)
-    except Broken as error:
-        tally.fail(str(error))
     await start.wait()
-    for count in range(turn.each):
+    began, count = time.perf_counter(), 0
+    while count < turn.least or time.perf_counter() - began < turn.seconds:
+        request, count = turn.requests[(number + count) % len(turn.requests)], count + 1
         try:
             if connection is None:
                 connection = await Connection.open(turn.host, turn.port, TIMEOUT_S)
-            await _ask(connection, turn.requests[(number + count) % len(turn.requests)], tally)
+            await _ask(connection, request, tally)
         except Broken as error:
             tally.fail(str(error))
             if connection is not None:
                 connection.close()
             connection = None
+        else:
+            if (passed := time.perf_counter() - began) <= turn.seconds:
+                tally.in_time, tally.in_time_s = tally.in_time + 1, max(tally.in_time_s, passed)
     if connection is not None:
         connection.close()
 

@@ -29,8 +29,9 @@ class Crowd:
     def __init__(self, child: Child) -> None:
         self._child = child
 
-    def use(self, url: str, load: Load, users: int, each: int) -> Tally:
-        """Let so many users get so many answers each. Raises TailUnreachable when their process is gone."""
+    def use(self, url: str, load: Load, users: int, *, seconds: float = 0.0, least: int = 1) -> Tally:
+        """Let so many users ask for so many seconds, each so often at the least. Raises TailUnreachable when their
+        process is gone."""
         bodies = [one.body(load.bundle) for one in load.prepared]
         address = urlsplit(url)
         turn = {
@@ -40,7 +41,8 @@ class Crowd:
             "headers": bodies[0].headers,
             "bodies": [b64encode(body.join()).decode() for body in bodies],
             "users": users,
-            "each": each,
+            "seconds": seconds,
+            "least": least,
         }
         self._child.tell(json.dumps(turn))
         return Tally(**json.loads(self._child.hear()))

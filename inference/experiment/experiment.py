@@ -26,9 +26,9 @@ from inference.tails import LOCAL, open_tail, public_address
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is measured. Each tail has its turn with each of the ways, `requests` pictures a turn. Then the server has
-    so many `users` at once, who upload pictures or send what `split` makes of them; without users it does not.
-    `queue` is what the server lets in at once."""
+    """What is measured. Each tail has its turn with each of the ways, `requests` pictures a turn. Then a server has
+    so many `users` at once, for `seconds` a turn, who upload pictures or send what `split` makes of them; without users
+    there is none. `queue` is what it lets in at once."""
 
     kit: Kit
     images: Images
@@ -37,6 +37,7 @@ class Experiment:
     split: Way
     users: Sequence[int]
     requests: int
+    seconds: float
     rounds: int
     queue: int
     prices: Prices
@@ -94,12 +95,12 @@ def measure_users(
         crowd = stack.enter_context(started_crowd())
         servers = [stack.enter_context(started_server(bundle, experiment.queue)) for _ in loads]
         for side, server in enumerate(servers):
-            crowd.use(server.url, loads[side], 1, len(files))  # who asks first waits for the compiling
+            crowd.use(server.url, loads[side], 1, least=len(files))  # who asks first waits for the compiling
         for number in range(experiment.rounds):
             for level, side in levels:
                 step(f"round {number + 1}: {level.users} users, {loads[side].way.name}")
-                level.take_turn(crowd, servers[side], loads[side], experiment.requests)
+                level.take_turn(crowd, servers[side], loads[side], experiment.seconds)
             for level in weather.turns:
                 step(f"round {number + 1}: {level.users} users at a server that lets {experiment.queue} in")
-                level.take_turn(crowd, servers[1], loads[1], experiment.requests)
+                level.take_turn(crowd, servers[1], loads[1], experiment.seconds)
     return [sum_up_level(level, loads[side]) for level, side in levels], weather.sum_up()

@@ -10,8 +10,6 @@ from inference.experiment.percentile import Percentiles
 from inference.experiment.server import Server
 from inference.experiment.usage import Usage
 
-LEAST_EACH = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -26,11 +24,6 @@ class Seen:
         """Images."""
         return len(self.tally.latencies_us)
 
-    @property
-    def rate(self) -> float:
-        """Images/s."""
-        return self.answered / self.tally.seconds if self.tally.seconds else 0.0
-
 
 @dataclass(slots=True)
 class Level:
@@ -39,11 +32,10 @@ class Level:
     users: int
     seen: list[Seen] = field(default_factory=list)
 
-    def take_turn(self, crowd: Crowd, server: Server, load: Load, requests: int) -> None:
-        """Let all of them have at least `requests` answers together, and each at least four."""
-        each = max(LEAST_EACH, -(-requests // self.users))
+    def take_turn(self, crowd: Crowd, server: Server, load: Load, seconds: float) -> None:
+        """Let all of them ask for so long."""
         with Usage(server.process) as usage:
-            tally = crowd.use(server.url, load, self.users, each)
+            tally = crowd.use(server.url, load, self.users, seconds=seconds)
         self.seen.append(Seen(tally, usage.cpu_s, usage.peak_bytes))
 
 
@@ -89,7 +81,7 @@ def sum_up(level: Level, load: Load) -> LevelRow:
         level.users,
         load.way.cut.id,
         load.way.codec,
-        statistics.median(seen.rate for seen in level.seen),
+        statistics.median(tally.rate for tally in tallies),
         Percentiles.of_us(latencies),
         len(latencies),
         errors,

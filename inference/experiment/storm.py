@@ -43,7 +43,8 @@ class Weather:
     def sum_up(self) -> Storm:
         """What the rounds have shown."""
         before, during, after = (
-            statistics.median(seen.rate for seen in level.seen) for level in (self._before, self._storm, self._after)
+            statistics.median(seen.tally.rate for seen in level.seen)
+            for level in (self._before, self._storm, self._after)
         )
         tallies = [seen.tally for seen in self._storm.seen]
         return Storm(
