@@ -1,0 +1,102 @@
+"""The whole on a local AWS: deployed by one command, used by every way in, evaluated, and gone without a trace."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.lambda_runtime import bare_python
+from hybrid_batch import run as command
+from tests.conftest import ROOT
+from tests.made_runs import read_records
+
+IMAGES = str(ROOT / "data/digits/images")
+NAME = "end-to-end"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+CUT, WHOLE = ("--split", "c005"), ("--split", "remote")
+
+
+def predictions(log: Path, way: str, *options: str) -> dict[str, tuple[str, float]]:
+    """What a run to the log `way` predicts; its report says the same accuracy as its records."""
+    place = str(log / way)
+    assert command(["run", IMAGES, "--model", "digits", "--log", place, *options]) == 0
+    records = read_records(place)
+    assert not [record["error"] for record in records if record["error"]]
+    assert command(["evaluate", place, "--output", f"{place}-report"]) == 0
+    report = json.loads((log / f"{way}-report" / "report.json").read_text())
+    right = sum(record["prediction"] == record["label"] for record in records)
+    assert report["headline"]["accuracy"]["value"] == right / len(records) > 0.9
+    return {record["image"]: (record["prediction"], record["confidence"]) for record in records}
+
+
+@contextmanager
+def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
+    """Worker processes as the machines of the group start them: from the package in the bucket, with nothing else."""
+    import boto3
+
+    s3 = boto3.client("s3")
+    (package,) = s3.list_objects_v2(Bucket=bucket, Prefix="packages/")["Contents"]
+    s3.download_file(bucket, package["Key"], str(folder / "package.zip"))
+    with zipfile.ZipFile(folder / "package.zip") as content:
+        content.extractall(folder / "package")
+    own = {"PYTHONPATH": str(folder / "package"), "HYBRID_BATCH_SPILL": f"s3://{bucket}/spill"}
+    processes = [
+        subprocess.Popen(
+            [bare_python(), "-s", "-m", "inference.queue_worker", "--queue", NAME],
+            env=os.environ | own | {"HYBRID_BATCH_CACHE": str(folder / f"cache-{number}")},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        totals = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert all(one["refused"] == one["dropped"] == 0 for one in totals)
+    assert sum(one["answered"] for one in totals) > 0
+
+
+def test_the_whole(
+    wheels: None,
+    aws: str,
+    tmp_path: Path,
+    standing: Callable[[], set[str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = standing()
+    ways = "lambda,api,queue,trigger"
+    deploy = ["cloud", "deploy", "digits", "--name", NAME, "--with", ways, "--python", PYTHON, "--poll", "0.1"]
+    # The local AWS knows no alarms on the arithmetic of metrics, which wake the group of workers; so these are ours.
+    deploy += ["--max-workers", "0", "--token-file", str(tmp_path / "token"), "--yes", "--json"]
+    assert command(deploy) == 0
+    made = json.loads(capfd.readouterr().out)
+    tails, bucket = made["tails"], made["spill"].split("/")[2]
+    identity = tails["api"].split("//")[1].split(".")[0]
+    address = f"{aws}/_aws/execute-api/{identity}/$default"  # names below localhost are not known everywhere
+
+    here = predictions(tmp_path, "local", *CUT, "--tail", "local")
+    whole = predictions(tmp_path, "local-whole", *WHOLE, "--tail", "local")
+    assert len(here) == len(whole) == 360
+    with_token = ("--in-flight", "2", "--tail", address, "--token-file", str(tmp_path / "token"))
+    assert predictions(tmp_path, "api", *CUT, *with_token) == here
+    assert predictions(tmp_path, "lambda", *CUT, "--in-flight", "2", "--tail", tails["lambda"]) == here
+    with workers(bucket, tmp_path, 2):
+        assert predictions(tmp_path, "queue", *CUT, "--tail", tails["queue"], "--spill", made["spill"]) == here
+    # It runs ten functions at once, and forgets a picture that met with a refusal three times.
+    few = ("--batch-size", "4", "--in-flight", "1")
+    assert predictions(tmp_path, "trigger", *WHOLE, *few, "--tail", tails["trigger"]) == whole
+
+    assert command(["run", IMAGES, "--model", "digits", *CUT, "--log", str(tmp_path / "no"), "--tail", address]) == 1
+    assert "token" in capfd.readouterr().err.splitlines()[-1]
+    assert command(["cloud", "destroy", NAME, "--yes", "--poll", "0.1"]) == 0
+    assert standing() == before
