@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from bench.evaluation_contenders import CONTENDERS
-from bench.made_log import make_log
+from bench.made_log import count_log, make_log
 from bench.results import Spread, report
 
 _SKLEARN_AT_MOST = 20_000_000  # records; it takes 15 times as long as the whole report
@@ -23,12 +23,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m bench.evaluation")
     parser.add_argument("--scale", type=float, default=1e-2)
+    parser.add_argument(
+        "--log", type=Path, metavar="FOLDER", help="the log made in FOLDER before, or else now, and kept"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=list(CONTENDERS))
     options = parser.parse_args(arguments or [])
     with TemporaryDirectory(prefix="hybrid-batch-bench-") as place:
-        folder = Path(place) / "run=made"
-        records = make_log(folder, options.scale)
+        folder = (options.log or Path(place)) / "run=made"
+        records = count_log(folder) if folder.exists() else make_log(folder, options.scale)
         size = sum(file.stat().st_size for file in folder.iterdir())
         print(f"{records:,} records, {size / 1e6:,.0f} MB")
         names = [name for name in options.only or CONTENDERS if name != "sklearn" or records <= _SKLEARN_AT_MOST]

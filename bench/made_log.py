@@ -29,6 +29,11 @@ def make_log(folder: Path, scale: float) -> int:
     return size * SHARDS
 
 
+def count_log(folder: Path) -> int:
+    """How many records there are in the parts of a run."""
+    return sum(pq.read_metadata(part).num_rows for part in folder.glob("part-*.parquet"))
+
+
 def _records(random: np.random.Generator, first: int, count: int) -> pa.Table:
     names = pa.array([f"n{number:08d}" for number in range(CLASSES)])
     label = random.integers(0, CLASSES, count, dtype=np.int32)

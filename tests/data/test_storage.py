@@ -55,6 +55,39 @@ def test_second_write_changes_nothing(storage: Storage) -> None:
     assert storage.read("part") == b"first"
 
 
+def test_a_replaced_file_is_the_last_one_written(storage: Storage) -> None:
+    assert storage.write_once("a/report", b"first and longer")
+    for data in (b"second", b"", os.urandom(300_000)):
+        storage.replace("a/report", data)
+        assert storage.read("a/report") == data
+    assert [entry.name for entry in storage.entries()] == ["a/report"]
+
+
+def test_a_replaced_file_is_at_every_moment_one_of_those_written(storage: Storage) -> None:
+    written = [bytes([letter]) * 200_000 for letter in b"abcdefgh"]
+    storage.replace("report", written[0])
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(storage.replace, "report", data) for data in written]
+        while not all(one.done() for one in writing):
+            assert storage.read("report") in written
+        for one in writing:
+            one.result()
+    assert storage.read("report") in written
+
+
+def test_a_file_is_read_here_and_there(storage: Storage) -> None:
+    data = os.urandom(300_000)
+    storage.write_once("a/part", data)
+    with storage.file("a/part") as file:
+        assert file.size() == len(data)
+        file.seek(200_000)
+        assert file.read(1000) == data[200_000:201_000]
+        file.seek(0)
+        assert file.read() == data
+    with pytest.raises(FileNotFoundError):
+        storage.file("absent")
+
+
 def test_names_may_be_unusual(storage: Storage) -> None:
     names = ["run=é è/a b+c%20&=?#.png", "deep/" * 20 + "x", "\u732b.jpg", "back\\x41slash"]
     for name in names:
