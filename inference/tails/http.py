@@ -18,7 +18,7 @@ _LOOPBACK = ("all://localhost", "all://*.localhost", "all://127.0.0.1", "all://[
 class HttpExchange:
     """See Exchange. Connections are kept."""
 
-    advice = "check that `hybrid-batch serve` runs there"
+    advice = "check the address, and that `hybrid-batch serve` or a deployed tail runs there"
 
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()

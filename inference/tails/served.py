@@ -62,7 +62,7 @@ class ServedTail:
             served, room, spill = str(told["sha256"]), told.get("max_request_bytes"), told.get("spill")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TailRefused(
-                f"{name} does not say which bundle it serves; start it with `hybrid-batch serve`."
+                f"{name} does not say which bundle it serves; give the address of what `hybrid-batch` serves or deployed."
             ) from error
         if served != self._bundle.sha256:
             raise OtherBundle(
@@ -116,8 +116,9 @@ class ServedTail:
         if self._spill is None:
             return
         if theirs != self._spill.uri:
-            reads = f"reads large requests from {theirs}" if theirs else "reads no requests from S3"
-            advice = f"give --spill {theirs}" if theirs else "leave out --spill"
+            place = str(theirs)[:200]
+            reads = f"reads large requests from {place}" if theirs else "reads no requests from S3"
+            advice = f"give --spill {place}" if theirs else "leave out --spill"
             raise TailRefused(f"{self._exchange.name} {reads}, not from {self._spill.uri}; {advice}.")
         self._spill.check()
 

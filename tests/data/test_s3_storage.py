@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from data.errors import StorageFailed, TooLarge
+from data.s3_storage import S3Storage
 from data.storage import Storage, open_storage
 
 
@@ -165,3 +166,26 @@ def test_limit_is_checked_before_the_bytes_come(script: Script) -> None:
     with pytest.raises(TooLarge, match="10 bytes"):
         open_storage("s3://bucket").read("big", limit=9)
     assert script.requests == 1
+
+
+def test_objects_are_removed_many_at_once_and_those_that_are_not_there_passed_over(bucket: str) -> None:
+    storage = S3Storage.open(f"s3://{bucket}/below")
+    names = [f"n/{number}" for number in range(1100)]
+    for name in (*names[:3], *names[1098:], "kept"):
+        storage.replace(name, b"")
+    storage.remove(*names)
+    assert [entry.name for entry in storage.entries()] == ["kept"]
+    storage.remove()
+
+
+def test_metadata_travels_with_an_object(bucket: str) -> None:
+    storage = S3Storage.open(f"s3://{bucket}")
+    storage.replace("x", b"data", {"one": "two"})
+    assert storage.read_described("x") == (b"data", {"one": "two"})
+    storage.replace("x", b"data")
+    assert storage.read_described("x") == (b"data", {})
+
+
+def test_what_cannot_be_removed_is_told(aws: str) -> None:
+    with pytest.raises(StorageFailed, match="Cannot delete s3://no-such-bucket-here/x: there is no bucket"):
+        S3Storage.open("s3://no-such-bucket-here").remove("x")
