@@ -61,6 +61,8 @@ class PartsJob(MRJob):  # type: ignore[misc]  # mrjob has no types
 
     def make_runner(self) -> "MRJobRunner":
         """mrjob's runner, its input the list of the parts of the runs named on the command line."""
+        if self.options.runner in (None, "inline"):  # one mapper after the other: fewer have fewer bags to merge
+            self.options.num_cores = self.options.num_cores or 1
         if self._spark_here():
             import pyspark
 
