@@ -29,7 +29,7 @@ from inference.tails import Tail
 
 _TICK_S = 0.2
 _GAIN, _OTHER_LINK, _DWELL_S = 1.15, 1.5, 30.0
-_TRY_S = 5.0  # while all runs here, so often one batch is sent to learn what the link would do
+_TRY_S = 1.0  # while all runs here, so often one image is sent to learn what the link would do
 _MOST_OUT, _MOST_BYTES = 32, 64 << 20
 _TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
 _SILENCE_US, _SILENCE = 500_000, 3  # so long, and so many times what an answer takes, is a change
@@ -52,7 +52,7 @@ class Follower:
     ) -> None:
         self._bundle, self._profile, self._wishes, self._tail, self._say = bundle, profile, wishes, tail, say
         self._prices = read_prices()
-        self._watch = Watch(profile)
+        self._watch = Watch(profile, wishes.in_flight)
         self._lock = threading.Lock()
         self._conditions: Conditions | None = None
         self.plan = self._replanned(None)
@@ -158,7 +158,7 @@ class Follower:
                 self._look_for_it()
                 continue
             with self._lock:
-                self._watch.tell(*self._silence())
+                self._watch.tell(*self._silence(), self._waiting_since())
                 conditions = self._watch.conditions
             if conditions != self._conditions:
                 self.plan = self._replanned(conditions)
@@ -189,6 +189,10 @@ class Follower:
             return 0.0, 0
         return silence_us, sum(out.sent_bytes for out in sent)
 
+    def _waiting_since(self) -> float:
+        """When (µs) the first of the frames on their way left."""
+        return min((out.sent_us for out in self._out.values() if out.sent_us), default=math.inf)
+
     def _switch(self, ready: Callable[[Split], None]) -> None:
         """To the plan's candidate, if it has been better for long enough and the last switch is long ago."""
         chosen, current = self.plan.chosen, self._now[self._chosen]
@@ -207,14 +211,15 @@ class Follower:
         self._say(f"The link is {bps / 1e6:,.3g} Mbit/s now: {self.plan.why}")
 
     def _try(self, ready: Callable[[Split], None]) -> None:
-        """While all runs here, now and then send a batch, to learn when that is no longer best."""
+        """While all runs here, now and then send a smallest batch, to learn when that is no longer best."""
         sending, speed = self.plan.sending, self._profile.tail
         if self._now[self._chosen].cut is not None or sending is None or speed is None or speed.shares_cores:
             return
         if time.monotonic() - self._tried_at > _TRY_S:
-            self._prepare(sending, ready)
+            trial = self._now[sending.split.name, sending.codec, min(self._profile.times)]
+            self._prepare(trial, ready)
             with self._lock:
-                self._trial, self._tried_at = sending, time.monotonic()
+                self._trial, self._tried_at = trial, time.monotonic()
 
     def _prepare(self, candidate: Candidate, ready: Callable[[Split], None]) -> None:
         """Compile here and there before the first batch goes that way."""

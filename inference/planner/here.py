@@ -22,7 +22,7 @@ from inference.planner.subject import Subject
 
 WHOLE_BATCH = 1
 _FEWEST, _MOST, _ERROR = 5, 17, 0.03
-_LEAST_S, _LEAST_CALLS, _MOST_CALLS = 0.15, 2, 20
+_LEAST_S, _LEAST_CALLS, _MOST_CALLS = 0.15, 3, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,18 @@ class Transfer:
     end_us: float
 
 
-def link_rate(transfers: Sequence[Transfer]) -> float | None:
-    """Bits a second; None when they tell none. Of frames still on their way, with `end_us` now, an upper bound."""
-    busy, until = 0.0, float("-inf")
+def link_rate(
+    transfers: Sequence[Transfer], start_us: float = float("-inf"), end_us: float = float("inf")
+) -> float | None:
+    """Bits a second; None when they tell none. Of frames still on their way, with `end_us` now, an upper bound.
+
+    Between `start_us` and `end_us`, where no others than these were on their way: a frame's bytes count by the part
+    of its time that is between them."""
+    busy, sent, until = 0.0, 0.0, start_us
     for transfer in sorted(transfers, key=lambda one: one.start_us):
-        busy += max(0.0, transfer.end_us - max(transfer.start_us, until))
-        until = max(until, transfer.end_us)
-    sent = sum(transfer.sent_bytes for transfer in transfers)
+        start, end = max(transfer.start_us, start_us), min(transfer.end_us, end_us)
+        if start < end:
+            busy += max(0.0, end - max(start, until))
+            sent += transfer.sent_bytes * (end - start) / (transfer.end_us - transfer.start_us)
+            until = max(until, end)
     return sent * 8e6 / busy if busy > 0 and sent else None

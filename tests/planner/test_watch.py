@@ -17,7 +17,7 @@ def feed(watch: Watch, rate_bps: float, count: int, *, jitter: float = 0, tail: 
     for _ in range(count):
         took = BYTES * 8e6 / rate_bps * (1 + (chance.uniform(-jitter, jitter) if chance else 0))
         watch.answer(Seen(8, tail * 100, 100, Transfer(BYTES, clock, clock + took), clock + took), took)
-        watch.tell(0, 0)
+        watch.tell()
         clock += took
 
 
@@ -30,6 +30,13 @@ def test_frames_that_share_the_link_tell_its_rate_and_not_a_part_of_it():
     assert link_rate(together) == pytest.approx(MBIT)
     staggered = [Transfer(BYTES, i * LONG_US, (i + 2) * LONG_US) for i in range(9)]
     assert link_rate(staggered) == pytest.approx(0.9 * MBIT)
+
+
+def test_between_two_moments_only_what_was_then_on_its_way_counts():
+    staggered = [Transfer(BYTES, i * LONG_US, (i + 4) * LONG_US) for i in range(8)]
+    assert link_rate(staggered, 3 * LONG_US, 8 * LONG_US) == pytest.approx(MBIT)
+    assert link_rate(staggered) == pytest.approx(8 / 11 * MBIT)
+    assert link_rate(staggered, 20 * LONG_US) is None
 
 
 def test_the_time_nothing_travels_is_not_counted():
@@ -60,6 +67,22 @@ def test_another_rate_is_believed_within_a_few_answers(rate):
     feed(watch, 5 * MBIT, 20)
     feed(watch, rate * MBIT, 8)
     assert watch.link.rate_bps == pytest.approx(rate * MBIT, rel=0.25)
+
+
+def test_frames_that_come_one_by_one_tell_a_new_rate_at_once():
+    watch = Watch(profile_of(1000, 100, 0.5 * MBIT))
+    feed(watch, 0.5 * MBIT, 8)
+    feed(watch, 10 * MBIT, 2)
+    assert watch.link.rate_bps == pytest.approx(10 * MBIT)
+
+
+def test_a_link_that_is_always_shared_by_four_frames_is_not_thought_slower():
+    watch = Watch(profile_of(1000, 100, 1 * MBIT))
+    for i in range(12):
+        transfer = Transfer(BYTES, max(0, i - 3) * LONG_US, (i + 1) * LONG_US)
+        watch.answer(Seen(8, 100, 100, transfer, transfer.end_us), LONG_US)
+        watch.tell(waiting_since_us=max(0, i - 2) * LONG_US)
+    assert watch.link.rate_bps == 1 * MBIT
 
 
 def test_short_frames_tell_only_that_the_link_is_at_least_so_fast():
