@@ -93,13 +93,13 @@ def test_a_level_sums_up_its_turns():
         ),
         Tally([4000], errors={"status 500": 1}, refused=2, sent_bytes=300, received_bytes=30, cpu_s=0.1),
     ]
-    seen = [Seen(tally, cpu_s, peak) for tally, cpu_s, peak in zip(tallies, (0.01, 0.02, 0.3), (5, 9, 7), strict=True)]
+    seen = [Seen(tally, cpu_s, peak) for tally, cpu_s, peak in zip(tallies, (0.06, 0.02, 0.3), (5, 9, 7), strict=True)]
     row = sum_up(Level(2, seen), load)
     assert (row.users, row.cut, row.codec, row.answered) == (2, "c005", "fp16", 4)
     assert row.rate == 0.5
     assert row.latency == Percentiles(2, 4, 4)
     assert (row.errors, row.failed, row.refused, row.waited_s) == ({"status 500": 3}, 3, 3, 0.5)
-    assert (row.cpu_ms, row.client_cpu_ms, row.memory_bytes) == (pytest.approx(20), pytest.approx(40), 9)
+    assert (row.cpu_ms, row.client_cpu_ms, row.memory_bytes) == (pytest.approx(30), pytest.approx(50), 9)
     assert (row.sent_bytes, row.received_bytes) == (225, 30)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 import uuid
+from contextlib import suppress
 
 import boto3
 import psutil
@@ -195,16 +196,19 @@ def test_however_it_ends_no_process_is_left(tmp_path, number, code):
     """Interrupted while users are being measured: two servers and the process of the users."""
     arguments = ["bench", "tails", "digits", IMAGES, "--tail", "local", "--users", "5", "--seconds", "300"]
     process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = []
     try:
         children = await_users(process.pid, 5)
         os.kill(process.pid, number)
         _, said = process.communicate(timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=40)
     finally:
-        process.kill()
+        for one in (process, *children):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
     assert process.returncode == code
     assert said.endswith("hybrid-batch: Interrupted.\n" if number == signal.SIGINT else "")
     assert "Traceback" not in said
-    _, alive = psutil.wait_procs(children, timeout=40)
     assert not alive
 
 
