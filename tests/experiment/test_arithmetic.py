@@ -86,7 +86,7 @@ def test_a_level_sums_up_its_turns():
             received_bytes=60,
             in_time=3,
             in_time_s=1.5,
-            cpu_s=0.02,
+            cpu_s=0.1,
         ),
         Tally(
             [2000], errors={"status 500": 2}, sent_bytes=300, received_bytes=30, in_time=1, in_time_s=2.0, cpu_s=0.04
