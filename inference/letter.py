@@ -13,10 +13,11 @@ from inference.tails.spill import Spill, spilled
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """`number` is the id that the reply must bear, `reply_to` the name of the queue it goes to; `asked` is the request,
-    or the sentence that says what is wrong with it."""
+    """`handle` and `receipts` are the message's. `number` is the id that the reply must bear, `reply_to` the name of
+    the queue it goes to; `asked` is the request, or the sentence that says what is wrong with it."""
 
     handle: str
+    receipts: int
     number: str
     reply_to: str
     asked: Request | str
@@ -30,9 +31,10 @@ class Letter:
         if not is_replies_name(work, reply_to):
             raise BadFrame(f"A message asks for its reply at {reply_to[:80]!r}, which is no client's of {work!r}.")
         try:
-            return cls(message.handle, number, reply_to, read_request(message))
+            asked: Request | str = read_request(message)
         except BadFrame as error:
-            return cls(message.handle, number, reply_to, str(error))
+            asked = str(error)
+        return cls(message.handle, message.receipts, number, reply_to, asked)
 
     @property
     def is_light(self) -> bool:

@@ -68,7 +68,6 @@ class QueueWorker:
         self._at_once = 1
         self._wait_s = _POLL_S if self._when.idle_s is None or self._when.idle_s >= _POLL_S else 1
         self._busy = time.monotonic()
-        self._gone: set[str] = set()
 
     def run(self) -> Totals:
         """Work until told to stop; what is in hand after the grace is given back to the queue. Raises AwsRefused when
@@ -137,9 +136,7 @@ class QueueWorker:
                 if message.receipts >= _MOST_RECEIPTS:
                     self._drop([message.handle])
                 continue
-            if letter.reply_to in self._gone:
-                self._drop([letter.handle])
-            elif letter.is_light:
+            if letter.is_light:
                 light.append(letter)
             else:
                 yield [letter]
@@ -162,17 +159,16 @@ class QueueWorker:
             self._reply(name, answers)
 
     def _reply(self, name: str, answers: Sequence[tuple[Letter, Reply]]) -> None:
-        """Send replies to a client, and only then delete what they answer."""
-        handles = [letter.handle for letter, _ in answers]
+        """Send replies to a client, and only then delete what they answer. A client that is not there is gone, or so
+        new that not all of SQS knows its queue: that shows at the next receipt."""
         try:
             self._queue.sibling(name).send([letter.answer(reply, self._spill) for letter, reply in answers])
         except QueueGone:
-            self._gone.add(name)
-            self._drop(handles)
+            self._drop([letter.handle for letter, _ in answers if letter.receipts > 1])
         except AwsRefused as error:
             self._say(str(error))
         else:
-            self._holding.finish(handles)
+            self._holding.finish([letter.handle for letter, _ in answers])
             refused = sum(reply.status != HTTPStatus.OK for _, reply in answers)
             with self._counting:
                 self._totals.answered += len(answers) - refused

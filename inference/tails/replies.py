@@ -1,6 +1,7 @@
 """The replies to one client of a work queue: a queue of its own, and a thread that hands out what comes there."""
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from inference.tails.message import read_id, replies_name
 
 _RETENTION_S = 3600
 _TAGS = {"hybrid-batch": "replies"}
+_SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
 _PAUSE_S = 1.0
 
 
@@ -27,6 +29,7 @@ class Replies:
                 f"characters, and SQS takes {LONGEST_NAME}."
             )
         self._queue = work.create_sibling(name, _RETENTION_S, _TAGS)
+        time.sleep(_SETTLE_S)
         self._waiting: dict[str, Future[Incoming]] = {}
         self._change = threading.Condition()
         self._closed = False

@@ -81,6 +81,12 @@ def queue(work_queue: WorkQueue) -> Queue:
     return Queue.open(work_queue.name)
 
 
+@pytest.fixture(autouse=True)
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local AWS knows a new queue at once; a run in a process of its own waits as it does for AWS."""
+    monkeypatch.setattr("inference.tails.replies._SETTLE_S", 0)
+
+
 class Worker:
     """A worker that is ready."""
 

@@ -68,9 +68,9 @@ def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker,
 
 def test_the_module_runs_as_the_command_does(work_queue, start_worker, tmp_path):
     program = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
-    worker = start_worker(work_queue, "--idle-exit", "1.5", program=program)
+    worker = start_worker(work_queue, program=program)
     records_of(tmp_path, "--tail", f"sqs:{work_queue.name}")
-    code, totals, said = worker.end()
+    code, totals, said = worker.stop()
     assert (code, totals["refused"], said) == (0, 0, "")
     assert totals["answered"] == 360 // 32 + 1 + 2
 
@@ -133,11 +133,12 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
     assert "Messages" not in work_queue.client.receive_message(QueueUrl=foreign)
 
 
-def test_requests_of_a_client_that_is_gone_are_dropped(work_queue, start_worker):
+def test_requests_of_a_client_that_is_gone_are_dropped_when_they_come_again(make_queue, start_worker):
+    work_queue = make_queue(visibility_s=1)
     gone = f"{work_queue.name}-replies-{'0' * 12}"
     for _ in range(5):
         work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=gone)
-    worker = start_worker(work_queue, "--idle-exit", "0.5")
+    worker = start_worker(work_queue, "--idle-exit", "3")
     assert worker.end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 5})
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
@@ -248,3 +249,16 @@ def test_a_request_that_shows_a_mistake_of_ours_ends_among_the_dead_letters_alon
         with pytest.raises(NoAnswer):
             broken.result(30)
     assert "a mistake of ours" in capsys.readouterr().err
+
+
+def test_a_client_whose_queue_is_not_known_yet_is_answered_later(make_queue, start_worker):
+    work_queue = make_queue(visibility_s=2)
+    name = f"{work_queue.name}-replies-{'0' * 12}"
+    start_worker(work_queue)
+    work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=name)
+    while not work_queue.count(visible=False):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    work_queue.client.create_queue(QueueName=name)
+    (reply,) = replied(work_queue, name)
+    assert reply.status == 200
