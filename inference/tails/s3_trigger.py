@@ -8,9 +8,9 @@ length of its header as the object's metadata.
 import threading
 import time
 import uuid
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -31,6 +31,7 @@ from inference.wire import HEADER_LENGTH, Frame, decode_response, parse_header_l
 
 SCHEME = "s3-trigger:"
 _TRANSFERS = 16
+_LONGEST_END_S = 20.0
 _ENOUGH_BYTES = 1 << 16  # of a reply's header and error
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _PROBE = b"no picture, a question whether anybody answers"
@@ -59,6 +60,8 @@ class S3TriggerTail:
         self._storage = S3Storage.open(self._place)
         self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="s3")
         self._closed = threading.Event()
+        self._asking = 0
+        self._changed = threading.Condition()
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
@@ -71,9 +74,11 @@ class S3TriggerTail:
         return self._ask(cut_id, codecs.decode_pictures(self._bundle.input, frame))
 
     def close(self) -> None:
-        """See Tail."""
+        """See Tail. Returns when what was put into the bucket is taken away again."""
         self._closed.set()
-        self._transfers.shutdown(cancel_futures=True)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asking, _LONGEST_END_S)
+        self._transfers.shutdown(wait=False)
 
     def __enter__(self) -> Self:
         return self
@@ -94,13 +99,13 @@ class S3TriggerTail:
         batch = uuid.uuid4().hex
         names = [f"{batch}/{number:05}" for number in range(len(pictures))]
         began = time.perf_counter_ns()
-        try:
-            list(self._transfers.map(self._put, names, pictures))
+        with self._taken_away(names):
+            put = [self._transfers.submit(self._put, *pair) for pair in zip(names, pictures, strict=True)]
+            wait(put)  # or what is put late would be left behind
+            for one in put:
+                one.result()
             replies = self._await(batch, names)
             round_trip_us = (time.perf_counter_ns() - began) // 1000
-        finally:
-            with suppress(StorageFailed):  # the bucket's lifecycle does it some day
-                self._storage.remove(*(f"{side}/{name}" for side in ("in", "out") for name in names))
         found = [self._read(reply, round_trip_us) for reply in replies]
         return Answer(
             np.concatenate([one.scores for one in found]),
@@ -111,6 +116,25 @@ class S3TriggerTail:
             round_trip_us,
         )
 
+    @contextmanager
+    def _taken_away(self, names: Sequence[str]) -> Iterator[None]:
+        """At the end of the block nothing of these names is left. Raises TailUnreachable once closed."""
+        with self._changed:
+            if self._closed.is_set():
+                raise self._closed_before()
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with suppress(StorageFailed):  # the bucket's lifecycle does it some day
+                self._storage.remove(*(f"{side}/{name}" for side in ("in", "out") for name in names))
+            with self._changed:
+                self._asking -= 1
+                self._changed.notify_all()
+
+    def _closed_before(self) -> TailUnreachable:
+        return TailUnreachable(f"{self._address} was closed before all replies were there.")
+
     def _put(self, name: str, picture: bytes | memoryview) -> None:
         self._storage.replace(f"in/{name}", bytes(picture), {BUNDLE: self._bundle.sha256})
 
@@ -120,7 +144,7 @@ class S3TriggerTail:
         pause_s, end = _FIRST_PAUSE_S, time.monotonic() + self._patience_s
         while len(found) < len(names):
             if self._closed.wait(pause_s):
-                raise TailUnreachable(f"{self._address} was closed before all replies were there.")
+                raise self._closed_before()
             there = {entry.name.removeprefix("out/") for entry in self._storage.entries(f"out/{batch}/")}
             new = [name for name in names if name in there and name not in found]
             found |= {name: self._transfers.submit(self._get, name) for name in new}

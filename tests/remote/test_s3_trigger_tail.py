@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -18,7 +20,7 @@ from inference.tails.patience import Patience
 from inference.tails.s3_trigger import S3TriggerTail
 from inference.tails.settings import TailSettings
 from inference.wire import Frame
-from tests.conftest import ROOT
+from tests.conftest import COMMAND, ROOT
 from tests.made_functions import make_function
 from tests.made_runs import read_records
 
@@ -196,3 +198,30 @@ def test_closing_ends_the_waiting(bucket, bundle):
 def test_addresses_that_name_no_bucket(aws, bundle, engine, place):
     with pytest.raises(WrongUsage, match="s3://"):
         open_tail(f"s3-trigger:{place}", bundle, engine)
+
+
+DEAF = """
+import boto3
+def handle(event, context):
+    told = event["Records"][0]["s3"]
+    found = boto3.client("s3").get_object(Bucket=told["bucket"]["name"], Key=told["object"]["key"])
+    if not found["Body"].read().startswith(b"\\x89PNG"):
+        from inference.cloud import handler
+        return handler.handle(event, context)
+"""
+
+
+def test_an_interrupted_run_takes_its_pictures_away(bucket, tmp_path):
+    """The function replies to the question whether it is there, and to no picture."""
+    place = trigger(bucket, DEAF)
+    options = ["--split", "remote", "--tail", place, "--batch-size", "4", "--log", str(tmp_path)]
+    process = subprocess.Popen([*COMMAND, "run", str(IMAGES), *options], stderr=subprocess.PIPE, text=True)
+    while len(left(bucket)) < 8:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("hybrid-batch: Interrupted; 0 shards")
+    assert left(bucket) == []
