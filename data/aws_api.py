@@ -16,7 +16,7 @@ ATTEMPTS = 5
 _PAUSE_S = 0.2
 _BUSY = {
     "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
-    "OperationAborted",
+    "OperationAborted", "RequestThrottled",
 }  # fmt: skip
 _BAD_CREDENTIALS = {
     "ExpiredTokenException", "ExpiredToken", "RequestExpired", "UnrecognizedClientException", "InvalidClientTokenId",
