@@ -53,15 +53,22 @@ def library_archive(architecture: str, python: str) -> Path:
     path = cache_folder("cloud") / f"libraries-{architecture}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.zip"
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as scratch:
-        folder, archive = Path(scratch, "libraries"), Path(scratch, path.name)
-        fetch_wheels(folder, architecture, python, wanted)
-        _strip(folder)
-        compile_code(folder, python)
-        write_zip(archive, {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()})
-        check_machine(archive, architecture)
-        archive.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent) as scratch:
+            folder, archive = Path(scratch, "libraries"), Path(scratch, path.name)
+            fetch_wheels(folder, architecture, python, wanted)
+            _strip(folder)
+            compile_code(folder, python)
+            files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+            write_zip(archive, files)
+            check_machine(archive, architecture)
+            archive.replace(path)
+    except OSError as error:
+        raise PackageFailed(
+            f"Cannot keep libraries in {path.parent}: {error.strerror or error}; set HYBRID_BATCH_CACHE to a folder "
+            "with room for 500 MB."
+        ) from error
     return path
 
 

@@ -216,12 +216,11 @@ def test_arm_gets_what_runs_on_its_lambda() -> None:
 def test_a_model_that_does_not_fit_is_told(
     made: package.Package, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", made.unpacked_bytes)
-    assert make_package(PackageSettings(bundle, python=HERE), tmp_path / "fits.zip").path.is_file()
-    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", made.unpacked_bytes - 1)
-    with pytest.raises(
-        PackageFailed, match=rf"^digits takes {made.unpacked_bytes:,} bytes .* --target lambda-image\.$"
-    ):
+    size = make_package(PackageSettings(bundle, python=HERE), tmp_path / "fits.zip").unpacked_bytes
+    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", size)
+    assert make_package(PackageSettings(bundle, python=HERE), tmp_path / "fits.zip").unpacked_bytes == size
+    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", size - 1)
+    with pytest.raises(PackageFailed, match=rf"^digits takes {size:,} bytes .* --target lambda-image"):
         make_package(PackageSettings(bundle, python=HERE), tmp_path / "large.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["fits.zip"]
 
@@ -264,7 +263,7 @@ def test_an_image_for_lambda_has_all_that_docker_needs(made: package.Package, bu
         make_package(settings, tmp_path / "other")
 
 
-def test_the_container_serves_and_works(container: Path, tmp_path: Path) -> None:
+def test_the_container_serves(container: Path, tmp_path: Path) -> None:
     """Its command, run as in the container but for the interpreter and the port."""
     found, task = instructions(container), container / "task"
     assert found["FROM"][1] == f"python:{HERE}-slim"
@@ -285,7 +284,13 @@ def test_the_container_serves_and_works(container: Path, tmp_path: Path) -> None
         url = json.loads(process.stdout.readline())["url"]
         assert httpx.get(f"{url}/v2/models/digits/versions/c004/ready", trust_env=False, timeout=30).status_code == 200
         process.terminate()
-    assert "--queue" in run_bare(task, "-c", start.replace(module, "inference.queue_worker"), "--help")
+
+
+def test_a_worker_starts_from_the_zip(task: Path) -> None:
+    start = (
+        "import sys, runpy; sys.path.insert(0, '.'); runpy.run_module('inference.queue_worker', run_name='__main__')"
+    )
+    assert "--queue" in run_bare(task, "-c", start, "--help")
 
 
 def test_libraries_that_cannot_be_had_are_told(
@@ -297,6 +302,15 @@ def test_libraries_that_cannot_be_had_are_told(
     _, err = capfd.readouterr()
     assert err.count("\n") == 1
     assert "pip cannot fetch the libraries for x86_64: " in err
+
+
+def test_a_cache_that_cannot_be_written_is_told(
+    tmp_path: Path, bundle: Bundle, wheels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(PackageFailed, match=r"^Cannot keep libraries in .*: Not a directory; set HYBRID_BATCH_CACHE"):
+        make_package(PackageSettings(bundle, python=HERE), tmp_path / "x.zip")
 
 
 @pytest.mark.parametrize(
