@@ -58,10 +58,12 @@ class Experiment:
 def run_experiment(experiment: Experiment, step: Callable[[str], None]) -> Result:
     """Measure; `step` is told of every turn before it. Raises NoImages, TailUnreachable, TailRefused, and what the
     tails raise. Every process that was started has ended afterwards."""
+    machine = find_device()  # before it is busy with this
     files = read_pictures(experiment.kit.bundle, experiment.images)
     tails = measure_tails(experiment, files, step)
     levels, storm = measure_users(experiment, files, step) if experiment.users else ([], None)
-    return Result(experiment.kit.bundle.name, experiment.kit.bundle.sha256, find_device(), tails, levels, storm)
+    bundle = experiment.kit.bundle
+    return Result(bundle.name, bundle.sha256, machine, experiment.rounds, experiment.seconds, tails, levels, storm)
 
 
 def measure_tails(experiment: Experiment, files: Sequence[bytes], step: Callable[[str], None]) -> list[TailRow]:

@@ -12,11 +12,14 @@ from inference.planner.device import Device
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The tails' rows, and those of the users with the storm; without users no rows and None."""
+    """The tails' rows, and those of the users with the storm; without users no rows and None. Everything had `rounds`
+    turns, a turn of users took `seconds`."""
 
     model: str
     sha256: str
     machine: Device
+    rounds: int
+    seconds: float
     tails: Sequence[TailRow]
     users: Sequence[LevelRow]
     storm: Storm | None
