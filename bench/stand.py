@@ -64,13 +64,20 @@ class Timed:
     said: list[tuple[float, str]] = field(default_factory=list)
     switches: int = 0
 
-    def watch(self, batch: Batch) -> None:
-        """For the runner."""
-        now = time.perf_counter() - self.began
-        # When it was done, not when its turn came: batches are handed out in order.
+    def note(self, batch: Batch) -> None:
+        """A batch is done."""
         insort(self.seen, (batch.done / 1e9 - self.began, len(batch.images), bool(batch.sent_bytes)))
+
+    def check(self, _: Batch) -> None:
+        """For the runner: whether it was long enough."""
+        now = time.perf_counter() - self.began
         if now > self.seconds and (len(self.seen) > _BATCHES or now > _MOST_SECONDS):
             raise _Enough
+
+    def watch(self, batch: Batch) -> None:
+        """Both."""
+        self.note(batch)
+        self.check(batch)
 
     def say(self, line: str) -> None:
         """For the follower."""
@@ -87,6 +94,17 @@ class Timed:
     def sent(self) -> float:
         """The share of the images that the tail did."""
         return sum(images for _, images, sent in self.seen if sent) / sum(images for _, images, _ in self.seen)
+
+
+class _Noting(Follower):
+    """Batches are handed out in order, some of them long after they are done: they are noted when they are."""
+
+    timed: Timed
+
+    def answered(self, batch: Batch) -> None:
+        super().answered(batch)
+        with self._lock:
+            self.timed.note(batch)
 
 
 class Server:
@@ -154,12 +172,13 @@ class Stand:
     ) -> tuple[Timed, Plan]:
         """Follow, while at moments (s) something happens; and the plan at the end."""
         timed = Timed(seconds)
-        follower = Follower(self.bundle, profile, Wishes(), tail, timed.say)
+        follower = _Noting(self.bundle, profile, Wishes(), tail, timed.say)
+        follower.timed = timed
         timers = [threading.Timer(at, act) for at, act in moments]
         timed.began = time.perf_counter()
         for timer in timers:
             timer.start()
-        self.run(Route(HERE, follower.plan.chosen.batch), tail, timed.watch, follower=follower)
+        self.run(Route(HERE, follower.plan.chosen.batch), tail, timed.check, follower=follower)
         for timer in timers:
             timer.join()
         timed.switches = follower.switches
