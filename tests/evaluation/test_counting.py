@@ -146,6 +146,7 @@ def test_a_column_of_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyPat
             [count_table(table, ["image"]) for table in tables],
             [count_table(table, ["image"]) for table in reversed(tables)],
             [merge([count_table(table, ["image"])]) for table in tables] + [bag()],
+            [count_table(to_table(records[start : start + 20]), ["image"]) for start in (0, 20, 40)],  # none alone
         )
     ]
     assert len(set(reports)) == 1
