@@ -42,7 +42,9 @@ class Turn:
     def of(cls, told: dict[str, Any]) -> "Turn":
         """From a line of input."""
         host, port = told["host"], told["port"]
-        requests = [request_bytes(host, port, told["path"], told["headers"], b64decode(one)) for one in told["bodies"]]
+        requests = [
+            request_bytes(host, port, told["path"], one["headers"], b64decode(one["body"])) for one in told["requests"]
+        ]
         return cls(host, port, requests, told["users"], told["seconds"], told["least"])
 
 

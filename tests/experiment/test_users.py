@@ -1,8 +1,10 @@
 """Users by the dozen against real servers: how they behave when turned away, and what is counted."""
 
+import io
 import json
 
 import pytest
+from PIL import Image
 
 from data.errors import TailUnreachable
 from inference.cuts import WHOLE
@@ -60,6 +62,20 @@ def test_users_get_what_they_want_and_every_byte_is_counted(crowd, load):
     assert 30 * 40 < tally.received_bytes < 30 * 1000
     assert usage.cpu_s > 0
     assert 20 << 20 < usage.peak_bytes < 4 << 30
+
+
+def test_pictures_of_every_size_are_understood(crowd, tmp_path):
+    """The length of a frame's header is not the same for all."""
+    bundle = open_model("digits")
+    way = Way(bundle.whole, "image")
+    head = Head(bundle, open_engine("openvino", bundle), way)
+    large = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(large, "PNG")
+    load = Load(bundle, way, [head.prepare(file) for file in (FILES[0], large.getvalue())])
+    assert len({one.body(bundle).header_bytes for one in load.prepared}) == 2
+    with started_server(bundle) as server:
+        tally = crowd.use(server.url, load, users=2, least=2)
+    assert (len(tally.latencies_us), tally.errors) == (4, {})
 
 
 def test_more_users_than_are_let_in_wait_as_told_and_all_get_their_answers(crowd, load):
