@@ -24,6 +24,7 @@ TIMEOUT_S = 60.0
 _LEAST_PAUSE_S = 0.1
 _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _CONNECTIONS = 4096
+_KINDS = 10  # of errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Tally:
         return self.in_time / self.in_time_s if self.in_time_s else 0.0
 
     def fail(self, cause: str) -> None:
-        """Count an error."""
+        """Count an error; of very many kinds the first."""
+        cause = cause if cause in self.errors or len(self.errors) < _KINDS else "others"
         self.errors[cause] = self.errors.get(cause, 0) + 1
 
 
@@ -131,7 +133,7 @@ async def _ask(connection: Connection, request: bytes, tally: Tally) -> None:
     if reply.status == HTTPStatus.OK:
         tally.latencies_us.append((time.perf_counter_ns() - began) // 1000)
     else:
-        tally.fail(f"status {reply.status}")
+        tally.fail(f"status {reply.status} {reply.said}".rstrip())
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Self
 
 _HEAD_BYTES = 1 << 14
 _REPLY_BYTES = 1 << 20
+_SAID_BYTES = 200
 
 
 class Broken(Exception):
@@ -19,9 +20,10 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`sent` and `received` are all bytes of the exchange, headers included."""
+    """`sent` and `received` are all bytes of the exchange, headers included; `said` is the beginning of the body."""
 
     status: int
+    said: str
     retry_after_s: float
     sent: int
     received: int
@@ -63,10 +65,11 @@ class Connection:
         length = int(headers["content-length"]) if "content-length" in headers else -1
         if not 0 <= length <= _REPLY_BYTES:
             raise ValueError(f"a reply of {length} bytes")
-        await self._reader.readexactly(length)
+        body = await self._reader.readexactly(length)
         retry_after = headers.get("retry-after", "")
         pause_s = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
-        return Reply(int(first.split(" ", 2)[1]), pause_s, len(request), len(head) + length)
+        status, said = int(first.split(" ", 2)[1]), body[:_SAID_BYTES].decode(errors="replace")
+        return Reply(status, said, pause_s, len(request), len(head) + length)
 
 
 def request_bytes(host: str, port: int, path: str, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """The experiment's tables in a terminal."""
 
+from collections.abc import Iterator, Sequence
+
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +30,8 @@ def print_result(result: Result) -> None:
     if result.storm is not None:
         console.print()
         console.print(_users(result), highlight=False)
+        for line in _errors(result.users):
+            console.print(line, highlight=False, markup=False)
         console.print(storm_words(result.storm), highlight=False)
 
 
@@ -107,6 +111,13 @@ def _user_cells(row: LevelRow) -> list[str]:
         f"{row.sent_bytes:,.0f}",
         f"{row.received_bytes:,.0f}",
     ]
+
+
+def _errors(rows: Sequence[LevelRow]) -> Iterator[str]:
+    """What went wrong, and how often."""
+    for row in rows:
+        for cause, count in row.errors.items():
+            yield f"{row.users} users, {row.cut} {row.codec}: {count:,} times {cause}"
 
 
 def _ms(times: Percentiles) -> list[str]:

@@ -12,10 +12,14 @@ from inference.experiment.clients import Tally
 from inference.experiment.cost import Consumed, cost_of_thousand
 from inference.experiment.crowd import Load
 from inference.experiment.lambda_start import read_start
-from inference.experiment.level import Level, Seen, sum_up
+from inference.experiment.level import Level, LevelRow, Seen, sum_up
 from inference.experiment.percentile import Percentiles, percentile
+from inference.experiment.result import Result
+from inference.experiment.storm import Storm
+from inference.experiment.table import print_result
 from inference.experiment.way import Way, choose_split_way, choose_ways
 from inference.models import open_model
+from inference.planner.device import find_device
 from inference.planner.prices import read_prices
 
 CONSUMED = Consumed(tail_s=0.1, sent_bytes=20_000, received_bytes=4_000)
@@ -120,3 +124,12 @@ def test_what_lambda_says_of_a_start_is_believed_and_nothing_else(log, started):
 
 def test_a_log_that_is_none_says_nothing():
     assert read_start("not base64!") is None
+
+
+def test_the_table_says_what_went_wrong(capsys):
+    row = LevelRow(5, "c000", "image", 1.0, Percentiles(1, 2, 3), 9, {"status 500 [no]": 1234}, 0, 0, 1, 1, 1, 1, 1)
+    storm = Storm(8, 2, 2, 10.0, 5.0, 10.0, 30, 7, 7.5, 0)
+    print_result(Result("digits", "0" * 64, find_device(), 1, 3.0, [], [row], storm))
+    printed = capsys.readouterr().out
+    assert "5 users, c000 image: 1,234 times status 500 [no]" in printed
+    assert "8 users at a server that lets 2 requests in: 7 times told to come later (429), 30 answered" in printed

@@ -10,6 +10,7 @@ from data.errors import TailUnreachable
 from inference.cuts import WHOLE
 from inference.engines import open_engine
 from inference.experiment.child import Child
+from inference.experiment.clients import Tally
 from inference.experiment.crowd import Crowd, Load, started_crowd
 from inference.experiment.head import Head
 from inference.experiment.server import started_server
@@ -104,7 +105,7 @@ def test_a_user_who_is_turned_away_asks_again_on_the_same_connection(crowd, load
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
-        (error(500, "no"), "status 500"),
+        (error(500, "no room"), 'status 500 {"error": "no room"}'),
         (None, "0 bytes read"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\ncut off", "7 bytes read"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "a reply of 99999999 bytes"),
@@ -117,6 +118,14 @@ def test_what_goes_wrong_is_counted_by_its_kind_and_the_user_goes_on(crowd, load
     ((told, count),) = tally.errors.items()
     assert cause in told
     assert (count, len(tally.latencies_us)) == (1, 2)
+
+
+def test_of_very_many_kinds_of_errors_only_some_are_kept():
+    tally = Tally()
+    for number in range(99):
+        tally.fail(str(number % 33))
+    assert len(tally.errors) == 11
+    assert tally.errors["others"] == 99 - 3 * 10
 
 
 def test_a_server_that_is_not_there_is_an_error_for_each_request(crowd, load):
