@@ -28,9 +28,10 @@ def read_request(event: Mapping[str, Any]) -> Request:
     What stands before /v2 in the path, the stage or what a domain maps, is left out."""
     try:
         path, method = event["rawPath"], event["requestContext"]["http"]["method"]
-        headers, body = event.get("headers") or {}, event.get("body") or ""
+        headers = {str(name): str(value) for name, value in (event.get("headers") or {}).items()}
+        body = event.get("body") or ""
         content = b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
-        return Request(str(method), path[max(0, path.find("/v2")) :], dict(headers), content)
+        return Request(str(method), path[max(0, path.find("/v2")) :], headers, content)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise BadFrame(f"The event is no request of payload format 2.0 ({error!r}).") from error
 

@@ -1,5 +1,7 @@
-"""What AWS Lambda calls. The bundle is read when this is imported, in the phase that Lambda gives a whole processor; so
-are the cuts compiled that HYBRID_BATCH_CUTS names (`c000,c017`), and all others when first asked for.
+"""What AWS Lambda calls.
+
+The bundle is read when this is imported, in the phase that Lambda gives a whole processor; so are the cuts compiled
+that HYBRID_BATCH_CUTS names (`c000,c017`), and all others when first asked for.
 """
 
 import os

@@ -20,7 +20,7 @@ from inference.folders import new_folder
 
 ZIP, IMAGE, CONTAINER = TARGETS = ("lambda-zip", "lambda-image", "container")
 MAX_UNPACKED_BYTES = 262_144_000  # 250 MiB, of a Lambda function that is a zip
-_LEFT_OUT = {"digits", "planner"}
+_LEFT_OUT = {"digits", "experiment", "planner"}  # the sample, and what chooses and measures tails
 _COMMAND = "hybrid_batch.py"
 
 
