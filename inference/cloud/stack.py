@@ -94,7 +94,7 @@ def stack_call(operation: str, name: str, parameters: Mapping[str, str | None]) 
 
 
 def await_end(api: Api, stack_id: str, patience: Patience, tell: Callable[[str], None]) -> Stack:
-    """The stack once nothing goes on with it any more; `tell` hears each resource that is done. Raises StackFailed
+    """The stack once nothing goes on with it any more; `tell` hears each state it is in. Raises StackFailed
     when that takes too long, AwsRefused.
 
     A question that is not answered is asked again until the time is over."""

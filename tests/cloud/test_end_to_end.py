@@ -66,6 +66,36 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
     assert sum(one["answered"] for one in totals) > 0
 
 
+def test_a_dry_run_tells_what_it_would_do_and_does_nothing(
+    wheels: None, aws: str, standing: Callable[[], set[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = standing()
+    deploy = ["cloud", "deploy", "digits", "--name", NAME, "--python", PYTHON, "--with", "lambda,queue,api"]
+    assert command([*deploy, "--dry-run", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    create, upload, update = told["plan"]
+    assert create["do"] == "cloudformation.create_stack"
+    assert upload["to"].startswith(f"s3://{NAME}-000000000000-us-east-1/packages/")
+    assert upload["bytes"] > 1e6
+    parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in update["with"]["Parameters"]}
+    assert parameters["Package"] == "packages/" + upload["to"].rpartition("/")[2]
+    assert parameters["TokenSha256"] == "(of a new token)"
+    costs = told["costs"]
+    assert 0.9 < costs["idle_month"] < 1.1
+    assert set(costs["thousand_images"]) == {"lambda", "queue", "api"}
+    assert costs["thousand_images"]["api"] == pytest.approx(costs["thousand_images"]["lambda"] + 0.001)
+    assert command([*deploy, "--dry-run"]) == 0
+    out, err = capfd.readouterr()
+    assert "USD a month while idle" in out
+    assert err == "Nothing was done.\n"
+    assert command(deploy) == 2  # nobody is there to be asked
+    assert "give --yes" in capfd.readouterr().err
+    assert command([*deploy[:-1], "lambda,api", "--timeout", "31", "--yes"]) == 2
+    assert command([*deploy[:-1], "lambda,ftp", "--yes"]) == 2
+    assert "'ftp' is none of lambda, api, url, queue, trigger" in capfd.readouterr().err
+    assert standing() == before
+
+
 def test_the_whole(
     wheels: None,
     aws: str,
@@ -81,6 +111,8 @@ def test_the_whole(
     assert command(deploy) == 0
     made = json.loads(capfd.readouterr().out)
     tails, bucket = made["tails"], made["spill"].split("/")[2]
+    assert command(deploy) == 0
+    assert "nothing was changed" in capfd.readouterr().err
     identity = tails["api"].split("//")[1].split(".")[0]
     address = f"{aws}/_aws/execute-api/{identity}/$default"  # names below localhost are not known everywhere
 

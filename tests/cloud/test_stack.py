@@ -16,13 +16,12 @@ from data.errors import AwsRefused, StackFailed, WrongUsage
 from data.upload import Upload
 from data.waiting import Patience
 from hybrid_batch import run as command
-from inference.cloud import deploy as deploying
 from inference.cloud import stack as stacks
 from inference.cloud.api import open_api
 from inference.cloud.deploy import deploy, plan_deployment
 from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
-from inference.cloud.stack import TEMPLATE, Stack, find_stack, stack_call
+from inference.cloud.stack import TEMPLATE, Stack, await_end, find_stack, stack_call, why_failed
 from inference.cloud.token import token_hash, write_token
 from inference.cloud.wanted import Wanted, default_name
 from tests.cloud.conftest import list_everything
@@ -183,7 +182,7 @@ def test_an_update_that_fails_leaves_what_stood(api: Api, tmp_path: Path) -> Non
 def test_a_stack_that_stands_half_is_refused_and_removed(api: Api, tmp_path: Path) -> None:
     request = stack_call("create_stack", NAME, FAILS.parameters("b", "packages/x.zip"))
     request.parameters["OnFailure"] = "ROLLBACK"
-    half = deploying.await_end(api, api.send(request)["StackId"], PATIENCE, quiet)
+    half = await_end(api, api.send(request)["StackId"], PATIENCE, quiet)
     assert half.state == "ROLLBACK_COMPLETE"
     with pytest.raises(StackFailed, match=rf"stands half \(ROLLBACK_COMPLETE.*cloud destroy {NAME}` removes"):
         put_up(api, make_package(tmp_path))
@@ -201,9 +200,11 @@ def test_a_bucket_without_its_stack_is_refused_and_removed(api: Api, tmp_path: P
     for text in (b"1", b"2"):
         s3.put_object(Bucket=BUCKET, Key="spill/x", Body=text)
     s3.delete_object(Bucket=BUCKET, Key="spill/x")
-    with pytest.raises(AwsRefused, match="is no deployment's"):  # and might be anybody's
-        put_up(api, make_package(tmp_path))
-    assert find_remains(api, NAME).is_nothing
+    for tags in ([], [{"Key": "hybrid-batch", "Value": "another"}]):
+        s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": tags})
+        with pytest.raises(AwsRefused, match="is no deployment's"):  # and might be anybody's
+            put_up(api, make_package(tmp_path))
+        assert find_remains(api, NAME).is_nothing
     destroy(api, NAME, PATIENCE, quiet)
     s3.head_bucket(Bucket=BUCKET)
     s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": [{"Key": "hybrid-batch", "Value": NAME}]})
@@ -280,6 +281,34 @@ def test_the_status_tells_the_queue_and_the_tails(
     assert command(["cloud", "destroy", NAME]) == 2  # nobody is there to be asked
     assert "give --yes" in capfd.readouterr().err
     assert find_stack(api, NAME)
+
+
+class Events:
+    """CloudFormation as it never is in the local AWS: several failures, one of them of an earlier update; no end."""
+
+    def describe_stack_events(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        told = [
+            ("x", StackName, "UPDATE_ROLLBACK_IN_PROGRESS", ""),
+            ("Route", "r", "CREATE_FAILED", "Resource creation cancelled"),
+            ("Queue", "q", "CREATE_FAILED", "too late"),
+            ("Function", "f", "CREATE_FAILED", "the zip is\n no zip."),
+            ("x", StackName, "UPDATE_IN_PROGRESS", "User Initiated"),
+            ("Bucket", "b", "UPDATE_FAILED", "last week"),
+        ]
+        names = ("LogicalResourceId", "PhysicalResourceId", "ResourceStatus", "ResourceStatusReason")
+        return {"StackEvents": [dict(zip(names, one, strict=True)) | {"ResourceType": "T"} for one in told]}
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        return {"Stacks": [{"StackName": "x", "StackId": StackName, "StackStatus": "UPDATE_IN_PROGRESS"}]}
+
+
+def test_the_first_failure_is_told_and_the_wait_has_an_end() -> None:
+    api = Api("eu-west-1", {"cloudformation": "CloudFormation"}, "policy", {"cloudformation": Events()})
+    assert why_failed(api, "id/x/1", "UPDATE") == "Function (T) CREATE_FAILED: the zip is no zip"
+    told: list[str] = []
+    with pytest.raises(StackFailed, match=r"Stack x is not done after 0.1 s .*UPDATE_IN_PROGRESS.* cloud status"):
+        await_end(api, "id/x/1", Patience(0.02, 0.1), told.append)
+    assert told == ["UPDATE_IN_PROGRESS"]
 
 
 def test_names_and_limits_are_checked_before_anything_is_asked() -> None:
