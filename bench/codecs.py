@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.published import PUBLISHED, import_published
 from bench.results import report
 from bench.subjects import SHARED
 from data.decode import decode, decode_picture
-from data.images import Images, find_images
-from data.labels import label_images
+from data.images import Images
 from inference import codecs
 from inference.batch import to_scores
 from inference.bundle import Bundle
 from inference.codecs.tuned import keep_grids
 from inference.cuts import Cut
 from inference.engines import Engine, compile_head, compile_tail, open_engine
-from inference.importer import ImportSettings, import_model
 from inference.planner.calibration import choose_codec, measure_drop
 from inference.planner.tuning import tune
 from inference.wire import Frame
@@ -34,38 +33,6 @@ _KEEPS_POINTS = 0.5
 _MOST_WORK = 0.6
 _QUALITIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 _COARSENESS = {"tuned 1/5": 1 / 5, "tuned 2/7": 2 / 7, "tuned 1/3": 1 / 3, "tuned 2/5": 2 / 5, "tuned 1/2": 1 / 2}
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """A model of the folder of real models, its images, and the cuts to measure at."""
-
-    model: str
-    images: str
-    settings: dict[str, Any]
-    cuts: tuple[str, ...]
-
-
-_PUBLISHED = {
-    "mobilenet": _Published(
-        "imagenet_mobilenet_v1_025_224.keras",
-        "imagenet256",
-        {"scale": "-1-1", "classes": SHARED / "labels" / "imagenet.txt"},
-        ("c011", "c024", "c037", "c038", "c039", "c051", "c076"),
-    ),
-    "resnet8": _Published(
-        "cifar10_resnet8.h5",
-        "cifar10",
-        {"scale": "0-255", "classes": SHARED / "labels" / "cifar10.txt"},
-        ("c003", "c005", "c007"),
-    ),
-    "emotions": _Published(
-        "fer_mini_xception.hdf5",
-        "fer",
-        {"scale": "-1-1", "colour": "grey", "classes": SHARED / "labels" / "fer.txt"},
-        ("c006", "c007", "c008", "c009"),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +57,8 @@ def main() -> None:
         return
     with TemporaryDirectory() as folder:
         os.environ["HYBRID_BATCH_CACHE"] = folder
-        for name, published in _PUBLISHED.items():
-            subject = _open(published, Path(folder))
+        for name, published in PUBLISHED.items():
+            subject = _open(name, Path(folder))
             rows = [*_jpegs(subject)]
             for cut in map(subject.bundle.cut, published.cuts):
                 rows += _tensors(subject, cut)
@@ -99,11 +66,8 @@ def main() -> None:
             _summary(rows)
 
 
-def _open(published: _Published, folder: Path) -> _Subject:
-    path = folder / f"{Path(published.model).stem}.bundle"
-    bundle = import_model(str(SHARED / "models" / published.model), path, ImportSettings(**published.settings)).bundle
-    found = find_images(str(SHARED / "images" / published.images))
-    images = Images(found.root, label_images(found.table, "folders", bundle.labels).table)
+def _open(name: str, folder: Path) -> _Subject:
+    bundle, images = import_published(name, folder)
     files = [images.root.read(name) for name in images.table["image"].to_pylist()]
     truth = np.array([bundle.labels.index(label) for label in images.table["label"].to_pylist()])
     pixels = np.stack([decode(file, bundle.preparation) for file in files])

@@ -55,10 +55,20 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
 
 def report(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the rows as a table and save them with what they were measured on."""
+    show(rows)
+    save(name, rows)
+
+
+def show(rows: Sequence[Mapping[str, Any]], width: int = 150) -> None:
+    """Print the rows as a table."""
     table = Table(*rows[0], box=None, header_style="bold")
     for row in rows:
         table.add_row(*map(_cell, row.values()))
-    Console(width=150).print(table, highlight=False)
+    Console(width=width).print(table, highlight=False)
+
+
+def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Save the rows with what they were measured on."""
     FOLDER.mkdir(exist_ok=True)
     content = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from bench.published import PUBLISHED, import_published
 from bench.subjects import pictures
 from data.images import Images, find_images
 from data.runs import RunFolder
@@ -34,14 +36,14 @@ from inference.planner.profile import Profile
 from inference.planner.profiles import open_profile
 from inference.planner.subject import Subject
 from inference.runner import Job, Pace, run_shards
-from inference.split import HERE
+from inference.split import HERE, Split
 from inference.tails import Tail
 from inference.tails.http import http_tail
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
-SECONDS = 1.5 if QUICK else 2.0
+SECONDS = 1.5
 HERE_CORE, TAIL_CORE = 0, 1
 _MOST_SECONDS, _BATCHES = 8.0, 5
 _PROFILE_S = 20.0
@@ -61,11 +63,13 @@ class Timed:
     seconds: float
     began: float = field(default_factory=time.perf_counter)
     seen: list[tuple[float, int, bool]] = field(default_factory=list)
+    ways: Counter[Split] = field(default_factory=Counter)
     said: list[tuple[float, str]] = field(default_factory=list)
     switches: int = 0
 
     def note(self, batch: Batch) -> None:
         """A batch is done."""
+        self.ways[batch.split] += len(batch.images)
         insort(self.seen, (batch.done / 1e9 - self.began, len(batch.images), bool(batch.sent_bytes)))
 
     def check(self, _: Batch) -> None:
@@ -140,7 +144,9 @@ class Stand:
 
     def __init__(self, bundle: Bundle, images: Images, folder: Path) -> None:
         self.bundle = bundle
+        self.wishes = Wishes()
         self.engine: Engine = open_engine("openvino", bundle)
+        self.labelled = images
         rows = pa.array(np.arange(_ROWS) % images.table.num_rows)
         self.images = Images(images.root, images.table.take(rows))
         self._logs = (folder / f"log-{bundle.name}-{number}" for number in count())
@@ -172,7 +178,7 @@ class Stand:
     ) -> tuple[Timed, Plan]:
         """Follow, while at moments (s) something happens; and the plan at the end."""
         timed = Timed(seconds)
-        follower = _Noting(self.bundle, profile, Wishes(), tail, timed.say)
+        follower = _Noting(self.bundle, profile, self.wishes, tail, timed.say)
         follower.timed = timed
         timers = [threading.Timer(at, act) for at, act in moments]
         timed.began = time.perf_counter()
@@ -228,7 +234,8 @@ def worth_running(plan: Plan) -> list[Candidate]:
 
 @contextmanager
 def stands(*names: str) -> Iterator[Iterator[Stand]]:
-    """A stand for each model of keras.applications, one after the other, this process pinned meanwhile."""
+    """A stand for each model, of keras.applications with random weights or a published one, one after the other; this
+    process is pinned meanwhile."""
     allowed = os.sched_getaffinity(0)
     with TemporaryDirectory() as folder, pictures(50, 240, 320) as images:
         os.environ["HYBRID_BATCH_CACHE"] = folder
@@ -236,13 +243,11 @@ def stands(*names: str) -> Iterator[Iterator[Stand]]:
 
         def each() -> Iterator[Stand]:
             for name in names:
-                path = Path(folder) / f"{name}.bundle"
-                command = [sys.executable, "-m", "hybrid_batch", "import", f"app:{name}", "--weights", "none"]
-                subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
+                bundle, found = _made(name, Path(folder), images)
                 for thread in psutil.Process().threads():
                     with suppress(OSError):
                         os.sched_setaffinity(thread.id, {HERE_CORE})
-                made.append(Stand(open_model(str(path)), find_images(str(images)), Path(folder)))
+                made.append(Stand(bundle, found, Path(folder)))
                 yield made[-1]
                 made.pop().server.kill()
 
@@ -252,3 +257,12 @@ def stands(*names: str) -> Iterator[Iterator[Stand]]:
             for stand in made:
                 stand.server.kill()
             os.sched_setaffinity(0, allowed)
+
+
+def _made(name: str, folder: Path, images: Path) -> tuple[Bundle, Images]:
+    if name in PUBLISHED:
+        return import_published(name, folder)
+    path = folder / f"{name}.bundle"
+    command = [sys.executable, "-m", "hybrid_batch", "import", f"app:{name}", "--weights", "none"]
+    subprocess.run([*command, "-o", str(path)], check=True, capture_output=True)
+    return open_model(str(path)), find_images(str(images))

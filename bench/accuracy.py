@@ -1,0 +1,55 @@
+"""The accuracy of a model divided in some way, on all its labelled pictures."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data.decode import decode
+from data.images import Images
+from inference import codecs
+from inference.batch import to_scores
+from inference.bundle import Bundle
+from inference.codecs.jpeg import recompress
+from inference.engines import Engine, compile_head, compile_tail
+from inference.split import HERE, Split
+from inference.wire import Frame
+
+_BATCH = 20
+
+
+class Accuracy:
+    """Of a bundle on labelled pictures; each way is computed once."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, images: Images) -> None:
+        self._bundle, self._engine = bundle, engine
+        self._files = [images.root.read(name) for name in images.table["image"].to_pylist()]
+        self._truth = np.array([bundle.labels.index(label) for label in images.table["label"].to_pylist()])
+        self._known: dict[Split, float] = {}
+
+    def of(self, split: Split) -> float:
+        """The share of the pictures that are given their label."""
+        if split.codec == codecs.IMAGE or split.cut is None:
+            split = HERE
+        if split not in self._known:
+            found = np.concatenate([*self._predictions(split)])
+            self._known[split] = float((found == self._truth).mean())
+        return self._known[split]
+
+    def _predictions(self, split: Split) -> Iterator[np.ndarray]:
+        cut = split.cut or self._bundle.whole
+        inner = cut is not self._bundle.whole
+        head = compile_head(self._engine, self._bundle, cut) if inner else None
+        tail = compile_tail(self._engine, self._bundle, cut)
+        for start in range(0, len(self._files), _BATCH):
+            tensors: Sequence[np.ndarray] = [self._pixels(split, self._files[start : start + _BATCH])]
+            if head is not None:
+                tensors = head(tensors)
+            if split.cut is not None and split.codec not in codecs.PICTURE_CODECS:
+                tensors = codecs.decode(cut.boundary, Frame(codecs.encode(split.codec, cut.boundary, tensors)))
+            yield to_scores(self._bundle, tail(tensors)[0]).argmax(axis=1)
+
+    def _pixels(self, split: Split, files: Sequence[bytes]) -> np.ndarray:
+        preparation = self._bundle.preparation
+        if split.codec in codecs.PICTURE_CODECS:
+            files = [recompress(file, preparation, split.codec) for file in files]
+        return np.stack([decode(file, preparation) for file in files])
