@@ -289,9 +289,9 @@ class Events:
     def describe_stack_events(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
         told = [
             ("x", StackName, "UPDATE_ROLLBACK_IN_PROGRESS", ""),
-            ("Route", "r", "CREATE_FAILED", "Resource creation cancelled"),
             ("Queue", "q", "CREATE_FAILED", "too late"),
             ("Function", "f", "CREATE_FAILED", "the zip is\n no zip."),
+            ("Route", "r", "CREATE_FAILED", "Resource creation cancelled"),
             ("x", StackName, "UPDATE_IN_PROGRESS", "User Initiated"),
             ("Bucket", "b", "UPDATE_FAILED", "last week"),
         ]
