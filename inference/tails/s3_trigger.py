@@ -52,7 +52,7 @@ class S3TriggerTail:
     def __init__(self, address: str, bundle: Bundle, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
         self._address = address
-        self._place = address.removeprefix(SCHEME)
+        self._place = address.removeprefix(SCHEME).rstrip("/")
         if not self._place.startswith("s3://"):
             raise WrongUsage(f"{address!r} names no bucket; write s3-trigger:s3://BUCKET/PREFIX.")
         self._bundle = bundle
