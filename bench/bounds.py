@@ -1,7 +1,8 @@
 """What a run adds to its stages: `python -m bench bounds [--quick]`.
 
 Stages overlap, so a run should be nearly as fast as the slowest of them alone; and an image that comes by itself should
-wait hardly longer than they take one after the other. Measured in turns for a slow head, a slow link and a slow tail.
+wait hardly longer than they take one after the other, with the round trip of the link as it was set, and as an empty
+request finds it, which HTTP is a part of. Measured in turns for a slow head, a slow link and a slow tail.
 """
 
 import statistics
@@ -24,6 +25,7 @@ from inference.batch import Batch
 from inference.cuts import Cut
 from inference.engines import compile_head
 from inference.following import Route
+from inference.planner.there import measure_link
 from inference.split import Split
 from inference.tails import Tail
 from inference.wire import Frame
@@ -61,7 +63,7 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
     check_link(case.conditions)
     cut = stand.bundle.cut(case.cut)
     route = Route(Split(cut, case.codec), _BATCH)
-    ways, waits, bounds = list[float](), list[float](), list[dict[str, float]]()
+    ways, waits, asked, bounds = list[float](), list[float](), list[float](), list[dict[str, float]]()
     with (
         open_link("127.0.0.1", stand.server.port, (0, case.conditions)) as link,
         stand.tail(link.port) as tail,
@@ -73,7 +75,10 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
             rates = {"head": many.head_rate(), "link": many.link_rate(case.conditions), "tail": many.tail_rate(near)}
             bounds.append(rates)
             ways.append(stand.fixed(route, tail, SECONDS).rate() / min(rates.values()))
-            waits.append(_wait_s(stand, route.split, tail) / one.seconds(case.conditions, near))
+            wait_s, stages_s = _wait_s(stand, route.split, tail), one.seconds(case.conditions, near)
+            asking_s = measure_link(stand.bundle, tail).round_trip_us / 1e6 - case.conditions.rtt_ms / 1000
+            waits.append(wait_s / stages_s)
+            asked.append(wait_s / (stages_s + asking_s))
     slowest = {name: statistics.median(rates[name] for rates in bounds) for name in bounds[0]}
     return {
         "slow": case.slow,
@@ -83,6 +88,7 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
         **{f"{name}, images/s": rate for name, rate in slowest.items()},
         "run / slowest stage": Spread.of(ways),
         "one image / sum of stages": Spread.of(waits),
+        "with HTTP": Spread.of(asked),
     }
 
 

@@ -7,6 +7,7 @@ each link, so that a run that was cut short is of use.
 """
 
 import statistics
+from functools import cache
 from typing import Any
 
 from bench.accuracy import Accuracy
@@ -23,6 +24,9 @@ from inference.planner.profile import Profile
 _MODELS = ("MobileNetV2", "EfficientNetB0", "ResNet50")
 _QUICK_LINKS = (Conditions(1.1, 50), Conditions(18.88, 50), Conditions(100, 5))
 _FEW_LINKS = (Conditions(1.1, 50), Conditions(5.85, 50), Conditions(18.88, 50), Conditions(100, 5))
+
+
+_checked = cache(check_link)
 
 
 def main() -> None:
@@ -48,7 +52,7 @@ def _links(stand: Stand) -> tuple[Conditions, ...]:
 
 
 def _row(stand: Stand, conditions: Conditions, accuracy: Accuracy | None) -> dict[str, Any]:
-    kept = check_link(conditions).up_mbit / conditions.rate_mbit
+    kept = _checked(conditions).up_mbit / conditions.rate_mbit
     with (
         open_link("127.0.0.1", stand.server.port, (0, conditions)) as link,
         stand.tail(link.port) as tail,

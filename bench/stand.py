@@ -45,7 +45,7 @@ from inference.tails.settings import TailSettings
 QUICK = "--quick" in sys.argv
 SECONDS = 1.5
 HERE_CORE, TAIL_CORE = 0, 1
-_MOST_SECONDS, _BATCHES = 8.0, 5
+_MOST_SECONDS, _BATCHES = 5.0, 5
 _PROFILE_S = 20.0
 _ROWS = 200_000
 _LEAST_RATE = 1 / 3
