@@ -62,7 +62,7 @@ class ServedTail:
             served, room, spill = str(told["sha256"]), told.get("max_request_bytes"), told.get("spill")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TailRefused(
-                f"{name} does not say which bundle it serves; give the address of what `hybrid-batch` serves or deployed."
+                f"{name} does not say which bundle it serves; give the address of a tail of `hybrid-batch`."
             ) from error
         if served != self._bundle.sha256:
             raise OtherBundle(
