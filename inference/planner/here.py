@@ -1,6 +1,7 @@
 """What this machine does in a second: heads of growing length timed whole, codecs timed on what heads make.
 
-Never a sum of single layers: compiled together they are 1.5 to 5 times faster than one by one.
+Never a sum of single layers: compiled together they are 1.5 to 5 times faster than one by one. And never in a row by
+themselves: a run decodes pictures in between, and what was in the processor's cache is gone then.
 """
 
 import statistics
@@ -10,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.decode import scale_pixels
+from data.decode import decode, scale_pixels
 from inference import codecs
 from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.datatypes import NUMPY
-from inference.engines import Engine, compile_head, compile_tail
+from inference.engines import Engine, Segment, compile_head, compile_tail
 from inference.planner.curve import Curve
 from inference.planner.profile import CodecCost
+from inference.planner.sample import take_sample
 from inference.planner.subject import Subject
 
 WHOLE_BATCH = 1
@@ -38,23 +40,22 @@ def measure_here(subject: Subject, pixels: np.ndarray | None, names: Sequence[st
     furthest off, until that is below 3 % of the whole model or the budget is spent."""
     bundle, engine, batches = subject.bundle, subject.engine, subject.batches
     end = time.monotonic() + budget_s
-    feed = _feed(bundle, max(batches), pixels)
+    feed, between = _feed(bundle, max(batches), pixels), _decoding(bundle)
     total = bundle.whole.tail_macs
     whole = compile_tail(engine, bundle, bundle.whole)
     found: dict[int, dict[float, float]] = {
-        batch: {0.0: 0.0, float(total): _time(lambda batch=batch: whole([feed[:batch]])) / batch}  # type: ignore[misc]
-        for batch in batches
+        batch: {0.0: 0.0, float(total): _time_batch(whole, feed[:batch], between)} for batch in batches
     }
     encoded: list[tuple[Cut, dict[str, tuple[float, float]]]] = []
     cuts = inner_cuts(bundle)
     for cut in _spread(cuts, _FEWEST):
         if cut.head_macs not in found[batches[0]] and (time.monotonic() < end or not encoded):
-            encoded.append((cut, _time_head(subject, cut, feed, found, names)))
+            encoded.append((cut, _time_head(subject, cut, feed, found, names=names, between=between)))
     while len(encoded) < _MOST and time.monotonic() < end:
         cut_or_none = _worst(cuts, [Curve.of(points.items()) for points in found.values()])
         if cut_or_none is None:
             break
-        encoded.append((cut_or_none, _time_head(subject, cut_or_none, feed, found, names)))
+        encoded.append((cut_or_none, _time_head(subject, cut_or_none, feed, found, names=names, between=between)))
     if not encoded:
         encoded.append((bundle.whole, _time_codecs(bundle.whole, [feed], names)))
     return Here({batch: Curve.of(points.items()) for batch, points in found.items()}, _costs(encoded, names))
@@ -63,7 +64,7 @@ def measure_here(subject: Subject, pixels: np.ndarray | None, names: Sequence[st
 def whole_us(bundle: Bundle, engine: Engine) -> float:
     """µs of the whole model on one image now, to compare with what a profile says."""
     whole, feed = compile_tail(engine, bundle, bundle.whole), _feed(bundle, WHOLE_BATCH, None)
-    return _time(lambda: whole([feed])) / WHOLE_BATCH
+    return _time_batch(whole, feed, _decoding(bundle))
 
 
 def inner_cuts(bundle: Bundle) -> list[Cut]:
@@ -97,12 +98,18 @@ def _worst(cuts: Sequence[Cut], curves: Sequence[Curve]) -> Cut | None:
 
 
 def _time_head(
-    subject: Subject, cut: Cut, feed: np.ndarray, found: dict[int, dict[float, float]], names: Sequence[str]
+    subject: Subject,
+    cut: Cut,
+    feed: np.ndarray,
+    found: dict[int, dict[float, float]],
+    *,
+    names: Sequence[str],
+    between: Callable[[], object],
 ) -> dict[str, tuple[float, float]]:
     """One visit to a cut: the times of all batches into `found`, and those of the codecs."""
     head = compile_head(subject.engine, subject.bundle, cut)
     for batch, points in found.items():
-        points[float(cut.head_macs)] = _time(lambda batch=batch: head([feed[:batch]])) / batch  # type: ignore[misc]
+        points[float(cut.head_macs)] = _time_batch(head, feed[:batch], between)
     return _time_codecs(cut, head([feed[:8]]), names)
 
 
@@ -141,11 +148,23 @@ def _feed(bundle: Bundle, batch: int, pixels: np.ndarray | None) -> np.ndarray:
     return repeated
 
 
-def _time(call: Callable[[], object], least_s: float = _LEAST_S) -> float:
+def _decoding(bundle: Bundle) -> Callable[[], object]:
+    """Decodes a picture, as a run does between two batches."""
+    file = take_sample(bundle.preparation).files[0]
+    return lambda: decode(file, bundle.preparation)
+
+
+def _time_batch(segment: Segment, feed: np.ndarray, between: Callable[[], object]) -> float:
+    """µs an image."""
+    return _time(lambda: segment([feed]), _LEAST_S, between) / len(feed)
+
+
+def _time(call: Callable[[], object], least_s: float, between: Callable[[], object] = int) -> float:
     """µs of the quickest call after one that is not counted: others' work only ever adds."""
     call()
     spent: list[float] = []
     while len(spent) < _LEAST_CALLS or (sum(spent) < least_s * 1e6 and len(spent) < _MOST_CALLS):
+        between()
         began = time.perf_counter_ns()
         call()
         spent.append((time.perf_counter_ns() - began) / 1000)
