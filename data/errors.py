@@ -103,7 +103,8 @@ class AwsUnreachable(HybridBatchError):
 
 
 class JobFailed(HybridBatchError):
-    """What ran on EMR did not end well; the message ends with the line of its logs that says why."""
+    """A job, on EMR or in processes of its own here, did not end well; the message ends with the line of its logs that
+    says why."""
 
 
 class StackFailed(HybridBatchError):

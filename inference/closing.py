@@ -52,5 +52,5 @@ def _way(job: Job, way: str, share: float) -> str:
 
 
 def _stages(totals: Totals) -> str:
-    count = max(1, totals.images)
+    count = max(1, totals.images - totals.errors)
     return " · ".join(f"{stage} {totals.stages_us[stage] / count / 1000:.2f}" for stage in STAGES)

@@ -1,0 +1,23 @@
+"""What a run says of itself is what the evaluation of its log says."""
+
+import pytest
+
+from data.records import STAGES, to_table
+from evaluation.counting import count_table
+from evaluation.report import build
+from inference.totals import Totals
+from tests.made_records import random_records
+
+
+def test_closing_and_evaluation_agree():
+    table = to_table(random_records(500, "abcdef"))
+    totals = Totals()
+    for start in range(0, 500, 128):
+        totals.add(table.slice(start, 128))
+    told = build(count_table(table))["overall"]
+    assert (totals.images, totals.errors, totals.labelled) == (told["records"], told["errors"], told["labelled"])
+    assert totals.errors > 0
+    assert totals.accuracy == told["accuracy"]["value"]
+    classified = totals.images - totals.errors
+    for stage in STAGES:
+        assert totals.stages_us[stage] / classified == pytest.approx(told["stages"][stage]["mean_us"], rel=1e-12)
