@@ -24,6 +24,7 @@ _LANES = 3
 _POLL_S = 2  # as long a worker that is told to stop may wait; to ask an empty queue so often costs 0.50 USD a month
 _AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can do, and is delayed if that is killed
 _REPORT_S = 10.0
+_TICK_S = 0.5  # Python hears a signal that comes just before a wait only after it
 _PAUSE_S = 1.0
 _MOST_RECEIPTS = 10  # where no dead-letter queue takes messages away earlier
 
@@ -76,9 +77,10 @@ class QueueWorker:
         with self._holding:
             for lane in lanes:
                 lane.start()
-            said = Totals()
-            while not self._stopped.wait(_REPORT_S):
-                said = self._report(said)
+            said, due = Totals(), time.monotonic() + _REPORT_S
+            while not self._stopped.wait(_TICK_S):
+                if time.monotonic() >= due:
+                    said, due = self._report(said), due + _REPORT_S
             end = time.monotonic() + self._when.grace_s
             for lane in lanes:
                 lane.join(max(0.0, end - time.monotonic()))

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,8 +49,9 @@ def work(settings: WorkerSettings, say: Callable[[str], None]) -> Totals:
     worker = QueueWorker(queue, endpoint, say, Stopping(settings.grace_s, settings.idle_s), spill)
 
     def stop(number: int, _: FrameType | None) -> None:
-        worker.stop()
         signal.signal(number, signal.SIG_DFL)
+        # Not here: the handler may have interrupted the very wait whose lock it needs.
+        threading.Thread(target=worker.stop).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

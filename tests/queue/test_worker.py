@@ -55,7 +55,8 @@ def replies_to(work_queue) -> str:
 
 
 def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker, tmp_path):
-    workers = [start_worker(work_queue), start_worker(work_queue)]
+    module = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
+    workers = [start_worker(work_queue), start_worker(work_queue, program=module)]
     there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
     assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "4")
     assert {record["tail"] for record in read_records(tmp_path / "there")} == {f"sqs:{work_queue.name}"}
@@ -63,16 +64,8 @@ def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker,
     assert [code for code, _, _ in totals] == [0, 0]
     assert sum(counted["answered"] for _, counted, _ in totals) == 360 // 4 + 2
     assert all(counted["answered"] for _, counted, _ in totals), "one worker did everything"
+    assert not any("Traceback" in said for _, _, said in totals)
     assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
-
-
-def test_the_module_runs_as_the_command_does(work_queue, start_worker, tmp_path):
-    program = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
-    worker = start_worker(work_queue, program=program)
-    records_of(tmp_path, "--tail", f"sqs:{work_queue.name}")
-    code, totals, said = worker.stop()
-    assert (code, totals["refused"], said) == (0, 0, "")
-    assert totals["answered"] == 360 // 32 + 1 + 2
 
 
 def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
@@ -87,7 +80,7 @@ def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path)
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), *options]
     workers, in_hand = [start_worker(work_queue), start_worker(work_queue)], 0
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for parts in (5, 30, 55):
+    for parts in (5, 40):
         await_parts(tmp_path, parts)
         for worker in workers:
             worker.process.kill()
@@ -115,7 +108,7 @@ def test_a_poison_message_with_a_client_is_answered(work_queue, start_worker, re
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
 
-def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, start_worker, tmp_path):
+def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, start_worker):
     work_queue = make_queue(visibility_s=1)
     foreign = work_queue.client.create_queue(QueueName=f"foreign-{uuid.uuid4().hex[:12]}")["QueueUrl"]
     work_queue.send("nobody's")
@@ -125,7 +118,9 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
     while work_queue.count("-dead") < 2:
         assert time.monotonic() < end, "they are not among the dead letters"
         time.sleep(0.1)
-    assert len(records_of(tmp_path, "--tail", f"sqs:{work_queue.name}")) == 360
+    exchange = QueueExchange(f"sqs:{work_queue.name}")
+    assert exchange.ask(Request("GET", "/v2"), 1000).status == 200
+    exchange.close()
     code, _, said = worker.stop()
     assert code == 0
     assert "which is no client's of" in said
@@ -138,7 +133,7 @@ def test_requests_of_a_client_that_is_gone_are_dropped_when_they_come_again(make
     gone = f"{work_queue.name}-replies-{'0' * 12}"
     for _ in range(5):
         work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=gone)
-    worker = start_worker(work_queue, "--idle-exit", "3")
+    worker = start_worker(work_queue, "--idle-exit", "2")
     assert worker.end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 5})
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
