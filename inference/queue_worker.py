@@ -62,7 +62,7 @@ class QueueWorker:
         self._queue, self._endpoint, self._say, self._spill = queue, endpoint, say, spill
         self._when = stopping or Stopping()
         self._holding = Holding(queue)
-        self._receiving, self._counting = threading.Lock(), threading.Lock()
+        self._receiving, self._computing, self._counting = (threading.Lock() for _ in range(3))
         self._stopped = threading.Event()
         self._failure: AwsRefused | None = None
         self._totals = Totals()
@@ -147,10 +147,13 @@ class QueueWorker:
 
     def _answer(self, letters: Sequence[Letter]) -> None:
         requests = [letter.asked for letter in letters if isinstance(letter.asked, Request)]
-        began = time.perf_counter()
-        replies = iter(self._endpoint.answer_all(requests))
-        if requests:
+        # One at a time: OpenVINO runs one after the other anyway, and calls from several threads have been seen to wait
+        # for each other for ever, the interpreter's lock in hand.
+        with self._computing:
+            began = time.perf_counter()
+            replies = iter(self._endpoint.answer_all(requests))
             spent_s = time.perf_counter() - began
+        if requests:
             self._at_once = max(1, min(MOST_TOGETHER, int(len(requests) * _AHEAD_S / spent_s)))
         clients: defaultdict[str, list[tuple[Letter, Reply]]] = defaultdict(list)
         for letter in letters:
