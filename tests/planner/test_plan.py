@@ -58,8 +58,13 @@ def test_what_each_request_costs_makes_larger_batches_better():
     small, large = (candidate(NARROW, asking, "c002", batch=batch) for batch in (1, 8))
     assert (small.bound, small.rate) == ("tail", pytest.approx(1e6 / 1800))
     assert (large.bound, large.rate) == ("head", pytest.approx(1e6 / 625))
-    assert make_plan(NARROW, profile, Wishes()).chosen.batch == 1
     assert make_plan(NARROW, asking, Wishes()).chosen.batch > 1
+
+
+def test_of_equal_plans_latency_wants_the_smallest_batch_and_throughput_one_of_eight():
+    profile = profile_of(1000, 400, 1e5 * MBIT)
+    assert make_plan(NARROW, profile, Wishes()).chosen.batch == 8
+    assert make_plan(NARROW, profile, Wishes("latency")).chosen.batch == 1
 
 
 def test_the_share_fills_both_ends():
