@@ -147,8 +147,7 @@ class QueueWorker:
 
     def _answer(self, letters: Sequence[Letter]) -> None:
         requests = [letter.asked for letter in letters if isinstance(letter.asked, Request)]
-        # One at a time: OpenVINO runs one after the other anyway, and calls from several threads have been seen to wait
-        # for each other for ever, the interpreter's lock in hand.
+        # One at a time, as engines work: so the time spent is that of these requests.
         with self._computing:
             began = time.perf_counter()
             replies = iter(self._endpoint.answer_all(requests))

@@ -28,22 +28,22 @@ _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class OpenVinoSegment:
-    """A compiled model; every thread has its own infer request."""
+    """A compiled model that runs one call after the other, whichever threads they come from: with a request for each
+    thread, some processes stopped for ever in `get_tensor`, which waits, the interpreter's lock in hand, for another
+    thread's call. The CPU has one stream for all of them anyway."""
 
     def __init__(self, compiled: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:  # noqa: ANN401
-        self._compiled = compiled
         self._inputs = [_port(compiled.inputs, tensor, i) for i, tensor in enumerate(inputs)]
         self._outputs = [_port(compiled.outputs, tensor, i) for i, tensor in enumerate(outputs)]
-        self._requests = threading.local()
+        self._request = compiled.create_infer_request()
+        self._running = threading.Lock()
 
     def __call__(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See Segment."""
-        request = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
         feeds = {port: np.ascontiguousarray(tensor) for port, tensor in zip(self._inputs, tensors, strict=True)}
-        results = request.infer(feeds, share_inputs=True, share_outputs=True)
-        return [np.array(results[port]) for port in self._outputs]
+        with self._running:
+            results = self._request.infer(feeds, share_inputs=True, share_outputs=True)
+            return [np.array(results[port]) for port in self._outputs]
 
 
 class OpenVinoEngine:
