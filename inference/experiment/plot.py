@@ -29,6 +29,7 @@ def draw_result(result: Result, path: Path) -> None:
         _draw_users(axes["p99"], result.users, "p99, ms", [row.latency.p99 for row in result.users])
         _draw_users(axes["cpu"], result.users, "server's CPU, ms an image", [row.cpu_ms for row in result.users])
         axes["p99"].set_yscale("log")
+        axes["p99"].legend()  # both have the same lines
         axes["cpu"].set_ylim(bottom=0)
         _draw_tails(axes["tails"], result.tails)
     else:
@@ -58,4 +59,3 @@ def _draw_users(axes: "Axes", rows: Sequence[LevelRow], label: str, values: Sequ
         axes.plot(*zip(*points, strict=True), marker="o", label=" ".join(way))
     axes.set_xlabel("users at once")
     axes.set_ylabel(label)
-    axes.legend()
