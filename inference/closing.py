@@ -36,7 +36,8 @@ def print_closing(job: Job, totals: Totals) -> None:
 
 def _cut(job: Job, totals: Totals) -> str:
     cut = job.split.cut
-    if job.follow is not None or len(totals.cuts) > 1:
+    elsewhere = cut is None and any(not way.startswith(f"{LOCAL_CUT} ") for way in totals.cuts)
+    if job.follow is not None or elsewhere or len(totals.cuts) > 1:
         return " · ".join(_way(job, way, count / totals.images) for way, count in sorted(totals.cuts.items()))
     if cut is None:
         return "local: everything ran here"

@@ -1,50 +1,27 @@
 """`hybrid-batch run`: classify a folder of images, split between here and a tail, into a log."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from inference.commands.run_auto import codec_of, follow, is_away
+from inference.commands.run_options import RunOptions
 from inference.commands.tail_options import tail_options
 
 if TYPE_CHECKING:
     from data.images import Images
+    from data.runs import RunFolder
     from inference.bundle import Bundle
+    from inference.claim import Claim
     from inference.engines import Engine
-    from inference.following import Follow
-    from inference.planner.follow import Follower
     from inference.runner import Job
     from inference.split import Split
-    from inference.tails import Tail
     from inference.tails.settings import TailSettings
     from inference.totals import Totals
 
-_BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
 _PICTURES = (None, "image", "jpeg90", "jpeg75")
 _CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of the command, whole."""
-
-    images: str
-    model: str
-    split: str
-    min_cut: str | None
-    codec: str | None
-    max_accuracy_drop: float | None
-    tail: str
-    spill: str | None
-    token_file: str | None
-    log: str
-    labels: str
-    batch_size: int
-    shard_size: int
-    in_flight: int
-    run_id: str | None
-    engine: str
-    as_json: bool
 
 
 @click.command("run")
@@ -101,76 +78,88 @@ def command(**options: object) -> None:
 
 
 def _run(options: RunOptions) -> None:
-    from dataclasses import replace
-
-    from data.images import Images, find_images
-    from data.labels import label_images
-    from data.runs import run_folder
-    from data.storage import open_storage
-    from inference.claim import Identity, about, claim_run
-    from inference.codecs import PICTURE_CODECS
     from inference.engines import open_engine
     from inference.models import open_model
     from inference.runner import Job, Pace
-    from inference.split import AUTO, HERE, LOCAL, choose_split
+    from inference.split import AUTO
     from inference.tails import open_tail, public_address
     from inference.totals import Totals
 
     bundle = open_model(options.model, _say)
-    following = options.split == AUTO and options.tail != LOCAL
-    _refuse_contradictions(options, following=following)
-    calibrating = options.codec == AUTO and options.split != LOCAL
-    codec = None if calibrating else options.codec
-    split = HERE if following and codec not in PICTURE_CODECS else choose_split(bundle, options.split, codec)
-    if split.cut is None and not following and options.tail != LOCAL:
+    _refuse_contradictions(options)
+    split = _split(options, bundle)
+    images = _images(options, bundle)
+    engine = open_engine(options.engine, bundle)
+    with open_tail(options.tail, bundle, engine, _settings(options)) as tail:
+        away = options.follows and is_away(tail, _say)
+        if split.cut is not None and not options.follows:
+            tail.check(split.cut.id)
+            if options.codec == AUTO:
+                split = _calibrate(options, bundle, engine, split, images)
+        folder, claim = _claim(options, bundle, split, images)
+        pace = Pace(options.batch_size, options.in_flight)
+        name = public_address(options.tail)
+        job = Job(bundle, split, engine, tail, name, claim.images, folder, claim.shard_size, pace)
+        if claim.is_whole(folder) and (finished := folder.totals()) is not None:
+            totals = Totals.from_dict(finished)
+            _say("This run is complete; nothing to do. (--run-id NAME makes another.)")
+        else:
+            job = replace(job, follow=follow(options, job, _say, away=away)) if options.follows else job
+            totals = _do(job)
+    _close(options, job, totals)
+
+
+def _split(options: RunOptions, bundle: "Bundle") -> "Split":
+    """Where the run is cut; a run that follows the link begins with all of it here, unless pictures are to travel."""
+    from inference.codecs import PICTURE_CODECS
+    from inference.split import AUTO, HERE, LOCAL, choose_split
+
+    codec = None if options.codec == AUTO and options.split != LOCAL else options.codec
+    if options.follows and codec not in PICTURE_CODECS:
+        return HERE
+    split = choose_split(bundle, options.split, codec)
+    if split.cut is None and not options.follows and options.tail != LOCAL:
         _say("Note: with --split local everything runs here; the tail is not used.")
+    return split
+
+
+def _images(options: RunOptions, bundle: "Bundle") -> "Images":
+    """What is under IMAGES, with its true labels."""
+    from data.images import Images, find_images
+    from data.labels import label_images
+
     found = find_images(options.images)
     labelled = label_images(found.table, options.labels, bundle.labels)
     if labelled.note:
         _say(f"Note: {labelled.note}")
-    images = Images(found.root, labelled.table)
-    engine = open_engine(options.engine, bundle)
-    tail_name = public_address(options.tail)
-    with open_tail(options.tail, bundle, engine, _settings(options, following=following)) as tail:
-        away = following and _is_away(tail)
-        if split.cut is not None and not following:
-            tail.check(split.cut.id)
-        if calibrating and not following:
-            split = _calibrate(options, bundle, engine, split, images)
-        codec = _codec_of(options) if following else split.codec
-        identity = Identity(bundle.sha256, options.split, codec, options.engine)
-        folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
-        claim = claim_run(folder, identity, images, options.shard_size, about(bundle, images, tail_name))
-        finished = folder.totals() if claim.is_whole(folder) else None
-        job = Job(
-            bundle,
-            split,
-            engine,
-            tail,
-            tail_name,
-            claim.images,
-            folder,
-            claim.shard_size,
-            Pace(options.batch_size, options.in_flight),
-        )
-        if finished is None:
-            job = replace(job, follow=_follow(options, job, away=away) if following else None)
-            totals = _do(job)
-        else:
-            totals = Totals.from_dict(finished)
-            _say("This run is complete; nothing to do. (--run-id NAME makes another.)")
-    _close(options, job, totals)
+    return Images(found.root, labelled.table)
 
 
-def _settings(options: RunOptions, *, following: bool) -> "TailSettings":
+def _claim(options: RunOptions, bundle: "Bundle", split: "Split", images: "Images") -> tuple["RunFolder", "Claim"]:
+    """The folder of the run, and what it fixes."""
+    from data.runs import run_folder
+    from data.storage import open_storage
+    from inference.claim import Identity, about, claim_run
+    from inference.tails import public_address
+
+    codec = codec_of(options) if options.follows else split.codec
+    identity = Identity(bundle.sha256, options.split, codec, options.engine)
+    folder = run_folder(open_storage(options.log), options.run_id or identity.run_id(images.table))
+    return folder, claim_run(
+        folder, identity, images, options.shard_size, about(bundle, images, public_address(options.tail))
+    )
+
+
+def _settings(options: RunOptions) -> "TailSettings":
     from inference.tails.patience import Patience
     from inference.tails.settings import TailSettings
 
-    patience = Patience(connect_s=2, answer_s=10, attempts=2) if following else Patience()  # there is another way: here
+    # A run that follows has another way: here.
+    patience = Patience(connect_s=2, answer_s=10, attempts=2) if options.follows else Patience()
     return TailSettings(options.in_flight, patience, options.spill, options.token_file, _say)
 
 
-def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
+def _refuse_contradictions(options: RunOptions) -> None:
     from data.errors import WrongUsage
     from inference.cuts import WHOLE
     from inference.tails import takes_pictures_alone
@@ -181,7 +170,7 @@ def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
             f"{options.tail} computes the whole model from the files of pictures; give it --split remote, and no "
             "--codec but image, jpeg90 or jpeg75."
         )
-    if options.min_cut and not following:
+    if options.min_cut and not options.follows:
         raise WrongUsage("--min-cut is for --split auto with a --tail elsewhere; otherwise name the cut by --split.")
     if options.max_accuracy_drop is not None and options.codec != "auto":
         raise WrongUsage("--max-accuracy-drop is for --codec auto; a codec that is named costs what it costs.")
@@ -189,8 +178,6 @@ def _refuse_contradictions(options: RunOptions, *, following: bool) -> None:
 
 def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "Split", images: "Images") -> "Split":
     """The same cut with the codec that its calibration chose."""
-    from dataclasses import replace
-
     from inference.planner.limited import calibrator
 
     if split.cut is None:
@@ -214,70 +201,11 @@ def _do(job: "Job") -> "Totals":
         raise Interrupted(f"Interrupted; {stands}") from error
 
 
-def _codec_of(options: RunOptions) -> str:
-    """What the name of a run that follows tells of its codecs: which are taken depends on how it goes."""
-    from inference.codecs import HALF
-    from inference.planner.limited import DROP_POINTS
-
-    if options.codec != "auto":
-        return options.codec or HALF
-    return f"auto {DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop:g}"
-
-
-def _is_away(tail: "Tail") -> bool:
-    from data.errors import TailUnreachable
-    from inference.cuts import WHOLE
-
-    try:
-        tail.check(WHOLE)
-    except TailUnreachable as error:
-        _say(f"{error} Starting here until it answers.")
-        return True
-    return False
-
-
-def _follow(options: RunOptions, job: "Job", *, away: bool) -> "Follow":
-    """Who says where each batch goes; while the tail is away, who waits for it."""
-    from data.errors import TailUnreachable
-    from inference.planner.joining import Joining
-
-    if not away:
-        try:
-            return _follower(options, job)
-        except TailUnreachable as error:
-            _say(f"{error} Starting here until it answers.")
-    return Joining(job.tail, options.batch_size, lambda: _follower(options, job), _say)
-
-
-def _follower(options: RunOptions, job: "Job") -> "Follower":
-    """Measure, unless that was done before, and plan."""
-    from inference.codecs import HALF
-    from inference.planner.follow import Follower
-    from inference.planner.limited import calibrator, limit_wishes, links_around
-    from inference.planner.plan import Wishes
-    from inference.planner.profiles import open_profile
-    from inference.planner.subject import Subject
-
-    cut = job.bundle.cut(options.min_cut).id if options.min_cut else None
-    wishes = Wishes(min_cut=cut, codecs=(options.codec or HALF,), in_flight=options.in_flight)
-    subject = Subject(job.bundle, job.engine, job.tail, job.tail_name, options.batch_size, job.images)
-    profile = open_profile(subject, _say, budget_s=_BUDGET_S)
-    for note in profile.tail.notes if profile.tail else ():
-        _say(f"Note: {note}")
-    if options.codec == "auto" and profile.tail is not None:
-        calibrate = calibrator(job.bundle, job.engine, job.images, options.max_accuracy_drop, _say)
-        wishes = limit_wishes(job.bundle, profile, wishes, links_around(profile.tail.link), calibrate)
-    follower = Follower(job.bundle, profile, wishes, job.tail, _say)
-    _say(f"Plan: {follower.plan.why}")
-    return follower
-
-
 def _close(options: RunOptions, job: "Job", totals: "Totals") -> None:
     if options.as_json:
         import json
 
-        auto = options.split == "auto" and options.tail != "local"
-        cut, codec = ("auto", "auto") if auto else (job.split.name, job.split.codec)
+        cut, codec = ("auto", "auto") if options.follows else (job.split.name, job.split.codec)
         facts = {"run": job.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
         click.echo(json.dumps(facts | totals.to_dict()))
         return

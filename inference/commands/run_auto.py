@@ -1,0 +1,74 @@
+"""How `hybrid-batch run --split auto` begins with a tail elsewhere: measure, plan, follow the link; or wait for a tail
+that is away."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from inference.commands.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from inference.following import Follow
+    from inference.planner.follow import Follower
+    from inference.runner import Job
+    from inference.tails import Tail
+
+_BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
+
+
+def codec_of(options: RunOptions) -> str:
+    """What the name of a run that follows tells of its codecs: which are taken depends on how it goes."""
+    from inference.codecs import HALF
+    from inference.planner.limited import DROP_POINTS
+
+    if options.codec != "auto":
+        return options.codec or HALF
+    return f"auto {DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop:g}"
+
+
+def is_away(tail: "Tail", say: Callable[[str], None]) -> bool:
+    """Whether the tail does not answer, told to the user. Raises OtherBundle, TailRefused."""
+    from data.errors import TailUnreachable
+    from inference.cuts import WHOLE
+
+    try:
+        tail.check(WHOLE)
+    except TailUnreachable as error:
+        say(f"{error} Starting here until it answers.")
+        return True
+    return False
+
+
+def follow(options: RunOptions, job: "Job", say: Callable[[str], None], *, away: bool) -> "Follow":
+    """Who says where each batch goes; while the tail is away, who waits for it."""
+    from data.errors import TailUnreachable
+    from inference.planner.joining import Joining
+
+    if not away:
+        try:
+            return _follower(options, job, say)
+        except TailUnreachable as error:
+            say(f"{error} Starting here until it answers.")
+    return Joining(job.tail, options.batch_size, lambda: _follower(options, job, say), say)
+
+
+def _follower(options: RunOptions, job: "Job", say: Callable[[str], None]) -> "Follower":
+    """Measure, unless that was done before, and plan."""
+    from inference.codecs import HALF
+    from inference.planner.follow import Follower
+    from inference.planner.limited import calibrator, limit_wishes, links_around
+    from inference.planner.plan import Wishes
+    from inference.planner.profiles import open_profile
+    from inference.planner.subject import Subject
+
+    cut = job.bundle.cut(options.min_cut).id if options.min_cut else None
+    wishes = Wishes(min_cut=cut, codecs=(options.codec or HALF,), in_flight=options.in_flight)
+    subject = Subject(job.bundle, job.engine, job.tail, job.tail_name, options.batch_size, job.images)
+    profile = open_profile(subject, say, budget_s=_BUDGET_S)
+    for note in profile.tail.notes if profile.tail else ():
+        say(f"Note: {note}")
+    if options.codec == "auto" and profile.tail is not None:
+        calibrate = calibrator(job.bundle, job.engine, job.images, options.max_accuracy_drop, say)
+        wishes = limit_wishes(job.bundle, profile, wishes, links_around(profile.tail.link), calibrate)
+    follower = Follower(job.bundle, profile, wishes, job.tail, say)
+    say(f"Plan: {follower.plan.why}")
+    return follower
