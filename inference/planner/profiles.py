@@ -1,4 +1,5 @@
-"""Profiles in the user's cache: one for each bundle, machine, engine and tail; made when missing, reused while true.
+"""Profiles in the user's cache: one for each bundle, machine, engine, tail and size of pictures (to an octave, for what
+uploading them costs is part of it); made when missing, reused while true.
 
 A profile is measured again when it cannot be read, when the cores this process may use or the batch sizes are
 others, and when the whole model on one image takes 1.25 times longer or shorter than it says
@@ -8,6 +9,7 @@ tail, for it changes by the hour.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -21,7 +23,7 @@ from inference.cuts import WHOLE
 from inference.engines import compile_tail
 from inference.planner.device import cores, find_device
 from inference.planner.here import WHOLE_BATCH, measure_here, whole_us
-from inference.planner.profile import CodecCost, Profile
+from inference.planner.profile import CodecCost, Pictures, Profile
 from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
 from inference.planner.there import measure_link, measure_there
@@ -38,14 +40,14 @@ def open_profile(
 ) -> Profile:
     """The profile as it is now, from the cache or measured in about `budget_s`. `say` is given one line when it has
     to be measured. Raises TailUnreachable, OtherBundle, TailRefused."""
-    place = profile_path(subject)
+    sample = take_sample(subject.bundle.preparation, subject.images)
+    place = profile_path(subject, sample.pictures)
     profile = None if fresh else _read(place, subject, say)
     if profile is None:
         say(f"Measuring {subject.bundle.name} here{f' and at {subject.address}' if subject.tail else ''}, once …")
-        profile = measure(subject, budget_s)
+        profile = measure(subject, sample, budget_s)
         _write(place, profile)
         return profile
-    sample = take_sample(subject.bundle.preparation, subject.images)
     profile = replace(profile, pictures=sample.pictures)
     if subject.tail is not None and profile.tail is not None:
         link, room = measure_link(subject.bundle, subject.tail), subject.tail.room
@@ -53,9 +55,9 @@ def open_profile(
     return profile
 
 
-def measure(subject: Subject, budget_s: float = BUDGET_S) -> Profile:
+def measure(subject: Subject, sample: Sample, budget_s: float = BUDGET_S) -> Profile:
     """Measure all of it now."""
-    bundle, sample = subject.bundle, take_sample(subject.bundle.preparation, subject.images)
+    bundle = subject.bundle
     if subject.tail is not None:
         subject.tail.check(WHOLE)  # before time is spent here
     here = measure_here(subject, sample.pixels, _TENSOR_CODECS, budget_s / 2)
@@ -94,11 +96,12 @@ def _with_tail(profile: Profile, subject: Subject, tail: Tail, sample: Sample, b
     return replace(profile, codecs=costs, tail=there.speed)
 
 
-def profile_path(subject: Subject) -> Path:
+def profile_path(subject: Subject, pictures: Pictures) -> Path:
     """Where the profile is kept."""
     device = find_device()
+    octave = str(round(math.log2(pictures.bytes)))
     words = [subject.bundle.sha256, subject.engine.name, device.name, device.processor]
-    words += [subject.address if subject.tail is not None else ""]
+    words += [octave, subject.address if subject.tail is not None else ""]
     return cache_folder("profiles") / f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
 
 

@@ -2,20 +2,23 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import hybrid_batch
 from data.errors import TailUnreachable
+from data.images import find_images
 from inference.engines import open_engine
 from inference.models import open_model
 from inference.planner.profiles import measure, open_profile, profile_path
+from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
 from inference.tails.http import HttpExchange, http_tail
 from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,28 @@ def engine(bundle):
 def here(bundle, engine, tmp_path, monkeypatch) -> Subject:
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
     return Subject(bundle, engine, None, "", 8)
+
+
+def sample_of(subject: Subject) -> Sample:
+    return take_sample(subject.bundle.preparation, subject.images)
+
+
+def path_of(subject: Subject) -> Path:
+    return profile_path(subject, sample_of(subject).pictures)
+
+
+def test_pictures_of_another_size_have_a_profile_of_their_own(here):
+    """What uploading them costs the tail was measured with them."""
+    said: list[str] = []
+    small = replace(here, images=find_images(str(ROOT / "data" / "digits" / "images")))
+    open_profile(here, said.append, budget_s=0)
+    open_profile(small, said.append, budget_s=0)
+    assert len(said) == 2
+    open_profile(small, said.append, budget_s=0)
+    profile = open_profile(here, said.append, budget_s=0)
+    assert len(said) == 2
+    assert profile.pictures.bytes > 10_000
+    assert path_of(here) != path_of(small)
 
 
 def test_a_profile_is_measured_once_and_then_reused(here):
@@ -62,7 +87,7 @@ def test_a_profile_is_measured_once_and_then_reused(here):
     ],
 )
 def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, content):
-    path = profile_path(here)
+    path = path_of(here)
     path.parent.mkdir(parents=True)
     path.write_text(content)
     said: list[str] = []
@@ -78,7 +103,7 @@ def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, conten
 )
 def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words):
     open_profile(here, lambda _: None, budget_s=0)
-    path = profile_path(here)
+    path = path_of(here)
     stored = json.loads(path.read_text())
     if change == "cores":
         stored["device"]["cores"] = 999
@@ -96,7 +121,7 @@ def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words)
 
 def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
     with http_tail(digits_server.url, here.bundle) as tail:
-        profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=2)
+        profile = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=2)
     assert profile.tail is not None
     assert tuple(profile.tail.times) == (1, 8)
     assert all(curve.points[-1][1] > 0 for curve in profile.tail.times.values())
@@ -122,7 +147,7 @@ class LyingTail(ServedTail):
 def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server):
     with LyingTail(HttpExchange(digits_server.url), here.bundle) as tail:
         tail.factor = 1000.0
-        profile = measure(replace(here, tail=tail, address=digits_server.url), budget_s=0)
+        profile = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=0)
     (note,) = profile.tail.notes
     assert "the round trips are believed instead" in note
     assert profile.tail.times[8].points[-1][1] < 1e5
@@ -134,7 +159,7 @@ def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
         http_tail(address, here.bundle, TailSettings(patience=Patience(attempts=1))) as tail,
         pytest.raises(TailUnreachable, match=f"No answer from {address}"),
     ):
-        measure(replace(here, tail=tail, address=address))
+        measure(replace(here, tail=tail, address=address), sample_of(here))
 
 
 def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
@@ -152,7 +177,7 @@ def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
 
     settings = TailSettings(patience=Patience(attempts=1))
     with Dying(HttpExchange(server.url), here.bundle, settings) as tail, pytest.raises(TailUnreachable):
-        measure(replace(here, tail=tail, address=server.url), budget_s=1)
+        measure(replace(here, tail=tail, address=server.url), sample_of(here), budget_s=1)
 
 
 def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digits_server):
@@ -190,6 +215,7 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
 )
 def test_what_cannot_be_planned_gets_one_sentence(capsys, arguments, code, words):
     assert hybrid_batch.run(["plan", "digits", "--batch-size", "8", *arguments]) == code
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Measuring")]
+    told = capsys.readouterr().err.splitlines()
+    lines = [line for line in told if not line.startswith("Measuring") and not line.endswith("measuring again.")]
     assert len(lines) == 1
     assert words in lines[0]

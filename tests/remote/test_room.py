@@ -15,6 +15,7 @@ from inference.planner.follow import Follower
 from inference.planner.plan import Wishes
 from inference.planner.prices import read_prices
 from inference.planner.profiles import measure, open_profile
+from inference.planner.sample import take_sample
 from inference.planner.subject import Subject
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE
@@ -47,7 +48,7 @@ def test_it_is_measured_within_its_room(bundle, engine, local, tmp_path, monkeyp
     narrow = Narrow(Endpoint(bundle, engine), 60_000)
     with ServedTail(narrow, bundle) as tail:
         subject = Subject(bundle, engine, tail, "narrow", 8)
-        profile = measure(subject, budget_s=0)
+        profile = measure(subject, take_sample(bundle.preparation), budget_s=0)
         assert profile.tail.room == 60_000
         narrow.width = 50_000
         open_profile(subject, lambda _: None, budget_s=0)
