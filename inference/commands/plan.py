@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inference.commands.tail_options import tail_options
+from inference.planner.figures import figure
 
 if TYPE_CHECKING:
     from data.images import Images
@@ -234,10 +235,10 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
             str(one.batch),
             *(f"{us / 1000:.2f}" for us in (one.head_us, one.encode_us, one.link_us, one.tail_us)),
             f"{one.sent_bytes:,.0f}",
-            f"{one.rate:,.3g}",
+            figure(one.rate),
             one.bound,
             f"{one.share:.0%}",
-            f"{one.shared_rate:,.3g}",
+            figure(one.shared_rate),
             f"{one.latency_us / 1000:.1f}",
             f"{one.cost:.3g}",
             style="bold" if one is plan.chosen else None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inference.commands.tail_options import tail_options
+from inference.planner.figures import figure
 
 if TYPE_CHECKING:
     from inference.planner.profile import Profile
@@ -90,16 +91,18 @@ def _print(name: str, profile: "Profile") -> None:
         "a picture", f"{profile.pictures.bytes:,.0f} bytes, {profile.pictures.decode_us / 1000:.2f} ms to decode"
     )
     for batch, curve in profile.times.items():
-        table.add_row(f"batch {batch}", f"{curve.points[-1][1] / 1000:.3g} ms an image, the whole model here")
+        table.add_row(f"batch {batch}", f"{figure(curve.points[-1][1] / 1000)} ms an image, the whole model here")
     timed = len(next(iter(profile.times.values())).points) - 1
     table.add_row("heads timed", f"{timed}; the others told from them within {profile.error:.1%} of the whole")
     if profile.tail is not None:
         for batch, curve in profile.tail.times.items():
             table.add_row(
-                f"tail, batch {batch}", f"{curve.points[-1][1] / 1000:.3g} ms an image, the whole model there"
+                f"tail, batch {batch}", f"{figure(curve.points[-1][1] / 1000)} ms an image, the whole model there"
             )
         link = profile.tail.link
-        table.add_row("link", f"{link.rate_bps / 1e6:,.3g} Mbit/s, round trip {link.round_trip_us / 1000:.3g} ms")
+        table.add_row(
+            "link", f"{figure(link.rate_bps / 1e6)} Mbit/s, round trip {figure(link.round_trip_us / 1000)} ms"
+        )
         if profile.tail.shares_cores:
             table.add_row("note", "the tail works on this machine's own cores")
         for note in profile.tail.notes:

@@ -9,6 +9,7 @@ from inference.bundle import Bundle
 from inference.cuts import WHOLE, Cut
 from inference.planner.calibration import Choice
 from inference.planner.candidates import Candidate, Conditions, list_candidates
+from inference.planner.figures import figure
 from inference.planner.prices import Prices, read_prices
 from inference.planner.profile import Profile
 
@@ -93,7 +94,7 @@ def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) ->
         best = max(kept, key=lambda candidate: _rate(candidate, wishes))
         raise WrongUsage(
             f"No plan reaches --min-rate {wishes.min_rate:g} images/s within the other constraints; "
-            f"the fastest is {best.name} with {_rate(best, wishes):.3g}, so ask for less or allow more."
+            f"the fastest is {best.name} with {figure(_rate(best, wishes))}, so ask for less or allow more."
         )
     return fast
 
@@ -112,13 +113,15 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
     sending = [one for one in allowed if one.cut is not None]
     if chosen.cut is None:
         if profile.tail is None:
-            return f"run locally: {chosen.rate:,.3g} images/s here, and there is no tail to compare with (--tail URL)."
+            return (
+                f"run locally: {figure(chosen.rate)} images/s here, and there is no tail to compare with (--tail URL)."
+            )
         if not sending:
-            return f"run locally: no cut keeps the constraints, and this machine does {chosen.rate:,.3g} images/s."
+            return f"run locally: no cut keeps the constraints, and this machine does {figure(chosen.rate)} images/s."
         best = min(sending, key=OBJECTIVES[wishes.objective])
         return (
             f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
-            f"{rate_bps / 1e6:,.3g} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}."
+            f"{figure(rate_bps / 1e6)} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}."
         )
     shared = wishes.objective == "throughput" and chosen.share < 1
     words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"
@@ -134,9 +137,9 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
 
 def _told(candidate: Candidate, wishes: Wishes) -> str:
     return {
-        "throughput": f"{candidate.shared_rate:,.3g} images/s",
-        "latency": f"{candidate.latency_us / 1000:,.3g} ms an image",
+        "throughput": f"{figure(candidate.shared_rate)} images/s",
+        "latency": f"{figure(candidate.latency_us / 1000)} ms an image",
         "bytes": f"{candidate.sent_bytes:,.0f} bytes an image",
-        "cloud-seconds": f"{candidate.cloud_s:,.3g} s of the cloud for 1,000 images",
+        "cloud-seconds": f"{figure(candidate.cloud_s)} s of the cloud for 1,000 images",
         "cost": f"${candidate.cost:,.3g} for 1,000 images",
     }[wishes.objective]

@@ -139,7 +139,7 @@ def test_sent_bytes_are_limited_an_image():
 
 def test_constraints_that_no_plan_keeps_are_told_with_the_nearest():
     wishes = Wishes(max_sent_bytes=10, min_rate=1e5)
-    with pytest.raises(WrongUsage, match=r"--min-rate 100000 images/s.*fastest is all local with 1e\+03"):
+    with pytest.raises(WrongUsage, match=r"--min-rate 100000 images/s.*fastest is all local with 1,000,"):
         make_plan(NARROW, profile_of(1000, 10, 1000 * MBIT), wishes)
 
 

@@ -1,0 +1,23 @@
+"""Numbers for people."""
+
+import pytest
+
+from inference.planner.figures import figure
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (1.2345, "1.23"),
+        (20, "20"),
+        (0.001, "0.001"),
+        (999.6, "1,000"),
+        (20_649.0, "20,600"),
+        (-3.14159, "-3.14"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_three_digits_and_no_exponent(value, told):
+    assert figure(value) == told
