@@ -63,7 +63,9 @@ def find_stack(api: Api, name: str) -> Stack | None:
         if error.code == "ValidationError" and _GONE in str(error):
             return None
         raise
-    return Stack.of(answer["Stacks"][0])
+    # A service that takes no name for any name answers with stacks that nobody asked for.
+    found = map(Stack.of, answer["Stacks"])
+    return next((stack for stack in found if name in (stack.name, stack.id)), None)
 
 
 def find_stacks(api: Api) -> Iterator[Stack]:

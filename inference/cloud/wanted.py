@@ -32,10 +32,7 @@ class Wanted:
 
     def check(self) -> None:
         """Raises WrongUsage for what AWS would refuse later."""
-        if not _NAME.fullmatch(self.name):
-            raise WrongUsage(
-                f"No deployment can be named {self.name!r}; use 2 to 35 of a-z, 0-9 and hyphens, a letter first."
-            )
+        check_name(self.name)
         if self.has("api") and self.timeout_s > _API_TIMEOUT_S:
             raise WrongUsage(
                 f"An HTTP API waits {_API_TIMEOUT_S} s at most, not {self.timeout_s}; lower --timeout or leave out api."
@@ -82,6 +79,15 @@ class Wanted:
             "Subnets": ",".join(self.subnets),
             "AlarmTopic": self.alarm_topic or "",
         }
+
+
+def check_name(name: str) -> None:
+    """Raises WrongUsage for what names no deployment."""
+    if not _NAME.fullmatch(name):
+        raise WrongUsage(
+            f"No deployment can be named {name!r}; use 2 to 35 of a-z, 0-9 and hyphens, a letter first and no hyphen "
+            "last."
+        )
 
 
 def default_name(model: str) -> str:

@@ -322,6 +322,22 @@ def test_names_and_limits_are_checked_before_anything_is_asked() -> None:
     wanted(NAME, "lambda", timeout_s=60).check()
 
 
+@pytest.mark.parametrize("name", ["", "ends-", "hybrid-batch-größe", "*"])
+@pytest.mark.parametrize("arguments", [["status"], ["destroy", "--yes"]])
+def test_what_names_no_deployment_is_never_asked_for(
+    name: str, arguments: list[str], aws: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # a request would end with code 1
+    assert command(["cloud", *arguments, name]) == 2
+    assert f"No deployment can be named {name!r}; " in (said := capfd.readouterr().err)
+    assert "and no hyphen last" in said
+
+
+def test_a_stack_that_was_not_asked_for_is_none(api: Api, tmp_path: Path) -> None:
+    put_up(api, make_package(tmp_path), wanted(NAME, "queue"))
+    assert find_stack(api, "") is None  # the local AWS answers with all there are
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -29,7 +29,9 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
     from inference.cloud.api import open_api
     from inference.cloud.destroy import destroy as carry_out
     from inference.cloud.destroy import find_remains
+    from inference.cloud.wanted import check_name
 
+    check_name(name)
     api = open_api()
     remains = find_remains(api, name)
     if remains.is_nothing:

@@ -24,7 +24,10 @@ def status(name: str | None, as_json: bool) -> None:
     from inference.cloud.api import open_api
     from inference.cloud.stack import find_stack, find_stacks
     from inference.cloud.status import read_status
+    from inference.cloud.wanted import check_name
 
+    if name is not None:
+        check_name(name)
     api = open_api()
     if name is None:
         stacks = list(find_stacks(api))
