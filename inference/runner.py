@@ -113,7 +113,7 @@ def _made(job: Job, batch: Batch) -> Made:
 
 def _stages(job: Job, work: "_Work") -> list[tuple[str, _Stage, int, int]]:
     """Name, work, threads and finished batches held for slower ones before them, of each stage in order; those that
-    have nothing to do are left out."""
+    have nothing to do are left out. What stays here passes the senders too: there is one more than requests may fly."""
     cut, following = job.split.cut, job.follow is not None
     here = following or cut is not job.bundle.whole
     away = following or cut is not None
@@ -121,7 +121,10 @@ def _stages(job: Job, work: "_Work") -> list[tuple[str, _Stage, int, int]]:
         ("decode", work.decode, job.pace.decoders, 0),
         *([("head", work.head, 1, 0)] if here else []),
         *(
-            [("encode", work.encode, 1, 0), (_SEND, work.send, job.pace.in_flight, _HELD if following else 0)]
+            [
+                ("encode", work.encode, 1, 0),
+                (_SEND, work.send, job.pace.in_flight + following, _HELD if following else 0),
+            ]
             if away
             else []
         ),

@@ -31,7 +31,7 @@ from inference.tails import Tail
 _TICK_S = 0.2
 _GAIN, _OTHER_LINK, _DWELL_S = 1.15, 1.5, 30.0
 _TRY_S = 1.0  # while all runs here, so often one image is sent to learn what the link would do
-_MOST_OUT, _MOST_BYTES = 32, 64 << 20
+_MOST_BYTES = 64 << 20
 _TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
 _SILENCE_US, _SILENCE = 500_000, 3  # so long, and so many times what an answer takes, is a change
 
@@ -142,7 +142,7 @@ class Follower:
         whole_us = 1e6 / self._now["local", NO_CODEC, one.batch].rate
         # Enough for link and tail together, and for the time in which this machine does a batch alone.
         room = max(math.ceil(trip_us / each_us), math.ceil(whole_us * one.batch / each_us)) + 1
-        room = min(room, _MOST_OUT, max(2, int(_MOST_BYTES / (one.sent_bytes * one.batch))))
+        room = min(room, self._wishes.in_flight, max(2, int(_MOST_BYTES / (one.sent_bytes * one.batch))))
         left_us = (self._left + len(batch.images)) * whole_us
         return len(self._out) < room and len(self._out) * each_us + trip_us <= left_us
 

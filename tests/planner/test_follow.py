@@ -24,7 +24,7 @@ from inference.planner.curve import Curve
 from inference.planner.follow import Follower
 from inference.planner.joining import Joining
 from inference.planner.plan import Wishes
-from inference.planner.profile import Profile
+from inference.planner.profile import Link, Profile
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE
 from inference.tails.http import http_tail
@@ -259,3 +259,18 @@ def test_a_run_without_a_tail_at_its_start_goes_on_here_and_one_with_a_fixed_spl
     assert said.count("No answer from") == 1
     assert "Starting here until it answers." in said
     assert hybrid_batch.run([*command, "--split", "c004"]) == 1
+
+
+def test_no_more_is_meant_for_the_tail_than_may_be_on_its_way(bundle):
+    """What waits for its turn to be sent would stand before those that are computed here."""
+    far = stated(bundle, 20_000, 10, 1e9)
+    far = replace(far, tail=replace(far.tail, link=Link(1e9, 2_000_000)))
+    with http_tail("http://127.0.0.1:1", bundle) as tail:
+        follower = Follower(bundle, far, Wishes(min_cut="c003", in_flight=2), tail, lambda _: None)
+        splits = []
+        batches = [Batch(0, ["a.png"] * 8, [None] * 8, [100] * 8, last=False) for _ in range(10)]
+        follower._left = 10_000
+        for batch in batches:
+            batch.split = follower.route().split
+            splits.append(follower.admit(batch).cut)
+    assert len([cut for cut in splits if cut is not None]) == 2
