@@ -7,6 +7,7 @@ _NAMES = {
     "sts": "AWS",
     "s3": "S3",
     "sqs": "SQS",
+    "lambda": "Lambda",
     "logs": "CloudWatch Logs",
     "autoscaling": "EC2 Auto Scaling",
 }

@@ -13,6 +13,7 @@ from inference.cloud.bucket import PACKAGES, Bucket
 from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
 from inference.cloud.stack import UNCHANGED, Stack, await_end, find_stack, resources, stack_call, why_failed
+from inference.cloud.status import find_gone, tails_of, tell_gone
 from inference.cloud.token import new_token, token_hash
 from inference.cloud.wanted import Wanted
 
@@ -57,12 +58,22 @@ class Deployment:
                 for one in step["with"]["Parameters"]:
                     if one["ParameterKey"] == _TOKEN and one.get("ParameterValue"):
                         one["ParameterValue"] = "(of a new token)"
-        return {"deployment": self.wanted.name, "region": self.api.region, "bundle": self.bundle, "plan": steps}
+        return {
+            "deployment": self.wanted.name,
+            "region": self.api.region,
+            "bundle": self.bundle,
+            "removes": self.removes(),
+            "plan": steps,
+        }
 
     def replaces(self) -> str | None:
         """The hash of another bundle that is deployed there now."""
         before = self.standing.parameters.get("Bundle") if self.standing else None
         return before if before != self.bundle else None
+
+    def removes(self) -> list[str]:
+        """The ways in that stand and are not asked for."""
+        return [way for way in tails_of(self.standing) if not self.wanted.leads(way)] if self.standing else []
 
     def _first(self) -> Call:
         nothing = self.wanted.parameters(self.bundle, "")
@@ -76,8 +87,8 @@ class Deployment:
 
 
 def plan_deployment(api: Api, wanted: Wanted, package: Package, *, renew_token: bool) -> Deployment:
-    """What there is to do. Raises WrongUsage, AwsRefused, AwsUnreachable, and StackFailed for a stack that stands half
-    or is being changed."""
+    """What there is to do. Raises WrongUsage, AwsRefused, AwsUnreachable, and StackFailed for a stack that stands half,
+    lacks something or is being changed."""
     wanted.check()
     bucket = Bucket.of(api, wanted.name)
     standing = find_stack(api, wanted.name)
@@ -167,3 +178,5 @@ def _check(name: str, standing: Stack | None, bucket: Bucket) -> None:
         raise StackFailed(
             f"Stack {name} stands half ({standing.state}, {left} resources); {remedy}, then deploy again."
         )
+    if gone := find_gone(bucket.api, standing):  # CloudFormation would not make it again
+        raise StackFailed(tell_gone(name, gone))

@@ -6,9 +6,11 @@ from typing import Any
 
 from data.aws_api import Api
 from data.errors import AwsRefused
+from inference.cloud.bucket import Bucket
 from inference.cloud.stack import Stack
 
 WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
+_ABSENT = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Status:
     stack: Stack
     messages: Messages | None
     workers: Workers | None
+    gone: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
@@ -48,6 +51,7 @@ class Status:
             "users_policy": stack.outputs.get("Users"),
             "messages": _fields(self.messages, "waiting", "in_hand", "dead"),
             "workers": _fields(self.workers, "running", "most"),
+            "gone": list(self.gone),
         }
 
 
@@ -60,7 +64,52 @@ def read_status(api: Api, stack: Stack) -> Status:
     """Raises AwsRefused, AwsUnreachable."""
     messages = _messages(api, stack.name) if "Queue" in stack.outputs else None
     workers = _workers(api, stack.name) if "Queue" in stack.outputs else None
-    return Status(stack, messages, workers)
+    return Status(stack, messages, workers, find_gone(api, stack))
+
+
+def find_gone(api: Api, stack: Stack) -> tuple[str, ...]:
+    """The buckets, functions and queues that the stack takes to be there and that somebody deleted, each as its kind
+    and name; none of a stack that does not stand. Raises AwsRefused, AwsUnreachable."""
+    if not stack.stands:
+        return ()
+    name, ways = stack.name, tails_of(stack)
+    functions = [name] if "lambda" in ways else []
+    if "api" in ways and stack.parameters.get("Api") == "token":
+        functions.append(f"{name}-authorise")
+    queues = [name, f"{name}-dead"] if "queue" in ways else []
+    bucket = stack.outputs["Bucket"]
+    return (
+        *([] if Bucket(api, bucket, name).stands() else [f"bucket {bucket}"]),
+        *(
+            f"function {one}"
+            for one in functions
+            if not _exists(api, "lambda", "get_function_configuration", FunctionName=one)
+        ),
+        *(f"queue {one}" for one in queues if not _exists(api, "sqs", "get_queue_url", QueueName=one)),
+    )
+
+
+def tell_gone(name: str, gone: tuple[str, ...]) -> str:
+    """The sentence on what `find_gone` found of the deployment."""
+    verb = "is" if len(gone) == 1 else "are"
+    return (
+        f"The {' and the '.join(gone)} of {name} {verb} gone; remove the rest with `hybrid-batch cloud destroy {name}` "
+        "and deploy again."
+    )
+
+
+def _exists(api: Api, service: str, operation: str, **names: str) -> bool:
+    try:
+        api.ask(service, operation, **names)
+    except AwsRefused as error:
+        if _is_absent(error):
+            return False
+        raise
+    return True
+
+
+def _is_absent(error: AwsRefused) -> bool:
+    return any(word in error.code for word in _ABSENT)
 
 
 def _messages(api: Api, name: str) -> Messages | None:
@@ -68,7 +117,7 @@ def _messages(api: Api, name: str) -> Messages | None:
     try:
         queue, dead = _attributes(api, name, waiting, hidden), _attributes(api, f"{name}-dead", waiting)
     except AwsRefused as error:
-        if "NonExistentQueue" in error.code or "QueueDoesNotExist" in error.code:  # while the stack is being deleted
+        if _is_absent(error):  # while the stack is being deleted, or deleted by hand
             return None
         raise
     return Messages(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))

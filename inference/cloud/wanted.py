@@ -42,6 +42,10 @@ class Wanted:
         """Whether this way in is asked for."""
         return part in self.parts
 
+    def leads(self, way: str) -> bool:
+        """Whether this way in will stand; that to the function itself does wherever there is one."""
+        return self.has(way) or (way == "lambda" and self.has_function)
+
     @property
     def has_function(self) -> bool:
         return bool(self.parts & _FUNCTION_PARTS)

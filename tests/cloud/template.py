@@ -32,9 +32,11 @@ def read_template() -> dict[str, Any]:
     return template
 
 
-def without(name: str) -> str:
-    """The template's text less one resource, which the local AWS cannot make."""
+def without(*names: str) -> str:
+    """The template's text less some resources, with which the local AWS cannot do."""
     lines = TEMPLATE.read_text().splitlines(keepends=True)
-    start = lines.index(f"  {name}:\n")
-    end = next(number for number in range(start + 1, len(lines)) if lines[number][:3].strip())
-    return "".join([*lines[:start], *lines[end:]])
+    for name in names:
+        start = lines.index(f"  {name}:\n")
+        end = next(number for number in range(start + 1, len(lines)) if lines[number][:3].strip())
+        del lines[start:end]
+    return "".join(lines)

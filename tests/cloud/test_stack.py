@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from inference.cloud.deploy import deploy, plan_deployment
 from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
 from inference.cloud.stack import TEMPLATE, Stack, await_end, find_stack, stack_call, why_failed
+from inference.cloud.status import tails_of
 from inference.cloud.token import token_hash, write_token
 from inference.cloud.wanted import Wanted, default_name
 from tests.cloud.conftest import list_everything
@@ -283,6 +285,71 @@ def test_the_status_tells_the_queue_and_the_tails(
     assert find_stack(api, NAME)
 
 
+def test_what_somebody_deleted_is_told_and_nothing_is_deployed_onto_the_rest(
+    api: Api, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import boto3
+
+    package, want = make_package(tmp_path), wanted(NAME, "lambda", "queue")
+    put_up(api, package, want)
+    lost: list[str] = []
+
+    def check() -> None:
+        sentence = f"The {' and the '.join(lost)} of {NAME} {'is' if len(lost) == 1 else 'are'} gone; remove the rest "
+        with pytest.raises(StackFailed) as refused:
+            put_up(api, package, want)
+        assert str(refused.value).startswith(sentence)
+        assert command(["cloud", "status", NAME, "--json"]) == 1
+        printed = capfd.readouterr()
+        assert json.loads(printed.out)[0]["gone"] == lost
+        assert sentence in printed.err
+        assert command(["cloud", "status"]) == 0
+        assert f"  gone     {lost[-1]}\n" in capfd.readouterr().out
+
+    sqs = boto3.client("sqs")
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=NAME)["QueueUrl"])
+    lost.append(f"queue {NAME}")
+    check()
+    boto3.client("lambda").delete_function(FunctionName=NAME)
+    lost.insert(0, f"function {NAME}")
+    check()
+    find_remains(api, NAME).bucket.empty()  # type: ignore[union-attr]
+    boto3.client("s3").delete_bucket(Bucket=BUCKET)
+    lost.insert(0, f"bucket {BUCKET}")
+    check()
+    destroy(api, NAME, PATIENCE, quiet)
+    assert put_up(api, package, want)[1]
+
+
+def test_ways_that_are_not_asked_for_again_are_named_before_they_go(api: Api, tmp_path: Path) -> None:
+    package = make_package(tmp_path)
+    first = plan_deployment(api, wanted(NAME, "trigger", "queue"), package, renew_token=False)
+    assert first.removes() == []
+    deploy(first, PATIENCE, quiet)
+    for parts, lost in (
+        (("lambda", "api"), ["queue", "trigger"]),
+        (("queue",), ["lambda", "trigger"]),
+        (("lambda", "queue", "trigger", "url"), []),
+    ):
+        plan = plan_deployment(api, wanted(NAME, *parts), package, renew_token=False)
+        assert plan.removes() == plan.describe()["removes"] == lost
+    stack, _ = put_up(api, package)
+    assert set(tails_of(stack)) == {"lambda", "api"}
+
+
+def test_a_no_leaves_all_as_it_is(
+    api: Api, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_up(api, make_package(tmp_path), wanted(NAME, "queue"))
+    keyboard, terminal = os.openpty()
+    with os.fdopen(keyboard, "wb", buffering=0) as user, os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        user.write(b"n\n")
+        assert command(["cloud", "destroy", NAME]) == 1
+    assert capfd.readouterr().err.endswith("hybrid-batch: Nothing was done.\n")
+    assert find_stack(api, NAME)
+
+
 class Events:
     """CloudFormation as it never is in the local AWS: several failures, one of them of an earlier update; no end."""
 
@@ -392,9 +459,9 @@ def become(
 
 @pytest.fixture
 def unencrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local AWS is spoken to without encryption, which the bucket does not suffer where rights are looked at."""
+    """The local AWS is spoken to without encryption, which its bucket and queues forbid where rights are looked at."""
     template = tmp_path / "tail.yaml"
-    template.write_text(without("BucketPolicy"))
+    template.write_text(without("BucketPolicy", "QueuePolicy"))
     monkeypatch.setattr(stacks, "TEMPLATE", template)
 
 

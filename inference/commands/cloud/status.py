@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 def status(name: str | None, as_json: bool) -> None:
     """Say how the deployment NAME stands, or all of this account and region: its tails, its queue, its workers.
 
+    It is a failure if NAME lacks its bucket, a function or a queue, because somebody deleted that.
+
     \b
     Example:
       hybrid-batch cloud status hybrid-batch-digits
     """
-    from data.errors import WrongUsage
+    from data.errors import StackFailed, WrongUsage
     from inference.cloud.api import open_api
     from inference.cloud.stack import find_stack, find_stacks
-    from inference.cloud.status import read_status
+    from inference.cloud.status import read_status, tell_gone
     from inference.cloud.wanted import check_name
 
     if name is not None:
@@ -42,11 +44,13 @@ def status(name: str | None, as_json: bool) -> None:
     found = [read_status(api, stack) for stack in stacks]
     if as_json:
         show_json([one.describe() for one in found])
-        return
-    for one in found:
-        _show(one)
-    if not found:
-        click.echo(f"There is no deployment in {api.region}.", err=True)
+    else:
+        for one in found:
+            _show(one)
+        if not found:
+            click.echo(f"There is no deployment in {api.region}.", err=True)
+    if name is not None and (gone := found[0].gone):
+        raise StackFailed(tell_gone(name, gone))
 
 
 def _show(status: "Status") -> None:
@@ -59,3 +63,5 @@ def _show(status: "Status") -> None:
         click.echo(f"  queue    {queue.waiting} waiting, {queue.in_hand} in hand, {queue.dead} dead")
     if status.workers:
         click.echo(f"  workers  {status.workers.running} of at most {status.workers.most}")
+    for lost in status.gone:
+        click.echo(f"  gone     {lost}")
