@@ -20,6 +20,7 @@
     ├── PackageFailed           the archives for EMR or another cloud service cannot be made
     ├── LimitExceeded           what --fail-if forbids has come to pass
     ├── MissingExtra            an optional dependency is not installed
+    ├── Declined                the user was asked and said no
     └── Interrupted             by the user; exit code 130
 
 A message is one sentence: what, the value received, what to do.
@@ -121,6 +122,10 @@ class LimitExceeded(HybridBatchError):
 
 class MissingExtra(HybridBatchError):
     """An optional dependency is not installed; the message gives the pip line."""
+
+
+class Declined(HybridBatchError):
+    """The user was asked whether to go on, and said no."""
 
 
 class Interrupted(HybridBatchError):

@@ -1,6 +1,5 @@
 """`hybrid-batch bench`: experiments with a model's tails on the user's own machine, account and pictures."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,15 +231,11 @@ def _show_bills(bills: "list[Bill]", *, as_json: bool) -> None:
 
 
 def _confirm(bills: "list[Bill]", *, sure: bool) -> None:
-    from data.errors import WrongUsage
+    from inference.commands.confirm import confirm
 
     for bill in bills:
         _say(_line(bill))
-    if sure or not bills:
-        return
-    if not sys.stdin.isatty():
-        raise WrongUsage("Nobody can be asked whether to go on; give --yes, or look with --dry-run.")
-    click.confirm("Send these?", abort=True, err=True)
+    confirm("Send these?", sure=sure or not bills)
 
 
 def _line(bill: "Bill") -> str:

@@ -1,6 +1,5 @@
 """`hybrid-batch cloud deploy`: a model's tail in the cloud."""
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -147,7 +146,7 @@ def _deploy(options: DeployOptions) -> None:
         ) from None
     if not changed:
         click.echo("Everything stands as it should; nothing was changed.", err=True)
-    _show(stack, deployment.token, options)
+    _show(stack, deployment, options)
 
 
 def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
@@ -181,19 +180,17 @@ def _estimate(options: DeployOptions, wanted: "Wanted", bundle: "Bundle", packag
 
 
 def _confirm(deployment: "Deployment", costs: "Estimate", sure: bool) -> None:
-    from data.errors import WrongUsage
+    from inference.commands.confirm import confirm
 
     for line in costs.lines():
         click.echo(line, err=True)
     name, region = deployment.wanted.name, deployment.api.region
     if before := deployment.replaces():
         click.echo(f"{name} serves bundle {before[:12]} now, and will serve {deployment.bundle[:12]}.", err=True)
-    if sure:
-        return
-    if not sys.stdin.isatty():
-        raise WrongUsage("Nobody can be asked whether to go on; give --yes, or look with --dry-run.")
+    if lost := deployment.removes():
+        click.echo(f"removes: {', '.join(lost)}", err=True)
     verb = "Update" if deployment.standing else "Make"
-    click.confirm(f"{verb} {name} in {region}?", abort=True, err=True)
+    confirm(f"{verb} {name} in {region}?", sure=sure)
 
 
 def _show_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> None:
@@ -206,18 +203,21 @@ def _show_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> No
             f"{one['ParameterKey']}={one.get('ParameterValue', '(as it is)')}" for one in step["with"]["Parameters"]
         )
         click.echo(f"{step['do']}: {detail}")
+    if plan["removes"]:
+        click.echo(f"removes: {', '.join(plan['removes'])}")
     for line in costs.lines():
         click.echo(line)
     click.echo("Nothing was done.", err=True)
 
 
-def _show(stack: "Stack", token: str | None, options: DeployOptions) -> None:
+def _show(stack: "Stack", deployment: "Deployment", options: DeployOptions) -> None:
     from inference.cloud.status import tails_of
 
     tails, spill = tails_of(stack), stack.outputs["Spill"]
-    shown = token if not options.token_file else None
+    shown = deployment.token if not options.token_file else None
     if options.as_json:
-        show_json({"deployment": stack.name, "tails": tails, "spill": spill} | ({"token": shown} if shown else {}))
+        told = {"deployment": stack.name, "tails": tails, "spill": spill, "removed": deployment.removes()}
+        show_json(told | ({"token": shown} if shown else {}))
         return
     for address in tails.values():
         click.echo(f"tail   {address}")

@@ -1,6 +1,5 @@
 """`hybrid-batch cloud destroy`: a deployment removed."""
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -24,12 +23,12 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
     Example:
       hybrid-batch cloud destroy hybrid-batch-digits
     """
-    from data.errors import WrongUsage
     from data.waiting import Patience
     from inference.cloud.api import open_api
     from inference.cloud.destroy import destroy as carry_out
     from inference.cloud.destroy import find_remains
     from inference.cloud.wanted import check_name
+    from inference.commands.confirm import confirm
 
     check_name(name)
     api = open_api()
@@ -39,10 +38,7 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
     elif not (as_json and dry_run):
         _show(remains)
     if not dry_run and not remains.is_nothing:
-        if not yes:
-            if not sys.stdin.isatty():
-                raise WrongUsage("Nobody can be asked whether to go on; give --yes, or look with --dry-run.")
-            click.confirm(f"Remove all this from {api.region}?", abort=True, err=True)
+        confirm(f"Remove all this from {api.region}?", sure=yes)
         carry_out(api, name, Patience(poll, wait), tell)
         click.echo(f"Nothing is left of {name}.", err=True)
     if as_json:
