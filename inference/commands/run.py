@@ -1,5 +1,9 @@
 """`hybrid-batch run`: classify a folder of images, split between here and a tail, into a log."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,8 +67,8 @@ def command(**options: object) -> None:
     The first layers run here, the rest in the tail; only the boundary at the cut travels. With --split auto and a tail
     elsewhere the cut follows the link, what the tail has no time for stays whole here, and so does everything while
     the tail is away, from the start or later; it may upload the pictures themselves unless --min-cut keeps layers here.
-    The same command continues where an earlier one stopped. A file that is no readable image becomes a record with an
-    error.
+    The same command continues where an earlier one stopped, be it by Ctrl-C or SIGTERM. A file that is no readable
+    image becomes a record with an error.
 
     \b
     Example:
@@ -74,7 +78,21 @@ def command(**options: object) -> None:
     from inference.tails import usual_in_flight
 
     options["in_flight"] = options["in_flight"] or usual_in_flight(str(options["tail"]))
-    _run(RunOptions(**options))  # type: ignore[arg-type]
+    with _ended_by_sigterm():
+        _run(RunOptions(**options))  # type: ignore[arg-type]
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does. In the main thread; others have no say in signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(options: RunOptions) -> None:
@@ -187,18 +205,22 @@ def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "
 
 
 def _do(job: "Job") -> "Totals":
-    from data.errors import Interrupted, TailUnreachable
+    from data.errors import AwsRefused, AwsUnreachable, BadFrame, Interrupted, TailRefused, TailUnreachable
     from inference.progress import Progress
     from inference.runner import run_shards
 
     try:
         with Progress(job) as progress:
             return run_shards(job, progress.watch)
-    except (KeyboardInterrupt, TailUnreachable) as error:
-        stands = f"{len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
-        if isinstance(error, TailUnreachable):
-            raise TailUnreachable(f"{str(error).rstrip('.')}; {stands}") from error
-        raise Interrupted(f"Interrupted; {stands}") from error
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"Interrupted; {_stands(job)}") from error
+    except (TailUnreachable, TailRefused, AwsRefused, AwsUnreachable, BadFrame) as error:
+        error.args = (f"{str(error).rstrip('.')}; {_stands(job)}",)
+        raise
+
+
+def _stands(job: "Job") -> str:
+    return f"{len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
 
 
 def _close(options: RunOptions, job: "Job", totals: "Totals") -> None:

@@ -18,6 +18,7 @@ from inference.tails.patience import Patience
 from inference.tails.queue import QueueExchange, queue_tail
 from inference.tails.settings import TailSettings
 from tests.conftest import COMMAND
+from tests.made_runs import await_parts
 from tests.queue.conftest import IMAGES
 
 HURRY = TailSettings(patience=Patience(answer_s=0.5, attempts=2))
@@ -204,8 +205,8 @@ def test_sqs_that_is_away_is_one_sentence(aws, bundle, monkeypatch):
         tail.check("c000")
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_an_interrupt_ends_a_run_at_once_and_leaves_no_queue(work_queue, start_worker, tmp_path, killed):
+@pytest.mark.parametrize(("number", "killed"), [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interrupt_ends_a_run_at_once_and_leaves_no_queue(work_queue, start_worker, tmp_path, number, killed):
     worker = start_worker(work_queue)
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c005", "--batch-size", "1"]
     runner = subprocess.Popen([*command, "--tail", f"sqs:{work_queue.name}"], stderr=subprocess.PIPE, text=True)
@@ -215,10 +216,25 @@ def test_an_interrupt_ends_a_run_at_once_and_leaves_no_queue(work_queue, start_w
     if killed:
         worker.kill()
         time.sleep(0.5)
-    runner.send_signal(signal.SIGINT)
+    runner.send_signal(number)
     _, said = runner.communicate(timeout=20)  # to wait for the tail would take 360
     assert runner.returncode == 130
     assert "Interrupted" in said
+    assert work_queue.replies() == []
+
+
+def test_a_queue_deleted_during_a_run_is_told_with_what_stands(work_queue, start_worker, tmp_path):
+    start_worker(work_queue)
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c005", "--batch-size", "1"]
+    options = ["--shard-size", "4", "--in-flight", "1", "--tail", f"sqs:{work_queue.name}"]
+    runner = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    await_parts(tmp_path, 2)
+    work_queue.client.delete_queue(QueueUrl=work_queue.url)
+    _, said = runner.communicate(timeout=60)
+    assert runner.returncode == 1
+    (line,) = [line for line in said.splitlines() if line.startswith("hybrid-batch: ")]
+    assert f"There is no queue '{work_queue.name}'" in line
+    assert line.endswith("the same command does the rest.")
     assert work_queue.replies() == []
 
 

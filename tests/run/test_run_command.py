@@ -272,11 +272,12 @@ def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, 
     assert len({record["image"] for record in read_records(tmp_path)}) == 360
 
 
-def test_an_interrupt_stops_cleanly(capsys, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_cleanly(capsys, tmp_path, number):
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "4", "--batch-size", "1"]
     runner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     await_parts(tmp_path, 2)
-    runner.send_signal(signal.SIGINT)
+    runner.send_signal(number)
     output, error = runner.communicate(timeout=60)
     assert runner.returncode == 130
     assert output == ""
@@ -284,6 +285,12 @@ def test_an_interrupt_stops_cleanly(capsys, tmp_path):
     assert len(error.splitlines()) == 1
     assert not list(tmp_path.glob("run=*/_SUCCESS"))
     assert run(capsys, IMAGES, "--log", tmp_path)["images"] == 360
+
+
+def test_signals_are_as_they_were_after_a_run(capsys, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    refused(capsys, tmp_path / "none")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_full_disk_leaves_no_half_written_shard(tmp_path):
