@@ -329,6 +329,7 @@ def test_ways_that_are_not_asked_for_again_are_named_before_they_go(api: Api, tm
     for parts, lost in (
         (("lambda", "api"), ["queue", "trigger"]),
         (("queue",), ["lambda", "trigger"]),
+        (("trigger",), ["queue"]),
         (("lambda", "queue", "trigger", "url"), []),
     ):
         plan = plan_deployment(api, wanted(NAME, *parts), package, renew_token=False)
