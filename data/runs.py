@@ -121,7 +121,8 @@ class RunFolder:
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
             raise NotARun(
-                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it and run the command again."
+                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it, and the same "
+                "`hybrid-batch run` makes it again."
             ) from error
 
 

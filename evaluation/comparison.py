@@ -126,7 +126,8 @@ def _check(bag: Bag, skip_bad: bool) -> None:
     bad = names(bag, "bad part")
     if bad and not skip_bad:
         count = bag["found", "bad part"]
-        raise NotARun(bad[0] if count == 1 else f"{bad[0]} ({count:,} parts cannot be compared.)")
+        more = f" ({count:,} parts cannot be compared.)" if count > 1 else ""
+        raise NotARun(f"{bad[0].rstrip('.')}, or leave it out with --skip-bad.{more}")
     for side in SIDES:
         if twice := names(bag, f"twice in {side}"):
             count = bag["found", f"twice in {side}"]

@@ -89,7 +89,8 @@ def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Se
         except NotRecords as error:
             name = PART_NAME.format(part.index)
             raise NotARun(
-                f"{part.run}/{name} cannot be counted: {error}; remove it and run the command again."
+                f"{part.run}/{name} cannot be counted: {error}; remove it, and the same `hybrid-batch run` makes it "
+                "again."
             ) from error
 
 
@@ -98,7 +99,7 @@ def whole(report: Report) -> Report:
     bad = report["bad_parts"]
     if bad:
         more = f" ({len(bad):,} parts cannot be counted.)" if len(bad) > 1 else ""
-        raise NotARun(f"{bad[0]}{more}")
+        raise NotARun(f"{bad[0].rstrip('.')}, or leave it out with --skip-bad.{more}")
     return report
 
 

@@ -73,7 +73,9 @@ def deal_part(part: SidePart, buckets: int, by: Sequence[str], skip_bad: bool = 
                 yield bucket, part.side.encode() + b" " + pairing.table_to_bytes(dealt)
     except NotRecords as error:
         name = PART_NAME.format(part.index)
-        broken = NotARun(f"{part.run}/{name} cannot be compared: {error}; remove it and run the command again.")
+        broken = NotARun(
+            f"{part.run}/{name} cannot be compared: {error}; remove it, and the same `hybrid-batch run` makes it again."
+        )
         yield 0, _bad(broken)
     except HybridBatchError as error:
         yield 0, _bad(error)

@@ -74,7 +74,8 @@ def test_bad_parts_are_left_out_whole_and_named_when_asked(
     part.write_bytes(broken)
     arguments = ["compare", *runs, "--engine", engine, "--json"]
     assert command(arguments) == 2
-    assert "part-00003.parquet cannot be compared" in capsys.readouterr().err
+    assert "part-00003.parquet cannot be compared" in (said := capsys.readouterr().err)
+    assert said.endswith("the same `hybrid-batch run` makes it again, or leave it out with --skip-bad.\n")
     assert command([*arguments, "--skip-bad"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["coverage"]["both"], found["coverage"]["only_b"], len(found["bad_parts"])) == (33, 7, 1)
