@@ -391,7 +391,7 @@ def test_names_and_limits_are_checked_before_anything_is_asked() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "ends-", "hybrid-batch-größe", "*"])
-@pytest.mark.parametrize("arguments", [["status"], ["destroy", "--yes"]])
+@pytest.mark.parametrize("arguments", [["status"], ["destroy", "--yes"], ["deploy", "--yes", "--name"]])
 def test_what_names_no_deployment_is_never_asked_for(
     name: str, arguments: list[str], aws: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def _deploy(options: DeployOptions) -> None:
 
     bundle = open_model(options.model, lambda line: click.echo(line, err=True))
     wanted = _wanted(options, bundle)
+    wanted.check()
     settings = PackageSettings(bundle, architecture=wanted.architecture, python=wanted.python)
     package = make_package(settings, cache_folder("cloud") / f"{bundle.sha256[:16]}-{settings.name}")
     deployment = plan_deployment(open_api(), wanted, package, renew_token=options.new_token)
@@ -153,7 +154,7 @@ def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
     from inference.cloud.wanted import Wanted, default_name
 
     return Wanted(
-        name=options.name or default_name(bundle.name),
+        name=default_name(bundle.name) if options.name is None else options.name,
         parts=options.parts,
         architecture=options.arch,
         python=options.python,
