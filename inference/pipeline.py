@@ -1,6 +1,7 @@
 """Stages that overlap: each takes an iterator and gives an iterator, and nothing ever holds the data set."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -10,6 +11,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+# What a stage that waits for others is given to end: a thread inside a library of C++ when the interpreter ends aborts
+# the process.
+_GRACE_S = 1.0
+
+
 class _Stopped(Exception):
     """The pipeline was left."""
 
@@ -17,7 +23,8 @@ class _Stopped(Exception):
 class Pipeline:
     """Stages, each with threads of its own that take from the stage before whenever that has something: no result
     waits for the next. Use it as a context: once that is left nothing more is started, and what is under way is
-    waited for, unless a stage that is not `patient`, as one that waits for others, is interrupted by the user."""
+    waited for, but no longer than a moment for a stage that is not `patient`, as one that waits for others, when the
+    user interrupts."""
 
     def __init__(self) -> None:
         self._stages: list[_Stage[Any, Any]] = []
@@ -51,8 +58,9 @@ class Pipeline:
     ) -> None:
         for stage in self._stages:
             stage.stop()
+        end = time.monotonic() + _GRACE_S if isinstance(error, KeyboardInterrupt) else None
         for stage in self._stages:
-            stage.join(interrupted=isinstance(error, KeyboardInterrupt))
+            stage.join(end)
 
 
 class _Slot(Generic[Out]):
@@ -89,9 +97,10 @@ class _Stage(Generic[In, Out]):
             self._stopped = True
             self._changed.notify_all()
 
-    def join(self, *, interrupted: bool) -> None:
-        for thread in self._threads if self._patient or not interrupted else ():
-            thread.join()
+    def join(self, end: float | None) -> None:
+        """Wait for what is under way; until `end`, if there is one, where the stage is not patient."""
+        for thread in self._threads:
+            thread.join(None if self._patient or end is None else max(0, end - time.monotonic()))
 
     def __iter__(self) -> Self:
         return self

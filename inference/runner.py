@@ -88,7 +88,8 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
     with job.follow.running(images, work.compile) if job.follow else nullcontext(), Pipeline() as pipeline:
         batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
         for name, stage, workers, held in _stages(job, work):
-            batches = pipeline.overlap(stage, batches, name=name, workers=workers, held=held, patient=name != _SEND)
+            patient = name != _SEND or isinstance(job.tail, LocalTail)  # who waits for others may be left waiting
+            batches = pipeline.overlap(stage, batches, name=name, workers=workers, held=held, patient=patient)
         whole = _by_shard(_watched(batches, watch))
         for records in pipeline.overlap(commit, whole, name="write", workers=2, ahead=0):
             totals.add(records)

@@ -134,6 +134,23 @@ def test_whoever_leaves_stops_all_stages_and_waits_for_what_they_do():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
 
 
+def test_an_interrupt_gives_a_stage_that_waits_for_others_a_moment_to_end():
+    begun, gate, done = threading.Event(), threading.Event(), threading.Event()
+
+    def computing(item: int) -> int:
+        begun.set()
+        gate.wait(10)
+        done.set()
+        return item
+
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
+        pipeline.overlap(computing, range(9), name="test", patient=False)
+        assert begun.wait(10)
+        threading.Timer(0.1, gate.set).start()
+        raise KeyboardInterrupt
+    assert done.is_set()
+
+
 def test_an_interrupt_does_not_wait_for_a_stage_that_waits_for_others():
     begun, gate = threading.Event(), threading.Event()
 
