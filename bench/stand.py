@@ -153,9 +153,9 @@ class Stand:
         self.server = Server(bundle)
 
     @contextmanager
-    def tail(self, port: int) -> Iterator[Tail]:
+    def tail(self, port: int, answer_s: float = 10) -> Iterator[Tail]:
         """The server through a link at a port."""
-        settings = TailSettings(4, Patience(connect_s=2, answer_s=10, attempts=2))
+        settings = TailSettings(4, Patience(connect_s=2, answer_s=answer_s, attempts=2))
         with http_tail(f"http://127.0.0.1:{port}", self.bundle, settings) as tail:
             yield tail
 
