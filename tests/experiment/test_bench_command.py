@@ -79,8 +79,7 @@ def test_tails_cuts_and_users_are_measured(capsys, tmp_path, children):
     assert (storm["users"], storm["queue"], storm["calm_users"]) == (8, 2, 2)
     assert storm["answered"] > storm["users"]
     assert storm["errors"] == 0
-    assert storm["refused"] > 0
-    assert storm["waited_s"] >= storm["refused"]
+    assert storm["waited_s"] >= storm["refused"]  # whether any was is chance here, and made sure of in test_users
     assert storm["before"] > 0 < storm["after"]
     assert json.loads((tmp_path / "new" / "tails.json").read_text()) == found
     assert (tmp_path / "new" / "tails.png").read_bytes().startswith(b"\x89PNG")

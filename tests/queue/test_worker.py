@@ -1,5 +1,6 @@
 """Workers of a queue, in processes of their own: what they answer, what they survive, and how they end."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -74,6 +75,19 @@ def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
     assert not {"click", "httpx", "starlette", "uvicorn", "pyarrow", "pandas", "rich"} & set(done.stdout.split())
 
 
+def halt_at_work(workers, work_queue) -> int:
+    """Stop the workers at a moment when they have something in hand, and say how much; 0 if that never came."""
+    for _ in range(200):
+        for worker in workers:
+            worker.process.send_signal(signal.SIGSTOP)
+        if in_hand := work_queue.count(visible=False):
+            return in_hand
+        for worker in workers:
+            worker.process.send_signal(signal.SIGCONT)
+        time.sleep(0.005)
+    return 0
+
+
 def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path):
     work_queue = make_queue(visibility_s=2)
     options = (*SPLIT, "--batch-size", "1", "--shard-size", "4", "--tail", f"sqs:{work_queue.name}")
@@ -82,9 +96,9 @@ def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path)
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for parts in (5, 40):
         await_parts(tmp_path, parts)
+        in_hand += halt_at_work(workers, work_queue)
         for worker in workers:
             worker.process.kill()
-        in_hand += work_queue.count(visible=False)
         workers = [start_worker(work_queue), start_worker(work_queue)]
     _, said = runner.communicate(timeout=50)  # before the client itself would ask again
     assert runner.returncode == 0, said
