@@ -2,12 +2,12 @@
 
 import shlex
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from data.records import LOCAL_CUT, STAGES
 from inference.runner import Job
+from inference.screen import open_console
 from inference.totals import Totals
 
 
@@ -28,9 +28,7 @@ def print_closing(job: Job, totals: Totals) -> None:
     table.add_row("ms an image", _stages(totals))
     table.add_row("log", job.folder.uri)
     table.add_row("evaluate", f"hybrid-batch evaluate {shlex.quote(job.folder.uri)}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = open_console(200)
     console.print(table, highlight=False)
 
 

@@ -75,12 +75,11 @@ def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
 
 
 def _print(name: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    from inference.screen import open_console
+
+    console = open_console(160)
     table = Table(title=f"{name}: {len(rows)} cuts", title_justify="left", box=None, header_style="bold")
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]

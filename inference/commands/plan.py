@@ -199,14 +199,12 @@ def _row(candidate: "Candidate") -> dict[str, Any]:
 
 
 def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from inference.planner.plan import OBJECTIVES
+    from inference.screen import open_console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = open_console(160)
     shown = sorted(plan.candidates, key=OBJECTIVES[options.objective])
     shown = shown if options.all else shown[:_ROWS]
     shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]

@@ -70,13 +70,12 @@ def _say(line: str) -> None:
 
 
 def _print(name: str, profile: "Profile") -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from inference.screen import open_console
+
     device = profile.device
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = open_console(120)
     table = Table(title=f"{name} on {device.name}", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
