@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from data.runs import RunFolder
     from inference.bundle import Bundle
     from inference.claim import Claim
+    from inference.cuts import Cut
     from inference.engines import Engine
     from inference.runner import Job
     from inference.split import Split
@@ -113,7 +114,7 @@ def _run(options: RunOptions) -> None:
         if split.cut is not None and not options.follows:
             tail.check(split.cut.id)
             if options.codec == AUTO:
-                split = _calibrate(options, bundle, engine, split, images)
+                split = replace(split, codec=_calibrated(options, bundle, engine, split.cut, images))
         folder, claim = _claim(options, bundle, split, images)
         pace = Pace(options.batch_size, options.in_flight)
         name = public_address(options.tail)
@@ -194,14 +195,11 @@ def _refuse_contradictions(options: RunOptions) -> None:
         raise WrongUsage("--max-accuracy-drop is for --codec auto; a codec that is named costs what it costs.")
 
 
-def _calibrate(options: RunOptions, bundle: "Bundle", engine: "Engine", split: "Split", images: "Images") -> "Split":
-    """The same cut with the codec that its calibration chose."""
+def _calibrated(options: RunOptions, bundle: "Bundle", engine: "Engine", cut: "Cut", images: "Images") -> str:
+    """The codec that a calibration of the cut chooses."""
     from inference.planner.limited import calibrator
 
-    if split.cut is None:
-        return split
-    calibrate = calibrator(bundle, engine, images, options.max_accuracy_drop, _say)
-    return replace(split, codec=calibrate(split.cut).codec)
+    return calibrator(bundle, engine, images, options.max_accuracy_drop, _say)(cut).codec
 
 
 def _do(job: "Job") -> "Totals":
