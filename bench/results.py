@@ -14,6 +14,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from inference.planner.figures import figure
+
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -31,7 +33,7 @@ class Spread:
         return cls(min(values), statistics.median(values), max(values))
 
     def __str__(self) -> str:
-        return f"{self.median:,.3g} ({self.least:,.3g} to {self.most:,.3g})"
+        return f"{figure(self.median)} ({figure(self.least)} to {figure(self.most)})"
 
 
 def rates(contenders: Mapping[str, Callable[[], int]], rounds: int = 5, seconds: float = 0.5) -> dict[str, list[float]]:
@@ -85,7 +87,7 @@ def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else str(value)
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def _stored(value: object) -> object:

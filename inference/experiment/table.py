@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from inference.experiment.level import LevelRow
@@ -10,6 +9,8 @@ from inference.experiment.percentile import Percentiles
 from inference.experiment.result import Result
 from inference.experiment.storm import Storm
 from inference.experiment.tail_row import TailRow
+from inference.planner.figures import figure
+from inference.screen import open_console
 
 _TAILS = "cold", "p50", "p95", "p99", "here", "overhead", "tail", "sent", "received", "$", "agree"
 _USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms", "MiB", "sent", "received"
@@ -17,9 +18,7 @@ _USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms",
 
 def print_result(result: Result) -> None:
     """The tables, and in words what they leave out."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = open_console(160)
     console.print(_tails(result), highlight=False)
     console.print(
         "cold is the first answer; it includes: " + "; ".join(_INCLUDES[kind] for kind in _kinds(result)) + ".",
@@ -40,7 +39,7 @@ def storm_words(storm: Storm) -> str:
     return (
         f"{storm.users} users at a server that lets {storm.queue} requests in: {storm.refused:,} times told to come "
         f"later (429), {storm.answered:,} answered, {storm.errors} errors; {storm.calm_users} users have "
-        f"{storm.before:,.3g} images/s before and {storm.after:,.3g} afterwards."
+        f"{figure(storm.before)} images/s before and {figure(storm.after)} afterwards."
     )
 
 
@@ -101,11 +100,11 @@ def _users(result: Result) -> Table:
 
 def _user_cells(row: LevelRow) -> list[str]:
     return [
-        f"{row.rate:,.3g}",
+        figure(row.rate),
         *_ms(row.latency),
         f"{row.failed:,}",
         f"{row.refused:,}",
-        f"{row.waited_s:,.3g}",
+        figure(row.waited_s),
         f"{row.cpu_ms:.2f}",
         f"{row.memory_bytes / 2**20:,.0f}",
         f"{row.sent_bytes:,.0f}",
@@ -121,4 +120,4 @@ def _errors(rows: Sequence[LevelRow]) -> Iterator[str]:
 
 
 def _ms(times: Percentiles) -> list[str]:
-    return [f"{ms:,.3g}" for ms in (times.p50, times.p95, times.p99)]
+    return [figure(ms) for ms in (times.p50, times.p95, times.p99)]
