@@ -42,7 +42,7 @@ class CompareRuns(PartsJob):
     def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, str, int]]:
         comparing = find_comparing(runs, self.options.by, self.options.skip_bad)
         sys.stderr.writelines(f"{note}\n" for note in comparing.notes)
-        self.options.buckets = comparing.buckets
+        self.pass_on(f"--buckets={comparing.buckets}")
         yield from lines(comparing)
 
     def printed(self, output: bytes) -> str:

@@ -43,7 +43,7 @@ class EvaluateRuns(PartsJob):
 
     def make_runner(self) -> "MRJobRunner":
         if self.options.runner in (None, "inline"):  # one mapper after the other: each may have the machine
-            self.options.threads = os.cpu_count() or 1
+            self.pass_on(f"--threads={os.cpu_count() or 1}")
         return super().make_runner()
 
     def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -74,6 +74,10 @@ class PartsJob(MRJob):  # type: ignore[misc]  # mrjob has no types
             self.options.args = []
         return super().make_runner()
 
+    def pass_on(self, option: str) -> None:
+        """Give an option to the tasks too. They get what the command line says, and hear nothing of `options`."""
+        self._cl_args.append(option)
+
     def take(self, lines: Iterable[object]) -> None:
         """Have these lines as the input."""
         text = "".join(f"{json.dumps(line)}\n" for line in lines)

@@ -4,7 +4,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from evaluation import pairing
 from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag
 from jobs import compare_inline, compare_mrjob, compare_spark, sides
-from jobs.sides import Comparing, find_comparing
+from jobs.sides import Comparing, SidePart, find_comparing
 from jobs.spark_session import spark_session
 from tests.made_records import random_records, write_run
 
@@ -99,6 +99,21 @@ def test_a_truncated_part_is_one_sentence_from_every_engine(
 def test_the_mrjob_script_prints_the_comparison(runner: str, runs: tuple[str, str], tmp_path: Path) -> None:
     done = script("compare_mrjob", "-r", runner, "--no-conf", "--by", "cut", *runs, TMPDIR=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
+
+
+def test_the_mrjob_script_deals_to_as_many_buckets_as_the_runs_need(
+    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[int] = []
+
+    def deal_part(part: SidePart, buckets: int, by: Sequence[str], skip_bad: bool) -> Iterator[tuple[int, bytes]]:
+        given.append(buckets)
+        return sides.deal_part(part, buckets, by, skip_bad)
+
+    monkeypatch.setattr(compare_mrjob, "deal_part", deal_part)
+    monkeypatch.setattr(sides, "BUCKET_ROWS", 200)
+    compare_mrjob.CompareRuns(["-r", "inline", "--no-conf", "--quiet", "--by", "cut", *runs]).run_job()
+    assert (set(given), capsys.readouterr().out) == ({7}, f"{EXPECTED}\n")
 
 
 @UNCLOSED

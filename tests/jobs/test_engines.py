@@ -12,6 +12,7 @@ import pytest
 from data.errors import MissingExtra, NotARun
 from data.records import to_table
 from evaluation.counting import count_table
+from evaluation.counts import Counts
 from evaluation.report import build, to_json
 from evaluation.shape import Report
 from jobs import evaluate_mrjob, evaluate_spark, inline
@@ -106,6 +107,22 @@ def test_a_truncated_part_is_one_sentence_from_every_engine(engine: Engine, tmp_
 def test_the_mrjob_script_prints_the_report(runner: str, local_run: str, tmp_path: Path) -> None:
     done = script("evaluate_mrjob", "-r", runner, "--no-conf", local_run, TMPDIR=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
+
+
+def test_the_mrjob_script_has_the_machine_to_itself_in_one_process(
+    local_run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[int] = []
+
+    def count(parts: Sequence[Part], by: Sequence[str], threads: int) -> Counts:
+        given.append(threads)
+        return inline.count(parts, by, threads)
+
+    monkeypatch.setattr(evaluate_mrjob, "count", count)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    job = evaluate_mrjob.EvaluateRuns(["-r", "inline", "--no-conf", "--quiet", local_run])
+    job.run_job()
+    assert (set(given), capsys.readouterr().out) == ({3}, f"{EXPECTED}\n")
 
 
 def test_the_mrjob_script_reads_a_bucket_in_its_workers(bucket: str, tmp_path: Path) -> None:
