@@ -1,6 +1,5 @@
 """The comparison in a terminal."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,9 @@ def print_comparison(comparison: Comparison, console: "Console | None" = None) -
     """Print what differs and how sure that is, the slices that differ most, and times and bytes side by side.
 
     On standard output unless another console is given."""
-    from rich.console import Console
+    from data.screen import open_console
 
-    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else units.PIPED_WIDTH)
+    console = console or open_console()
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

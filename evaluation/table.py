@@ -1,6 +1,5 @@
 """The report in a terminal."""
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,9 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
     """Print the headline numbers, the confusion matrix (or the worst confusions), the times by cut and the slices.
 
     On standard output unless another console is given."""
-    from rich.console import Console
+    from data.screen import open_console
 
-    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else units.PIPED_WIDTH)
+    console = console or open_console()
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 from evaluation.shape import Measure
 
 DASH = "—"
-PIPED_WIDTH = 160  # columns, where no terminal says how many there are
 
 
 def share(value: float | None) -> str:

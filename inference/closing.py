@@ -6,8 +6,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from data.records import LOCAL_CUT, STAGES
+from data.screen import open_console
 from inference.runner import Job
-from inference.screen import open_console
 from inference.totals import Totals
 
 
@@ -28,8 +28,8 @@ def print_closing(job: Job, totals: Totals) -> None:
     table.add_row("ms an image", _stages(totals))
     table.add_row("log", job.folder.uri)
     table.add_row("evaluate", f"hybrid-batch evaluate {shlex.quote(job.folder.uri)}")
-    console = open_console(200)
-    console.print(table, highlight=False)
+    console = open_console()
+    console.print(table)
 
 
 def _cut(job: Job, totals: Totals) -> str:

@@ -77,9 +77,9 @@ def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
 def _print(name: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from inference.screen import open_console
+    from data.screen import open_console
 
-    console = open_console(160)
+    console = open_console()
     table = Table(title=f"{name}: {len(rows)} cuts", title_justify="left", box=None, header_style="bold")
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]

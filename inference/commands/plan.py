@@ -201,10 +201,10 @@ def _row(candidate: "Candidate") -> dict[str, Any]:
 def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     from rich.table import Table
 
+    from data.screen import open_console
     from inference.planner.plan import OBJECTIVES
-    from inference.screen import open_console
 
-    console = open_console(160)
+    console = open_console()
     shown = sorted(plan.candidates, key=OBJECTIVES[options.objective])
     shown = shown if options.all else shown[:_ROWS]
     shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]
@@ -241,7 +241,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
             f"{one.cost:.3g}",
             style="bold" if one is plan.chosen else None,
         )
-    console.print(table, highlight=False)
+    console.print(table)
     left = len(plan.candidates) - len(shown)
     more = f" {left} more candidates: --all." if left else ""
     click.echo(f"$ is for 1,000 images; heads between timed ones are told within {profile.error:.1%}.{more}")

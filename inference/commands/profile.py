@@ -72,10 +72,10 @@ def _say(line: str) -> None:
 def _print(name: str, profile: "Profile") -> None:
     from rich.table import Table
 
-    from inference.screen import open_console
+    from data.screen import open_console
 
     device = profile.device
-    console = open_console(120)
+    console = open_console()
     table = Table(title=f"{name} on {device.name}", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -106,4 +106,4 @@ def _print(name: str, profile: "Profile") -> None:
             table.add_row("note", "the tail works on this machine's own cores")
         for note in profile.tail.notes:
             table.add_row("note", note)
-    console.print(table, highlight=False)
+    console.print(table)

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from data.screen import open_console
 from inference.experiment.level import LevelRow
 from inference.experiment.percentile import Percentiles
 from inference.experiment.result import Result
 from inference.experiment.storm import Storm
 from inference.experiment.tail_row import TailRow
 from inference.planner.figures import figure
-from inference.screen import open_console
 
 _TAILS = "cold", "p50", "p95", "p99", "here", "overhead", "tail", "sent", "received", "$", "agree"
 _USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms", "MiB", "sent", "received"
@@ -18,20 +18,19 @@ _USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms",
 
 def print_result(result: Result) -> None:
     """The tables, and in words what they leave out."""
-    console = open_console(160)
-    console.print(_tails(result), highlight=False)
+    console = open_console()
+    console.print(_tails(result))
     console.print(
         "cold is the first answer; it includes: " + "; ".join(_INCLUDES[kind] for kind in _kinds(result)) + ".",
         "$ is for 1,000 images, one a request; a server or worker as a machine that is never idle.",
-        highlight=False,
         sep="\n",
     )
     if result.storm is not None:
         console.print()
-        console.print(_users(result), highlight=False)
+        console.print(_users(result))
         for line in _errors(result.users):
-            console.print(line, highlight=False, markup=False)
-        console.print(storm_words(result.storm), highlight=False)
+            console.print(line, markup=False)
+        console.print(storm_words(result.storm))
 
 
 def storm_words(storm: Storm) -> str:

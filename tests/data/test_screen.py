@@ -1,0 +1,20 @@
+from rich.table import Table
+
+from data.screen import open_console
+
+
+def test_piped_tables_have_no_trailing_blanks_and_are_cut_nowhere(capsys):
+    table = Table("short", "long", box=None)
+    table.add_row("a", "x" * 150)
+    table.add_row("a", "x")
+    open_console().print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["short", "long"], ["a", "x" * 150], ["a", "x"]]
+    assert lines == [line.rstrip() for line in lines]
+    assert lines[0].index("long") == lines[1].index("x")
+
+
+def test_colours_and_blanks_are_left_to_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    open_console().print("[bold]a[/]  ")
+    assert capsys.readouterr().out == "\x1b[1ma\x1b[0m  \n"
