@@ -13,8 +13,8 @@ _BYTES = ("image_bytes", "sent_bytes", "received_bytes")
 
 @dataclass(slots=True)
 class Totals:
-    """Integer sums over records; times in microseconds, of the classified images alone, as in the evaluation. `cuts`
-    counts the images by cut and codec."""
+    """Integer sums over records; bytes, and times in microseconds, are of the classified images alone, as in the
+    evaluation. `cuts` counts the images by cut and codec."""
 
     images: int = 0
     errors: int = 0
@@ -27,18 +27,18 @@ class Totals:
     stages_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
 
     def add(self, records: pa.Table) -> None:
-        """Count in the records of one shard. As in the evaluation, accuracy and times are of classified images."""
+        """Count in the records of one shard."""
         label, prediction = (records[name].cast(pa.string()) for name in ("label", "prediction"))
         self.images += records.num_rows
         self.errors += records.num_rows - records["error"].null_count
         self.labelled += pc.sum(pc.and_(label.is_valid(), prediction.is_valid())).as_py() or 0
         self.correct += pc.sum(pc.equal(label, prediction)).as_py() or 0
-        for name in _BYTES:
-            setattr(self, name, getattr(self, name) + (pc.sum(records[name]).as_py() or 0))
         for cut, codec in zip(*(records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec")), strict=True):
             way = f"{cut} {codec}"
             self.cuts[way] = self.cuts.get(way, 0) + 1
         classified = records.filter(prediction.is_valid())
+        for name in _BYTES:
+            setattr(self, name, getattr(self, name) + (pc.sum(classified[name]).as_py() or 0))
         for stage in STAGES:
             self.stages_us[stage] += pc.sum(classified[f"{stage}_us"]).as_py() or 0
 

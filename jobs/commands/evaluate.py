@@ -1,6 +1,11 @@
 """`hybrid-batch evaluate`: what the log of a run says."""
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from evaluation.shape import Report
 
 ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jobs.evaluate_spark"}
 RUNNERS = ("inline", "local", "spark")
@@ -56,12 +61,11 @@ def command(
     """
     from importlib import import_module
 
-    from data.errors import StorageFailed, WrongUsage
+    from data.errors import WrongUsage
     from evaluation.columns import check_sliceable
     from evaluation.report import to_json
     from evaluation.table import print_report
     from jobs.parts import find_work
-    from jobs.results import BESIDE, write_results
 
     if runner and engine != "mrjob":
         raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")
@@ -72,14 +76,22 @@ def command(
         click.echo(f"Note: {note}", err=True)
     report = evaluate(work.parts, by, skip_bad, **({"runner": runner} if runner else {}))
     found = list(dict.fromkeys(part.run for part in work.parts))
-    if as_json:
-        click.echo(to_json(report))
-    else:
-        print_report(report)
-    if no_files or not (output or len(found) == 1):
-        return
     try:
-        write_results(report, found, output or f"{found[0]}/{BESIDE}")
+        if as_json:
+            click.echo(to_json(report))
+        else:
+            print_report(report)
+    finally:  # a reader may have had enough of the table
+        if not no_files and (output or len(found) == 1):
+            _write(report, found, output)
+
+
+def _write(report: "Report", runs: list[str], output: str | None) -> None:
+    from data.errors import StorageFailed
+    from jobs.results import BESIDE, write_results
+
+    try:
+        write_results(report, runs, output or f"{runs[0]}/{BESIDE}")
     except StorageFailed as error:
         if output:
             raise

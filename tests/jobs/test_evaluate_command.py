@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,17 @@ def test_a_log_that_cannot_be_written_to_is_evaluated_all_the_same(
     out, err = capsys.readouterr()
     assert out == f"{EXPECTED}\n"
     assert err.startswith(f"Note: Cannot write {tmp_path}/_report/report.json")
+
+
+def test_the_files_are_written_for_a_reader_who_has_had_enough(tmp_path: Path) -> None:
+    write_run(str(tmp_path), RECORDS, 200)
+    outward, inward = os.pipe()
+    os.close(outward)
+    arguments = [sys.executable, "-m", "hybrid_batch", "evaluate", tmp_path]
+    done = subprocess.run(arguments, stdout=inward, stderr=subprocess.PIPE, check=False)
+    os.close(inward)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert sorted(file.name for file in (tmp_path / "_report").iterdir()) == FILES
 
 
 def test_all_runs_of_a_log_are_evaluated_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

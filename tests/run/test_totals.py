@@ -21,3 +21,4 @@ def test_closing_and_evaluation_agree():
     classified = totals.images - totals.errors
     for stage in STAGES:
         assert totals.stages_us[stage] / classified == pytest.approx(told["stages"][stage]["mean_us"], rel=1e-12)
+    assert (totals.image_bytes, totals.sent_bytes) == (told["image_bytes"], told["sent_bytes"])
