@@ -26,6 +26,7 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     more: tuple[str, ...] = ()
+    timeout_s: int = 60
 
 
 def cluster(**changes: Any) -> Places:
@@ -134,7 +135,7 @@ SCENARIOS = {
     "cancelled by another": Scenario(standing, r"ended CANCELLED \(Cancelled by user\)", fate=Fate("cancelled")),
     "the machines are lost": Scenario(standing, "cluster TERMINAT.*INSTANCE_FAILURE: All core", fate=Fate("lost")),
     "a job that never ends": Scenario(
-        standing, r"not ended after 1 s \(.*RUNNING\), and was cancelled", fate=Fate("never")
+        standing, r"not ended after 3 s \(.*RUNNING\), and was cancelled", fate=Fate("never"), timeout_s=3
     ),
     "credentials expire meanwhile": Scenario(
         standing, r"credentials \(Expired", fate=Fate("never"), faults=always("DescribeStep", "ExpiredTokenException")
@@ -144,20 +145,23 @@ SCENARIOS = {
         "EMR has not said how it stands",
         faults=always("DescribeStep", "ThrottlingException"),
         fate=Fate("fail"),
+        timeout_s=1,
     ),
     "a new cluster: the job fails": Scenario(new, "ended FAILED .*: MemoryError: no 2 GB", fate=Fate("fail", TRACE)),
     "a new cluster: no machines": Scenario(new, "INSTANCE_FAILURE: Insufficient capacity", fate=Fate("capacity")),
     "a new cluster: no bootstrap": Scenario(new, "BOOTSTRAP_FAILURE: bootstrap action 1", fate=Fate("bootstrap")),
     "a new cluster: another Python": Scenario(new, "BOOTSTRAP_FAILURE", more=("--python", "/bin/false")),
     "a new cluster: never starts": Scenario(
-        new, r"not ended after 1 s \(.*PENDING, cluster STARTING\), and was cancelled", fate=Fate("stuck")
+        new, r"not ended after 1 s \(.*PENDING, cluster STARTING\), and was cancelled", fate=Fate("stuck"), timeout_s=1
     ),
-    "a new cluster: never ends": Scenario(new, "and was cancelled", fate=Fate("never")),
+    "a new cluster: never ends": Scenario(new, "and was cancelled", fate=Fate("never"), timeout_s=1),
     "a new cluster: lost": Scenario(new, "INSTANCE_FAILURE: All core", fate=Fate("lost")),
     "a new cluster: credentials expire meanwhile": Scenario(
         new, r"credentials \(Expired", fate=Fate("never"), faults=always("DescribeStep", "ExpiredTokenException")
     ),
     "a job run fails": Scenario(serverless, "ended FAILED .*: MemoryError: no 2 GB", fate=Fate("fail", TRACE + NOISE)),
     "a job run is cancelled": Scenario(serverless, r"ended CANCELLED \(Cancelled by", fate=Fate("cancelled")),
-    "a job run never ends": Scenario(serverless, "not ended after 1 s .*RUNNING.*was cancelled", fate=Fate("never")),
+    "a job run never ends": Scenario(
+        serverless, "not ended after 3 s .*RUNNING.*was cancelled", fate=Fate("never"), timeout_s=3
+    ),
 }

@@ -36,7 +36,7 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
     double.trouble.faults.extend(Fault(**vars(fault)) for fault in scenario.faults)
     for variable, value in scenario.environment:
         monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable)
-    wait = ["--wait", "--poll", "0.02", "--timeout", "1"]
+    wait = ["--wait", "--poll", "0.02", "--timeout", str(scenario.timeout_s)]
     code = command(["emr", "submit", uri, *place, *wait, *scenario.more])
     out, err = capfd.readouterr()
     (sentence,) = [line for line in err.splitlines() if line.startswith("hybrid-batch: ")]
