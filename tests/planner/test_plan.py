@@ -185,11 +185,11 @@ def test_prices_come_from_the_table(tmp_path):
 
 
 def test_a_decision_among_a_thousand_candidates_is_quick():
-    """10 ms is the aim; ten times that, on a busy machine, the alarm."""
+    """10 ms is the aim; ten times that, of this thread's own time, the alarm."""
     bundle = chain(*((1000 - i, i * 5) for i in range(1, 150)))
     profile, wishes = profile_of(1000, 300, 5 * MBIT), Wishes(codecs=("fp16", "int8"))
-    began = time.perf_counter()
+    began = time.thread_time()
     plan = make_plan(bundle, profile, wishes)
-    spent = time.perf_counter() - began
+    spent = time.thread_time() - began
     assert len(plan.candidates) > 900
     assert spent < 0.1
