@@ -1,5 +1,6 @@
-"""The same split through a queue and over HTTP, with as many tails: `python -m bench queue`. The queue is the local
-AWS's, one process on this machine, so its own pace is measured too."""
+"""The same split through a queue and over HTTP, with as many tails: `python -m bench queue [--quick]`. The queue is the
+local AWS's, one process on this machine, so its own pace is measured too. Two minutes; with --quick half a minute, for
+the sample model alone."""
 
 import json
 import os
@@ -8,18 +9,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import boto3
+import psutil
 
 from bench.results import Spread, ratios, report
-from bench.subjects import bundle_of, keras_models, pictures
+from bench.subjects import pictures
 from data.images import Images, find_images
 from data.queues import Outgoing, Queue
 from data.runs import RunFolder
@@ -33,24 +35,23 @@ from inference.split import choose_split
 from inference.tails import Tail, open_tail, usual_in_flight
 from inference.tails.settings import TailSettings
 
-_ROUNDS, _BATCH, _BARE = 3, 16, 100
+QUICK = "--quick" in sys.argv
+_TURNS, _BATCH, _BARE = (3 if QUICK else 5), 16, 100
+_MODEL = "MobileNetV2"
 _ELEMENTS = 20_000  # of a boundary, so that a batch goes into a message
 _PROGRAM = (sys.executable, "-m", "hybrid_batch")
 
 
 def main() -> None:
     """Measure and report."""
-    with TemporaryDirectory() as folder, _local_aws(Path(folder)):
+    with TemporaryDirectory() as folder, _local_aws(Path(folder)) as emulator:
         os.environ["HYBRID_BATCH_CACHE"] = folder
-        mobile = bundle_of(keras_models()["MobileNetV2"], Path(folder))
-        early = next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS)
-        digits = open_model("digits")
         rows = [
-            _row(_Subject(bundle, cut, count, tails, Path(folder)))
-            for bundle, cut, count in ((mobile, early, 320), (digits, digits.cut("c005"), 6400))
+            _row(_Subject(bundle, cut, count, tails, Path(folder)), emulator)
+            for bundle, cut, count in _models(Path(folder))
             for tails in (1, 2)
         ]
-    report("queue", rows)
+    report("queue-quick" if QUICK else "queue", rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,52 +63,96 @@ class _Subject:
     folder: Path
 
 
-def _row(subject: _Subject) -> dict[str, object]:
+@dataclass(slots=True)
+class _Way:
+    """One way to the tails, and what its turns took: images/s, and milliseconds of processors an image."""
+
+    tail: Tail
+    address: str
+    rates: list[float] = field(default_factory=list)
+    busy_ms: list[float] = field(default_factory=list)
+
+
+def _models(folder: Path) -> Iterator[tuple[Bundle, Cut, int]]:
+    """Each with a cut, and how many pictures go through it in a turn."""
+    digits = open_model("digits")
+    yield digits, digits.cut("c005"), 3200
+    if not QUICK:
+        path = folder / f"{_MODEL}.bundle"
+        command = [*_PROGRAM, "import", f"app:{_MODEL}", "--weights", "none", "-o", str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+        mobile = open_model(str(path))
+        yield mobile, next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS), 320
+
+
+def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
     engine = open_engine("openvino", subject.bundle)
     name = f"{subject.bundle.name}-{subject.tails}"
     queue = _queue(name)
-    rate: dict[str, list[float]] = {}
     with pictures(subject.count, 240, 320) as folder, ExitStack() as stack:
         path = str(subject.bundle.path)
         serve = [*_PROGRAM, "serve", path, "--port", "0", "--workers", str(subject.tails), "--json"]
         (server,) = _processes(stack, [serve])
         assert server.stdout is not None  # noqa: S101
         url = json.loads(server.stdout.readline())["url"]
-        _processes(stack, [[*_PROGRAM, "worker", path, "--queue", name]] * subject.tails)
-        tails = {
-            address: stack.enter_context(_open(address, subject.bundle, engine)) for address in (url, f"sqs:{name}")
-        }
-        for turn in range(_ROUNDS + 1):
-            for address, tail in tails.items():
-                seconds, sent = _run(subject, engine, tail, address, find_images(str(folder)))
-                if turn:
-                    rate.setdefault(address.partition(":")[0], []).append(subject.count / seconds)
+        workers = _processes(stack, [[*_PROGRAM, "worker", path, "--queue", name]] * subject.tails)
+        http, sqs = (
+            _Way(stack.enter_context(_open(address, subject.bundle, engine)), address)
+            for address in (url, f"sqs:{name}")
+        )
+        watched = [psutil.Process(), emulator, *(psutil.Process(one.pid) for one in (server, *workers))]
+        images = find_images(str(folder))
+        for turn in range(_TURNS + 1):
+            for way in (http, sqs) if turn % 2 else (sqs, http):
+                _progress(f"{name}: turn {turn} of {_TURNS}, {way.address.partition(':')[0]}")
+                before = _busy_s(watched)
+                seconds, sent = _run(subject, engine, way, images)
+                if turn:  # the first warms up
+                    way.rates.append(subject.count / seconds)
+                    way.busy_ms.append((_busy_s(watched) - before) / subject.count * 1e3)
+        _progress("")
         bare = _bare(queue, sent // (subject.count // _BATCH))
     return {
         "model, cut": f"{subject.bundle.name} {subject.cut.id}",
         "tails": subject.tails,
         "KB a message": sent * _BATCH / subject.count / 1e3,
-        "http images/s": Spread.of(rate["http"]),
-        "queue images/s": Spread.of(rate["sqs"]),
-        "queue / http": ratios(rate["sqs"], rate["http"]),
-        "messages/s used": 2 * Spread.of(rate["sqs"]).median / _BATCH,
+        "http images/s": Spread.of(http.rates),
+        "queue images/s": Spread.of(sqs.rates),
+        "queue / http": ratios(sqs.rates, http.rates),
+        "http ms of processors/image": Spread.of(http.busy_ms),
+        "queue ms of processors/image": Spread.of(sqs.busy_ms),
+        "messages/s used": 2 * Spread.of(sqs.rates).median / _BATCH,
         "messages/s bare": bare,
     }
+
+
+def _busy_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of processors that these and their children have used."""
+    times = [one.cpu_times() for process in processes for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{line}")
+    elif line:
+        sys.stderr.write(f"{line}\n")
 
 
 def _open(address: str, bundle: Bundle, engine: Engine) -> Tail:
     return open_tail(address, bundle, engine, TailSettings(usual_in_flight(address)))
 
 
-def _run(subject: _Subject, engine: Engine, tail: Tail, address: str, images: Images) -> tuple[float, int]:
+def _run(subject: _Subject, engine: Engine, way: _Way, images: Images) -> tuple[float, int]:
     """Seconds of a run, and the bytes it sent."""
     log = subject.folder / "log"
     split = choose_split(subject.bundle, subject.cut.id, "fp16")
-    tail.check(subject.cut.id)
+    way.tail.check(subject.cut.id)
     start = time.perf_counter()
     run = RunFolder(open_storage(str(log)))
-    pace = Pace(_BATCH, usual_in_flight(address))
-    totals = run_shards(Job(subject.bundle, split, engine, tail, address, images, run, 512, pace), lambda _: None)
+    pace = Pace(_BATCH, usual_in_flight(way.address))
+    job = Job(subject.bundle, split, engine, way.tail, way.address, images, run, 512, pace)
+    totals = run_shards(job, lambda _: None)
     seconds = time.perf_counter() - start
     shutil.rmtree(log)
     return seconds, totals.sent_bytes
@@ -140,7 +185,7 @@ def _processes(stack: ExitStack, commands: list[list[str]]) -> list[subprocess.P
 
 
 @contextmanager
-def _local_aws(folder: Path) -> Iterator[None]:
+def _local_aws(folder: Path) -> Iterator[psutil.Process]:
     """A local AWS, to which this process and its children are turned."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -164,7 +209,7 @@ def _local_aws(folder: Path) -> Iterator[None]:
                         break
                 except URLError:
                     time.sleep(0.1)
-            yield
+            yield psutil.Process(process.pid)
         finally:
             process.terminate()
 

@@ -1,12 +1,14 @@
-"""Messages on their way to a queue: while some are being sent others gather, and then go together."""
+"""Messages on their way to a queue: they gather for a moment and go together, for a call takes nearly as long whatever
+it carries, and is billed as one."""
 
 import threading
 from collections import deque
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 
-from data.queues import Outgoing, Queue, together
+from data.queues import MOST_BYTES, MOST_TOGETHER, Outgoing, Queue, together
 
 _THREADS = 4
+_GATHER_S = 0.05
 
 
 class Outbox:
@@ -15,38 +17,57 @@ class Outbox:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._waiting: deque[tuple[Outgoing, Future[None]]] = deque()
-        self._lock = threading.Lock()
+        self._hurry = False
         self._closed = False
-        self._senders = ThreadPoolExecutor(_THREADS, thread_name_prefix="outbox")
+        self._gathering = threading.Lock()
+        self._changed = threading.Condition()
+        for number in range(_THREADS):
+            threading.Thread(target=self._work, name=f"outbox-{number}", daemon=True).start()
 
-    def send(self, message: Outgoing) -> None:
-        """Returns when the message is sent. Raises as Queue.send does, of those sent together for all, and after
-        `close` CancelledError."""
+    def send(self, message: Outgoing, *, hurry: bool) -> None:
+        """Returns when the message is sent, which in a hurry waits for no others. Raises as Queue.send does, of those
+        sent together for all, and after `close` CancelledError."""
         sent: Future[None] = Future()
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise CancelledError
             self._waiting.append((message, sent))
-            self._senders.submit(self._send_some)
+            self._hurry |= hurry
+            if len(self._waiting) == 1 or self._is_time:
+                self._changed.notify()
         sent.result()
 
     def close(self) -> None:
-        """Send what waits, and let go of the threads."""
-        with self._lock:
+        """Send nothing more: who waits for that gets CancelledError."""
+        with self._changed:
             self._closed = True
-        self._senders.shutdown()
+            for _, sent in self._waiting:
+                sent.cancel()
+            self._waiting.clear()
+            self._changed.notify_all()
 
-    def _send_some(self) -> None:
-        """There is such a call for every message, so that of those that went together the others find nothing."""
-        with self._lock:
-            count = together([message for message, _ in self._waiting])
-            some = [self._waiting.popleft() for _ in range(count)]
-        try:
-            if some:
-                self._queue.send([message for message, _ in some])
-        except Exception as error:
-            for _, sent in some:
-                sent.set_exception(error)
-        else:
-            for _, sent in some:
-                sent.set_result(None)
+    @property
+    def _is_time(self) -> bool:
+        """Whether there is nothing to be gained by waiting for more: what is larger than half a load fills one."""
+        size = sum(message.size for message, _ in self._waiting)
+        return self._hurry or self._closed or len(self._waiting) >= MOST_TOGETHER or size > MOST_BYTES // 2
+
+    def _work(self) -> None:
+        """What every thread does: gather, which one does at a time, and send."""
+        while load := self._gather():
+            try:
+                self._queue.send([message for message, _ in load])
+            except Exception as error:
+                for _, sent in load:
+                    sent.set_exception(error)
+            else:
+                for _, sent in load:
+                    sent.set_result(None)
+
+    def _gather(self) -> list[tuple[Outgoing, Future[None]]]:
+        """What goes together next; nothing after `close`."""
+        with self._gathering, self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._is_time, _GATHER_S)
+            self._hurry = False
+            return [self._waiting.popleft() for _ in range(together([message for message, _ in self._waiting]))]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailUnreachable
-from data.queues import Queue
+from data.queues import MOST_TOGETHER, Queue
 from inference.bundle import Bundle
 from inference.tails.exchange import NoAnswer, Reply, Request
 from inference.tails.message import read_reply, room_in_message, write_request
@@ -90,7 +90,7 @@ class QueueExchange:
         pause_s = max(self._again_s, 2.0 * way.work.visibility_s)
         with way.replies.expected(number) as reply:
             while (left_s := began + self._patience_s - time.monotonic()) > 0:
-                way.outbox.send(message)
+                way.outbox.send(message, hurry=way.replies.awaited < MOST_TOGETHER)
                 with suppress(TimeoutError):
                     incoming = reply.result(min(pause_s, left_s))
                     way.silence.cancel()

@@ -40,6 +40,11 @@ class Replies:
         """The name of the queue."""
         return self._queue.name
 
+    @property
+    def awaited(self) -> int:
+        """How many replies are waited for."""
+        return len(self._waiting)
+
     @contextmanager
     def expected(self, number: str) -> Iterator[Future[Incoming]]:
         """The reply to a request, which is waited for until the end of the block; what comes later is dropped. The
