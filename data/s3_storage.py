@@ -8,21 +8,26 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from data.aws import aws_session
 from data.errors import StorageFailed, TooLarge, WrongUsage
+from data.s3_file import Range, S3File
 from data.storage import Entry
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CONNECTIONS = 32
 _ATTEMPTS = 5
 _TOGETHER = 1000  # objects deleted by one request
 _ABSENT = ("NoSuchKey", "NotFound", "404")
+_WHOLE: Mapping[str, Any] = MappingProxyType({"ChecksumMode": "ENABLED"})
 _STANDS = ("PreconditionFailed", "412")
+_NO_RANGE = ("InvalidRange", "416")  # of an object without a byte; to some, of one smaller than the tail asked for
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
 _REFUSED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 _BAD_CREDENTIALS = ("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
@@ -56,28 +61,48 @@ class S3Storage:
 
     def read_described(self, name: str, limit: int | None = None) -> tuple[bytes, dict[str, str]]:
         """As `read`, with the object's own metadata."""
+        data, answer = self._get(name, limit)
+        return data, answer["Metadata"]
+
+    def file(self, name: str) -> "pa.NativeFile":
+        import pyarrow as pa
+
+        return pa.PythonFile(S3File(self._name(name), lambda *wanted: self._range(name, *wanted)), mode="r")
+
+    def _range(self, name: str, start: int, end: int | None, tag: str | None) -> Range:
+        """Some bytes of an object, as `S3File` asks for them."""
+        wanted = f"bytes={start}" if end is None else f"bytes={start}-{end - 1}"
+        try:
+            data, answer = self._get(name, None, {"Range": wanted, **({"IfMatch": tag} if tag else {})})
+        except StorageFailed as error:
+            if start >= 0 or _code(error.__cause__) not in _NO_RANGE:
+                raise
+            data, answer = self._get(name, -start)
+        place, _, size = answer.get("ContentRange", "").removeprefix("bytes ").partition("/")
+        if not size:  # all of it came
+            return Range(0, data, len(data), answer["ETag"])
+        return Range(int(place.partition("-")[0]), data, int(size), answer["ETag"])
+
+    def _get(
+        self, name: str, limit: int | None, more: Mapping[str, Any] = _WHOLE
+    ) -> "tuple[bytes, GetObjectOutputTypeDef]":
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         with self._failures("read", name):
             for attempt in range(_ATTEMPTS):
-                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **more)
                 size = answer["ContentLength"]
                 with closing(answer["Body"]) as body:
                     if limit is not None and size > limit:
                         raise TooLarge(f"{self._name(name)} has {size} bytes; at most {limit} are allowed.")
                     try:
-                        return body.read(), answer["Metadata"]
+                        return body.read(), answer
                     except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                         # boto3 retries until the answer begins; a line cut in its middle is ours to retry.
                         if attempt == _ATTEMPTS - 1:
                             raise
                 _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
-
-    def file(self, name: str) -> "pa.NativeFile":
-        import pyarrow as pa
-
-        return pa.BufferReader(self.read(name))
 
     def replace(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         with self._failures("write", name):
@@ -146,6 +171,8 @@ class S3Storage:
     def _reason(self, error: Exception) -> str:
         """What S3 answered, and what to do."""
         code = _code(error)
+        if code in _STANDS:
+            return "another object was written in its place meanwhile; try again"
         if code == "NoSuchBucket":
             return f"there is no bucket {self.bucket!r}; create it or correct the name"
         if code in _REFUSED:
@@ -170,6 +197,7 @@ def _connect(uri: str) -> "S3Client":
                 read_timeout=60,
                 max_pool_connections=_CONNECTIONS,
                 retries={"mode": "standard"},
+                response_checksum_validation="when_required",  # some send that of the whole with a range of it
             ),
         )
     except (BotoCoreError, ValueError) as error:
@@ -189,7 +217,7 @@ def _local_reason(error: Exception) -> str:
     return f"{_one_line(error)}; check the AWS settings"
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException | None) -> str:
     answer: dict[str, dict[str, str]] = getattr(error, "response", {})
     return answer.get("Error", {}).get("Code", "")
 

@@ -35,8 +35,8 @@ class Storage(Protocol):
         bytes (none of them is then read), StorageFailed for every other reason."""
 
     def file(self, name: str) -> "pa.NativeFile":
-        """The file, to be read here and there: from a disk only what is asked for, from S3 the whole object at
-        once. Raises as `read` does."""
+        """The file, to be read here and there: from a disk only what is asked for, from S3 that and some of what
+        follows, for fewer requests. Raises as `read` does; what is read later can raise StorageFailed."""
 
     def replace(self, name: str, data: bytes) -> None:
         """Write the file whole, or not at all, whether or not one stood. For what can be made again; the last

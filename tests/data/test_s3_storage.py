@@ -1,12 +1,17 @@
 """S3 as networks and accounts really are: absent, closed, interrupted, busy."""
 
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.errors import StorageFailed, TooLarge
+from data.s3_file import TAIL, WINDOW
 from data.s3_storage import S3Storage
 from data.storage import Storage, open_storage
 
@@ -93,7 +98,15 @@ class Answer(BaseHTTPRequestHandler):
         if code and status >= 300:
             body = f"<Error><Code>{code}</Code><Message>said the server</Message></Error>".encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body) + 10 * (code == "cut short")))
+        self.send_header("ETag", '"tag"')
+        if code.startswith("crc32 "):
+            self.send_header("x-amz-checksum-crc32", code[6:])
+        if code.startswith("bytes "):
+            self.send_header("Content-Range", code)
+            first, last = map(int, code[6:].partition("/")[0].split("-"))
+            self.send_header("Content-Length", str(last - first + 1))
+        else:
+            self.send_header("Content-Length", str(len(body) + 10 * (code == "cut short")))
         self.end_headers()
         self.wfile.write(body)
         self.close_connection = True
@@ -161,6 +174,12 @@ def test_answers_always_cut_short_are_a_failure(script: Script) -> None:
         open_storage("s3://bucket").read("image.png")
 
 
+def test_an_answer_that_is_not_what_was_stored_is_a_failure(script: Script) -> None:
+    script.answers = [(200, "crc32 AAAAAA==", b"altered")]
+    with pytest.raises(StorageFailed, match="Expected checksum"):
+        open_storage("s3://bucket").read("image.png")
+
+
 def test_limit_is_checked_before_the_bytes_come(script: Script) -> None:
     script.answers = [(200, "cut short", b"")]  # announces 10 bytes and sends none
     with pytest.raises(TooLarge, match="10 bytes"):
@@ -189,3 +208,118 @@ def test_metadata_travels_with_an_object(bucket: str) -> None:
 def test_what_cannot_be_removed_is_told(aws: str) -> None:
     with pytest.raises(StorageFailed, match="Cannot delete s3://no-such-bucket-here/x: there is no bucket"):
         S3Storage.open("s3://no-such-bucket-here").remove("x")
+
+
+@pytest.fixture(params=["ministack", "rclone"])
+def requests(
+    request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[S3Storage, list[str]]:
+    """A bucket of either server, and the ranges asked of it."""
+    import boto3
+
+    if request.param == "rclone":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("rclone"))
+        boto3.client("s3").create_bucket(Bucket=bucket)
+    storage, asked = S3Storage.open(f"s3://{bucket}"), list[str]()
+    storage.client.meta.events.register(
+        "before-send.s3.GetObject", lambda request, **_: asked.append(request.headers.get("Range", b"").decode())
+    )
+    return storage, asked
+
+
+def test_a_small_file_comes_with_one_request(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, asked = requests
+    data = os.urandom(TAIL)
+    storage.replace("part", data)
+    with storage.file("part") as file:
+        assert (file.size(), file.read(10), file.tell()) == (TAIL, data[:10], 10)
+        file.seek(5)
+        assert file.read() == data[5:]
+        assert file.read() == b""
+    assert asked == [f"bytes=-{TAIL}"]
+
+
+def test_of_a_large_file_a_window_is_held(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, asked = requests
+    data = os.urandom(2 * WINDOW + TAIL)
+    storage.replace("part", data)
+    with storage.file("part") as file:
+        pieces = [file.read(1 << 18) for _ in range(2 * WINDOW >> 18)]
+        assert b"".join(pieces) == data[: 2 * WINDOW]
+        assert asked == [f"bytes=-{TAIL}", f"bytes=0-{WINDOW - 1}", f"bytes={WINDOW}-{2 * WINDOW - 1}"]
+        file.seek(WINDOW + 5)
+        assert file.read() == data[WINDOW + 5 :]  # what the window lacks, and nothing before it
+        assert asked[3:] == [f"bytes={2 * WINDOW}-{2 * WINDOW + TAIL - 1}"]
+
+
+def test_what_is_read_at_once_may_be_larger_than_a_window(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, asked = requests
+    data = os.urandom(WINDOW + 2 * TAIL)
+    storage.replace("part", data)
+    with storage.file("part") as file:
+        assert file.read(WINDOW + TAIL) == data[: WINDOW + TAIL]
+    assert asked[1:] == [f"bytes=0-{WINDOW + TAIL - 1}"]
+
+
+def test_a_file_without_a_byte(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, _ = requests
+    storage.replace("part", b"")
+    with storage.file("part") as file:
+        assert (file.size(), file.read()) == (0, b"")
+
+
+def test_a_large_part_is_read_by_few_requests_without_what_is_not_counted(
+    requests: tuple[S3Storage, list[str]],
+) -> None:
+    storage, asked = requests
+    noise = np.random.default_rng(1)
+    columns = {name: noise.random(2_000_000) for name in ("a", "b", "unread", "c")}
+    table, sink = pa.table(columns), pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=1_000_000, compression="none", use_dictionary=False)
+    storage.replace("part", sink.getvalue().to_pybytes())
+    with storage.file("part") as file:
+        part = pq.ParquetFile(file)
+        batches = part.iter_batches(1 << 16, columns=["a", "b", "c"], use_threads=False)
+        assert pa.Table.from_batches(batches) == table.select(["a", "b", "c"])
+    assert len(asked) < 10
+    brought = sum(end - start + 1 for start, end in (map(int, one[6:].split("-")) for one in asked[1:]))
+    assert brought < 56_000_000  # of 64 MB
+
+
+@pytest.mark.parametrize("meanwhile", ["replaced", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_told(bucket: str, meanwhile: str) -> None:
+    storage = S3Storage.open(f"s3://{bucket}")
+    storage.replace("part", os.urandom(2 * TAIL))
+    with storage.file("part") as file:
+        if meanwhile == "replaced":
+            storage.replace("part", os.urandom(2 * TAIL))
+        else:
+            storage.remove("part")
+        with pytest.raises(StorageFailed, match=rf"Cannot read s3://{bucket}/part: .* meanwhile"):
+            file.read(10)
+
+
+def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [os.urandom(TAIL) for _ in range(3)]}), sink)
+    data = sink.getvalue().to_pybytes()
+    tail, size = data[-TAIL:], len(data)
+    script.answers = [(206, f"bytes {size - TAIL}-{size - 1}/{size}", tail), (400, "ExpiredToken", b"")]
+    with open_storage("s3://bucket").file("part") as file:
+        part = pq.ParquetFile(file)
+        with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/part: .* not accepted \(ExpiredToken\)"):
+            part.read()
+
+
+def test_a_piece_cut_short_is_asked_for_again(script: Script) -> None:
+    script.answers = [(206, "bytes 0-4/5", b"whole"[:3]), (206, "bytes 0-4/5", b"whole")]
+    with open_storage("s3://bucket").file("part") as file:
+        assert file.read() == b"whole"
+    assert script.requests == 2
+
+
+def test_a_server_without_ranges_sends_all(script: Script) -> None:
+    script.answers = [(200, "", b"whole")]
+    with open_storage("s3://bucket").file("part") as file:
+        file.seek(1)
+        assert (file.size(), file.read(2)) == (5, b"ho")
