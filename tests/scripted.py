@@ -29,6 +29,7 @@ class Script(socketserver.ThreadingTCPServer):
         self.behaviours = list(behaviours)
         self.asked: list[str] = []  # the paths
         self.requests: list[Asked] = []
+        self.connections = 0
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -39,6 +40,8 @@ class Script(socketserver.ThreadingTCPServer):
 
 class _Player(socketserver.StreamRequestHandler):
     def handle(self):
+        with self.server.lock:
+            self.server.connections += 1
         while line := self.rfile.readline():
             headers = {}
             while (header := self.rfile.readline()) not in (b"\r\n", b""):

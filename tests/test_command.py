@@ -11,7 +11,7 @@ import pytest
 import hybrid_batch
 from tests.conftest import COMMAND, ROOT
 
-HEAVY = ("tensorflow", "openvino", "pyspark", "mrjob", "boto3", "matplotlib", "numpy", "pyarrow", "rich", "httpx")
+HEAVY = ("tensorflow", "openvino", "pyspark", "mrjob", "boto3", "matplotlib", "numpy", "pyarrow", "rich", "httpx", "urllib3")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["serve", "--help"], ["evaluate", "--help"]])

@@ -2,10 +2,12 @@
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
 
-import httpx
+from urllib3.util import Url, make_headers
 
 from data.aws import aws_session
 from data.aws_api import one_line
@@ -17,26 +19,42 @@ _GATEWAYS = {
     "execute-api": re.compile(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"),
     "lambda": re.compile(r"[a-z0-9-]+\.lambda-url\.([a-z0-9-]+)\.on\.aws"),
 }
-_LOOPBACK = re.compile(r"(?:.+\.)?localhost|127\.0\.0\.1|::1")
+_LOOPBACK = re.compile(r"(?:.+\.)?localhost|127\.0\.0\.1|\[::1\]")
 
 
-class BearerToken(httpx.Auth):
+class Access(Protocol):
+    """What opens a tail; threads may ask at once."""
+
+    def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
+        """What a request must carry. Raises TailRefused."""
+        ...
+
+
+class BearerToken:
     """Shows a token with every request."""
 
     def __init__(self, token: str) -> None:
-        self._header = f"Bearer {token}"
+        self._headers = {"Authorization": f"Bearer {token}"}
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See httpx.Auth."""
-        request.headers["Authorization"] = self._header
-        yield request
+    def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
+        """See Access."""
+        return self._headers
 
 
-class Signature(httpx.Auth):
+class Password:
+    """Shows a user name and a password with every request, as an address may hold them."""
+
+    def __init__(self, auth: str) -> None:
+        self._headers = make_headers(basic_auth=auth)
+
+    def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
+        """See Access."""
+        return self._headers
+
+
+class Signature:
     """Signs every request, its body included, with the credentials that the AWS variables and files give then
     (Signature Version 4). Without any the request goes unsigned, for what is open to all needs none."""
-
-    requires_request_body = True
 
     def __init__(self, service: str, region: str) -> None:
         from botocore.exceptions import BotoCoreError
@@ -47,36 +65,40 @@ class Signature(httpx.Auth):
         except BotoCoreError as error:
             raise _no_signature(error) from error
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See httpx.Auth."""
+    def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
+        """See Access."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.exceptions import BotoCoreError
 
-        if self._credentials is not None:
-            signed = AWSRequest(request.method, str(request.url), data=request.content)
-            try:
-                SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(signed)
-            except BotoCoreError as error:
-                raise _no_signature(error) from error
-            request.headers.update(dict(signed.headers))
-        yield request
+        if self._credentials is None:
+            return {}
+        signed = AWSRequest(method, url, data=content)
+        try:
+            SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(signed)
+        except BotoCoreError as error:
+            raise _no_signature(error) from error
+        return dict(signed.headers)
 
 
-def find_access(address: str, token_file: str | None) -> httpx.Auth | None:
+def find_access(url: Url, token_file: str | None) -> Access | None:
     """What opens the tail at a URL: the token of the file, else that of the variable HYBRID_BATCH_TAIL_TOKEN, else the
-    signature where AWS asks for one, else nothing. Raises WrongUsage for a token that cannot be read, or that would
-    travel in clear; TailRefused for AWS settings that make no sense."""
-    url = httpx.URL(address)
+    signature where AWS asks for one, else the user name and password of the URL, else nothing. Raises WrongUsage for a
+    token that cannot be read, or that would travel in clear; TailRefused for AWS settings that make no sense."""
     token = _read_token(token_file)
     if token is not None:
-        if url.scheme != "https" and not _LOOPBACK.fullmatch(url.host):
+        if url.scheme != "https" and not on_this_machine(url):
             raise WrongUsage(f"The token would travel to {url.host} for all to read; use https://, or give no token.")
         return BearerToken(token)
     for service, pattern in _GATEWAYS.items():
-        if url.scheme == "https" and (found := pattern.fullmatch(url.host)):
+        if url.scheme == "https" and (found := pattern.fullmatch(url.host or "")):
             return Signature(service, found[1])
-    return None
+    return Password(unquote(url.auth)) if url.auth else None
+
+
+def on_this_machine(url: Url) -> bool:
+    """Whether what is sent there does not leave this machine."""
+    return _LOOPBACK.fullmatch(url.host or "") is not None
 
 
 def _no_signature(error: Exception) -> TailRefused:

@@ -1,7 +1,10 @@
 """Our client against servers that fail: a script of behaviours, played one per request over real sockets."""
 
+import base64
+import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -70,12 +73,12 @@ def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
 @pytest.mark.parametrize(
     ("behaviour", "cause"),
     [
-        (DROP, "disconnected"),
+        (DROP, "closed without an answer"),
         (DOWN, "503 starting"),
         (error(500, "broken"), "500 broken"),
         (error(429, "too many"), "429 too many"),
-        (CUT_OFF, "closed"),
-        (b"nonsense\r\n\r\n", "illegal"),
+        (CUT_OFF, "closed in the middle"),
+        (b"nonsense\r\n\r\n", "no HTTP"),
         (lambda _: time.sleep(2) or b"", "timed out"),
     ],
 )
@@ -87,6 +90,35 @@ def test_after_enough_attempts_the_tail_is_unreachable(script, bundle, frame, be
     assert server.url in str(raised.value)
     assert f"{HASTE.patience.attempts} times" in str(raised.value)
     assert cause in str(raised.value)
+
+
+def test_connections_are_kept_and_shared_by_threads(script, bundle, frame, good):
+    server = script(good)
+    with http_tail(server.url, bundle, TailSettings(in_flight=2)) as tail, ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: tail.infer("c004", frame), range(30)))
+    assert len(answers) == len(server.requests) == 30
+    assert server.connections <= 2
+
+
+def test_a_connection_is_not_lost_by_an_answer_that_is_none(script, bundle, frame, good):
+    server = script(CUT_OFF, reply(200, b"\x1f", "Content-Encoding: gzip\r\n"), reply(200, bytes(1 << 20)), good)
+    once = TailSettings(in_flight=1, patience=Patience(attempts=1))
+    with http_tail(server.url, bundle, once) as tail:
+        for error in (TailUnreachable, BadFrame, BadFrame):
+            with pytest.raises(error):
+                tail.infer("c004", frame)
+        tail.infer("c004", frame)
+
+
+def test_what_an_address_holds_is_sent_and_not_told(script, bundle):
+    server = script(error(400, "enough"))
+    address = f"{server.url}/stage/?key=hidden".replace("://", "://user:pass%40word@")
+    with http_tail(address, bundle) as tail, pytest.raises(TailRefused) as raised:
+        tail.check("c004")
+    (request,) = server.requests
+    assert request.path == "/stage/v2/models/digits?key=hidden"
+    assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"user:pass@word"
+    assert not re.search("user|pass|hidden", str(raised.value))
 
 
 def test_nobody_there(bundle, frame):
