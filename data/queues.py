@@ -67,8 +67,7 @@ class Queue:
         queue = cls(address, 0, api)
         if not is_url:
             queue = replace(queue, url=queue._ask("get_queue_url", QueueName=address)["QueueUrl"])
-        answer = queue._ask("get_queue_attributes", QueueUrl=queue.url, AttributeNames=["VisibilityTimeout"])
-        return replace(queue, visibility_s=int(answer["Attributes"]["VisibilityTimeout"]))
+        return replace(queue, visibility_s=int(queue._attributes("VisibilityTimeout")["VisibilityTimeout"]))
 
     @property
     def name(self) -> str:
@@ -85,6 +84,10 @@ class Queue:
         attributes = {"MessageRetentionPeriod": str(retention_s), "VisibilityTimeout": str(self.visibility_s)}
         answer = made._ask("create_queue", QueueName=name, Attributes=attributes, tags=dict(tags))
         return replace(made, url=answer["QueueUrl"])
+
+    def check(self) -> None:
+        """Make sure that it still exists."""
+        self._attributes("QueueArn")
 
     def destroy(self) -> None:
         """Delete the queue with all that is in it."""
@@ -128,6 +131,11 @@ class Queue:
         for entries in _entries(handles):
             changes = [entry | {"VisibilityTimeout": seconds} for entry in entries]
             self._ask("change_message_visibility_batch", QueueUrl=self.url, Entries=changes)
+
+    def _attributes(self, *names: str) -> dict[str, str]:
+        answer = self._ask("get_queue_attributes", QueueUrl=self.url, AttributeNames=list(names))
+        attributes: dict[str, str] = answer["Attributes"]
+        return attributes
 
     def _ask(self, operation: str, **parameters: object) -> dict[str, Any]:
         try:

@@ -41,11 +41,15 @@ def read(
     began_ns: int,
     hold: Callable[[int], None] = lambda _: None,
 ) -> Asked:
-    """Body of a request to tensors; `hold` is told their bytes before they are made. Raises BadFrame, OtherBundle."""
+    """Body of a request to tensors; `hold` is told their bytes before they are made, and what it waits for is no time
+    of decoding. Raises BadFrame, OtherBundle."""
     start = time.perf_counter_ns()
     frame = decode_request(body, parse_header_length(header_length))
     worker.check_bundle(frame)
-    hold(worker.decoded_bytes(cut, frame))
+    size = worker.decoded_bytes(cut, frame)
+    held = time.perf_counter_ns()
+    hold(size)
+    start += time.perf_counter_ns() - held
     arrived = worker.decode(cut, frame)
     return Asked(cut, frame, arrived, began_ns, (time.perf_counter_ns() - start) // 1000)
 

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +22,7 @@ from inference.tails.worker import TailWorker
 from inference.wire import HEADER_LENGTH
 
 MAX_BATCH = 64
+HELD_BYTES = 512 << 20
 _ROUTES = [
     (re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)), route.method, route.verb)
     for route in protocol.ROUTES
@@ -31,12 +32,14 @@ _JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of bodies in bytes: what is read at most, and what the metadata tell a client may be sent this way; and how
-    many images share a call of the engine."""
+    """Of bodies in bytes: what is read at most, and what the metadata tell a client may be sent this way; how many
+    images share a call of the engine; and how many bytes of tensors requests may hold together, where there are more
+    than one."""
 
     request_bytes: int = protocol.MAX_REQUEST_BYTES
     sent_bytes: int = protocol.MAX_REQUEST_BYTES
     batch: int = MAX_BATCH
+    held_bytes: int = HELD_BYTES
 
 
 class Endpoint:
@@ -62,24 +65,32 @@ class Endpoint:
 
     def answer_all(self, requests: Sequence[Request]) -> list[Reply]:
         """The replies in the order of the requests; those for one cut are computed together, up to `Limits.batch`
-        images at once."""
+        images and `Limits.held_bytes` at once."""
         replies: dict[int, Reply] = {}
         waiting: dict[str, list[tuple[int, Asked]]] = {}
+        held = 0
+
+        def hold(size: int) -> None:
+            """Before so much more is decoded: make room for it, if what waits holds too much."""
+            nonlocal held
+            if held + size > self._limits.held_bytes:
+                replies.update(self._compute(waiting))
+                held = 0
+            held += size
+
         for number, request in enumerate(requests):
             try:
-                found = self._read(request)
+                found = self._read(request, hold)
             except Exception as error:
                 found = refusal(error)
             if isinstance(found, Asked):
                 waiting.setdefault(found.cut.id, []).append((number, found))
             else:
                 replies[number] = found
-        for together in waiting.values():
-            for part in _batches(together, self._limits.batch):
-                replies |= self._computed(part)
+        replies |= self._compute(waiting)
         return [replies[number] for number in range(len(requests))]
 
-    def _read(self, request: Request) -> Asked | Reply:
+    def _read(self, request: Request, hold: Callable[[int], None]) -> Asked | Reply:
         began = time.perf_counter_ns()
         verb, names = _route(request)
         if verb == "server":
@@ -101,12 +112,22 @@ class Endpoint:
             began = time.perf_counter_ns()  # the way through S3 is the link's
         if len(request.content) > self._limits.request_bytes:
             raise protocol.too_large(len(request.content), self._limits.request_bytes)
-        return asked.read(self._worker, cut, request.content, request.header(HEADER_LENGTH), began_ns=began)
+        header_length = request.header(HEADER_LENGTH)
+        return asked.read(self._worker, cut, request.content, header_length, began_ns=began, hold=hold)
 
     def _fetched(self, request: Request) -> Request:
         if self._spill is None:
             raise BadFrame("No requests are read from S3 here; start this tail with a place for large ones.")
         return self._spill.fetch(request, self._limits.request_bytes)
+
+    def _compute(self, waiting: dict[str, list[tuple[int, Asked]]]) -> dict[int, Reply]:
+        """Replies by the requests' numbers; nothing waits then."""
+        replies: dict[int, Reply] = {}
+        for together in waiting.values():
+            for part in _batches(together, self._limits.batch):
+                replies |= self._computed(part)
+        waiting.clear()
+        return replies
 
     def _computed(self, together: Sequence[tuple[int, Asked]]) -> dict[int, Reply]:
         """Replies by the requests' numbers, of one call of the engine."""

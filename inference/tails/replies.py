@@ -8,13 +8,14 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
 from data.errors import AwsRefused, AwsUnreachable, BadFrame, WrongUsage
-from data.queues import LONGEST_NAME, LONGEST_WAIT_S, MOST_TOGETHER, Incoming, Queue
+from data.queues import LONGEST_NAME, MOST_TOGETHER, Incoming, Queue
 from inference.tails.message import read_id, replies_name
 
 _RETENTION_S = 3600
 _TAGS = {"hybrid-batch": "replies"}
 _SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
 _PAUSE_S = 1.0
+_POLL_S = 5  # and as long, at most, until it is noticed that there is nobody any more to reply
 
 
 class Replies:
@@ -28,6 +29,7 @@ class Replies:
                 f"{work.name!r} is too long for the name of a work queue: {name!r}, for replies, has {len(name)} "
                 f"characters, and SQS takes {LONGEST_NAME}."
             )
+        self._work = work
         self._queue = work.create_sibling(name, _RETENTION_S, _TAGS)
         time.sleep(_SETTLE_S)
         self._waiting: dict[str, Future[Incoming]] = {}
@@ -76,7 +78,9 @@ class Replies:
         read: list[str] = []
         while self._is_listening():
             try:
-                messages = self._queue.receive(MOST_TOGETHER, LONGEST_WAIT_S)
+                messages = self._queue.receive(MOST_TOGETHER, _POLL_S)
+                if not messages:
+                    self._work.check()  # whoever waits may ask it nothing for a long time
                 read += [message.handle for message in messages]
                 for message in messages:
                     self._hand_out(message)

@@ -156,6 +156,17 @@ def test_requests_together_get_the_bits_of_each_alone(bundle: Bundle) -> None:
     assert endpoint.answer_all([]) == []
 
 
+def test_no_more_is_decoded_at_once_than_may_be_held(bundle: Bundle) -> None:
+    engine = Counting(open_engine("openvino", bundle))
+    image_bytes = codecs.decoded_bytes(bundle.cut("c004").boundary, 1)
+    endpoint = Endpoint(bundle, engine, Limits(held_bytes=5 * image_bytes))
+    asked = [post(tensors_frame(bundle, images=count)) for count in (2, 3, 1, 9, 4, 1)]
+    alone = [content_of(endpoint.answer(request)) for request in asked]
+    engine.batches.clear()
+    assert [content_of(reply) for reply in endpoint.answer_all(asked)] == alone
+    assert engine.batches == [5, 1, 9, 5], "9 images are more than may be held, and wait for none"
+
+
 def test_threads_may_ask_at_once(bundle: Bundle, endpoint: Endpoint) -> None:
     asked = [post(tensors_frame(bundle, "c006", images=count), f"{MODEL}/versions/c006/infer") for count in range(24)]
     with ThreadPoolExecutor(8) as pool:

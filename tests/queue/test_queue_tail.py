@@ -143,13 +143,24 @@ def test_closing_lets_go_who_waits(work_queue, bundle):
 
 
 def test_a_queue_for_replies_that_is_deleted_ends_the_run(work_queue, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.replies.LONGEST_WAIT_S", 1)
+    monkeypatch.setattr("inference.tails.replies._POLL_S", 1)
     with queue_tail(f"sqs:{work_queue.name}", bundle) as tail, ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(tail.check, "c000")
         while not work_queue.count():
             time.sleep(0.02)
         work_queue.client.delete_queue(QueueUrl=work_queue.replies()[0])
         with pytest.raises(TailRefused, match="There is no queue"):
+            waiting.result(30)
+
+
+def test_a_work_queue_that_is_deleted_while_replies_are_awaited_ends_the_run(work_queue, bundle, monkeypatch):
+    monkeypatch.setattr("inference.tails.replies._POLL_S", 1)
+    with queue_tail(f"sqs:{work_queue.name}", bundle) as tail, ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(tail.check, "c000")  # and would ask again after a minute
+        while not work_queue.count():
+            time.sleep(0.02)
+        work_queue.client.delete_queue(QueueUrl=work_queue.url)
+        with pytest.raises(TailRefused, match=f"There is no queue '{work_queue.name}'"):
             waiting.result(30)
 
 
