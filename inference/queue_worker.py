@@ -16,7 +16,7 @@ from data.errors import AwsRefused, AwsUnreachable, BadFrame, QueueGone
 from data.queues import MOST_TOGETHER, Incoming, Queue
 from inference.endpoint import Endpoint
 from inference.holding import Holding
-from inference.letter import Letter, refusal
+from inference.letter import Letter
 from inference.tails.exchange import Reply, Request
 from inference.tails.spill import Spill
 
@@ -26,6 +26,7 @@ _AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can 
 _REPORT_S = 10.0
 _TICK_S = 0.5  # Python hears a signal that comes just before a wait only after it
 _PAUSE_S = 1.0
+_ASIDE_S = 2.0
 _MOST_RECEIPTS = 10  # where no dead-letter queue takes messages away earlier
 
 
@@ -66,6 +67,7 @@ class QueueWorker:
         self._stopped = threading.Event()
         self._failure: AwsRefused | None = None
         self._totals = Totals()
+        self._told = False
         self._at_once = 1
         self._wait_s = _POLL_S if self._when.idle_s is None or self._when.idle_s >= _POLL_S else 1
         self._busy = time.monotonic()
@@ -100,8 +102,11 @@ class QueueWorker:
             messages: list[Incoming] = []
             try:
                 messages = self._receive()
-                for letters in self._letters(messages):
-                    self._answer(letters)
+                letters = list(self._letters(messages))
+                for together in _groups(letters):
+                    self._answer(together)
+                if letters and all(letter.is_for_others for letter in letters):
+                    self._step_aside()
             except AwsUnreachable as error:
                 self._say(str(error))
                 self._stopped.wait(_PAUSE_S)
@@ -127,23 +132,15 @@ class QueueWorker:
             self._stopped.set()
         return messages
 
-    def _letters(self, messages: Sequence[Incoming]) -> Iterator[list[Letter]]:
-        """What can be answered: together what is here, alone what lies in S3 and may be large."""
-        light: list[Letter] = []
+    def _letters(self, messages: Sequence[Incoming]) -> Iterator[Letter]:
+        """What can be answered."""
         for message in messages:
             try:
-                letter = Letter.read(message, self._queue.name)
+                yield Letter.read(message, self._queue.name, self._endpoint.bundle)
             except BadFrame as error:
                 self._say(str(error))
                 if message.receipts >= _MOST_RECEIPTS:
                     self._drop([message.handle])
-                continue
-            if letter.is_light:
-                light.append(letter)
-            else:
-                yield [letter]
-        if light:
-            yield light
 
     def _answer(self, letters: Sequence[Letter]) -> None:
         requests = [letter.asked for letter in letters if isinstance(letter.asked, Request)]
@@ -156,8 +153,7 @@ class QueueWorker:
             self._at_once = max(1, min(MOST_TOGETHER, int(len(requests) * _AHEAD_S / spent_s)))
         clients: defaultdict[str, list[tuple[Letter, Reply]]] = defaultdict(list)
         for letter in letters:
-            right = isinstance(letter.asked, Request)
-            reply = next(replies) if right else refusal(HTTPStatus.BAD_REQUEST, str(letter.asked))
+            reply = letter.asked if isinstance(letter.asked, Reply) else next(replies)
             clients[letter.reply_to].append((letter, reply))
         for name, answers in clients.items():
             self._reply(name, answers)
@@ -178,6 +174,19 @@ class QueueWorker:
                 self._totals.answered += len(answers) - refused
                 self._totals.refused += refused
 
+    def _step_aside(self) -> None:
+        """Leave requests for another bundle to workers that have it: to refuse is so quick that of two workers the
+        wrong one would get nearly all."""
+        if not self._told:
+            self._told = True
+            bundle = self._endpoint.bundle
+            self._say(
+                f"Requests on queue {self._queue.name} are for another bundle than {bundle.name} "
+                f"({bundle.sha256[:12]}); they are left to other workers."
+            )
+        with self._receiving:
+            self._stopped.wait(_ASIDE_S)
+
     def _drop(self, handles: Sequence[str]) -> None:
         """Delete what nobody waits for."""
         self._holding.finish(handles)
@@ -190,6 +199,15 @@ class QueueWorker:
         if now != said:
             self._say(f"{now.answered:,} requests answered, {now.refused:,} refused, {now.dropped:,} dropped.")
         return now
+
+
+def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """What is answered together: all that is here, and alone what lies in S3 and may be large."""
+    for letter in letters:
+        if not letter.is_light:
+            yield [letter]
+    if light := [letter for letter in letters if letter.is_light]:
+        yield light
 
 
 if __name__ == "__main__":

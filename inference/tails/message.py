@@ -1,8 +1,8 @@
 """A request, and its reply, as messages of a queue.
 
 The text is JSON: {"method", "path", "headers", "body"} or {"status", "headers", "body"}, the body in base64. The
-attribute `id` says which reply belongs to which request, `reply_to` names the queue it goes to. Nothing here trusts
-what it was sent: whatever is wrong is a BadFrame.
+attribute `id` says which reply belongs to which request, `reply_to` names the queue it goes to, and `bundle`, if it is
+there, the hash of the bundle that must answer. Nothing here trusts what it was sent: whatever is wrong is a BadFrame.
 """
 
 import json
@@ -16,7 +16,7 @@ from data.errors import BadFrame
 from data.queues import LONGEST_NAME, MOST_BYTES, Incoming, Outgoing
 from inference.tails.exchange import Reply, Request
 
-ID, REPLY_TO = "id", "reply_to"
+ID, REPLY_TO, BUNDLE = "id", "reply_to", "bundle"
 _ID = re.compile(r"[0-9a-f]{32}")
 _REPLIES = "-replies"
 _RANDOM = re.compile(r"-[0-9a-f]{12}")
@@ -33,16 +33,18 @@ def is_replies_name(work: str, name: str) -> bool:
     return len(name) <= LONGEST_NAME and name.startswith(start) and bool(_RANDOM.fullmatch(name, len(start)))
 
 
-def write_request(request: Request, number: str, reply_to: str) -> Outgoing:
-    """The message of a request; `number` is its id, 32 hexadecimal digits."""
+def write_request(request: Request, number: str, reply_to: str, bundle: str = "") -> Outgoing:
+    """The message of a request; `number` is its id, 32 hexadecimal digits, `bundle` the hash of the bundle that must
+    answer, if it matters which."""
     told = {"method": request.method, "path": request.path}
-    return Outgoing(_write(told, request.headers, request.content), {ID: number, REPLY_TO: reply_to})
+    attributes = {ID: number, REPLY_TO: reply_to} | ({BUNDLE: bundle} if bundle else {})
+    return Outgoing(_write(told, request.headers, request.content), attributes)
 
 
 def room_in_message(request: Request) -> int:
     """Bytes of content that a request of this method, path and headers may have to fit into a message, whatever
     the name of the queue for its reply."""
-    empty = write_request(replace(request, content=b""), "0" * 32, "x" * LONGEST_NAME)
+    empty = write_request(replace(request, content=b""), "0" * 32, "x" * LONGEST_NAME, "0" * 64)
     return (MOST_BYTES - empty.size) // 4 * 3
 
 

@@ -6,6 +6,7 @@ import uuid
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailUnreachable
 from data.queues import MOST_TOGETHER, Queue
@@ -19,6 +20,8 @@ from inference.tails.settings import TailSettings
 
 SCHEME = "sqs:"
 _SILENCE_S = 10.0
+_OTHERS_S = 10.0  # for a worker with our bundle, once one that has another has refused
+_REFUSED_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,22 @@ class QueueExchange:
     """See Exchange. The work queue is found, and the queue for replies made, with the first request.
 
     A request that gets no reply is sent again under its id, each time after twice as long, and at first not before
-    the queue itself would have given it to another worker. That makes a second reply at worst, which is dropped."""
+    the queue itself would have given it to another worker. That makes a second reply at worst, which is dropped.
 
-    def __init__(self, address: str, settings: TailSettings | None = None) -> None:
+    A request that a worker refuses because it has not `bundle`, a hash, is sent anew: the refusal is the reply only if
+    nobody else has answered anything for a while."""
+
+    def __init__(self, address: str, settings: TailSettings | None = None, bundle: str = "") -> None:
         self.name = address
         self.advice = "check the network and the AWS settings"
         settings = settings or TailSettings()
         self._patience_s = settings.patience.answer_s * settings.patience.attempts
         self._again_s = settings.patience.answer_s
         self._say = settings.say
+        self._bundle = bundle
+        self._served_at: float | None = None
+        self._told = False
+        self._closed = threading.Event()
         self._way: _Way | None = None
         self._opening = threading.Lock()
 
@@ -67,6 +77,7 @@ class QueueExchange:
 
     def close(self) -> None:
         """See Exchange. Deletes the queue for replies."""
+        self._closed.set()
         with self._opening:
             if self._way is not None:
                 self._way.silence.cancel()
@@ -84,9 +95,23 @@ class QueueExchange:
             return self._way
 
     def _ask(self, way: _Way, request: Request) -> Reply:
-        number = uuid.uuid4().hex
-        message = write_request(request, number, way.replies.name)
+        """A reply of a worker that has our bundle, if there is one."""
         began = time.monotonic()
+        while True:
+            reply = self._reply(way, request, began)
+            if reply.status != HTTPStatus.CONFLICT:
+                self._served_at = time.monotonic()
+                return reply
+            since, patience_s = (began, _OTHERS_S) if self._served_at is None else (self._served_at, self._again_s)
+            if time.monotonic() - max(began, since) > patience_s:
+                return reply
+            self._tell_refusal(way.work.name, reply)
+            if self._closed.wait(_REFUSED_PAUSE_S):
+                raise CancelledError
+
+    def _reply(self, way: _Way, request: Request, began: float) -> Reply:
+        number = uuid.uuid4().hex
+        message = write_request(request, number, way.replies.name, self._bundle)
         pause_s = max(self._again_s, 2.0 * way.work.visibility_s)
         with way.replies.expected(number) as reply:
             while (left_s := began + self._patience_s - time.monotonic()) > 0:
@@ -101,6 +126,11 @@ class QueueExchange:
             f"start one: hybrid-batch worker --queue {way.work.name} MODEL."
         )
 
+    def _tell_refusal(self, queue: str, reply: Reply) -> None:
+        if not self._told:
+            self._told = True
+            self._say(f"A worker of queue {queue} refuses ({reply.message.rstrip('.')}); others are asked.")
+
     def _tell_silence(self, queue: str) -> None:
         self._say(
             f"Waiting for a worker of queue {queue}, at most {self._patience_s:g} s; "
@@ -111,4 +141,4 @@ class QueueExchange:
 def queue_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> ServedTail:
     """The tail behind `sqs:NAME` or `sqs:URL`: workers of that queue."""
     settings = settings or TailSettings()
-    return ServedTail(QueueExchange(address, settings), bundle, settings)
+    return ServedTail(QueueExchange(address, settings, bundle.sha256), bundle, settings)

@@ -44,7 +44,9 @@ def test_what_has_room_fits_and_three_bytes_more_do_not(length, header):
     room, longest = room_in_message(request), "x" * 80
 
     def size(content: int) -> int:
-        return write_request(Request("POST", request.path, request.headers, b"\0" * content), ID, longest).size
+        return write_request(
+            Request("POST", request.path, request.headers, b"\0" * content), ID, longest, "f" * 64
+        ).size
 
     assert size(room) <= MOST_BYTES < size(room + 3)
 
@@ -64,13 +66,15 @@ def test_what_has_room_fits_and_three_bytes_more_do_not(length, header):
         ('{"method": "GET", "path": "/v2", "body": 1}', "base64"),
     ],
 )
-def test_what_is_no_request_is_answered_with_what_is_wrong(text, words):
+def test_what_is_no_request_is_answered_with_what_is_wrong(bundle, text, words):
     message = Incoming(text, {"id": ID, "reply_to": REPLIES}, "handle", 1)
     with pytest.raises(BadFrame, match=words):
         read_request(message)
-    letter = Letter.read(message, "work")
-    assert isinstance(letter.asked, str)
-    assert words in letter.asked
+    letter = Letter.read(message, "work", bundle)
+    assert isinstance(letter.asked, Reply)
+    assert letter.asked.status == 400
+    assert words in letter.asked.message
+    assert not letter.is_for_others
 
 
 @pytest.mark.parametrize("text", ["{", '{"status": "200"}', '{"status": true}', '{"status": 200, "body": "="}'])
@@ -84,25 +88,33 @@ def test_what_is_no_reply_is_refused(text):
     ["", "work", "work-replies", "work-replies-", "other-replies-0123456789ab", "work-replies-0123456789abc",
      "work-replies-0123456789aB", "https://sqs.eu-west-1.amazonaws.com/1/work-replies-0123456789ab"],
 )  # fmt: skip
-def test_replies_go_to_clients_of_the_queue_alone(name):
+def test_replies_go_to_clients_of_the_queue_alone(bundle, name):
     assert not is_replies_name("work", name)
     with pytest.raises(BadFrame, match="no client's"):
-        Letter.read(received(write_request(REQUEST, ID, REPLIES), reply_to=name), "work")
+        Letter.read(received(write_request(REQUEST, ID, REPLIES), reply_to=name), "work", bundle)
 
 
 @pytest.mark.parametrize("number", ["", "1", ID.upper(), ID + "0"])
-def test_a_message_without_an_id_cannot_be_answered(number):
+def test_a_message_without_an_id_cannot_be_answered(bundle, number):
     with pytest.raises(BadFrame, match="hexadecimal"):
-        Letter.read(received(write_request(REQUEST, ID, REPLIES), id=number), "work")
+        Letter.read(received(write_request(REQUEST, ID, REPLIES), id=number), "work", bundle)
 
 
-def test_a_client_of_the_queue_is_answered():
-    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work")
+def test_a_client_of_the_queue_is_answered(bundle):
+    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work", bundle)
     assert (letter.number, letter.reply_to, letter.asked) == (ID, REPLIES, REQUEST)
 
 
-def test_a_reply_too_large_for_a_queue_is_refused_where_there_is_no_place_for_it():
-    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work")
+def test_a_request_is_read_by_workers_with_its_bundle_alone(bundle):
+    assert Letter.read(received(write_request(REQUEST, ID, REPLIES, bundle.sha256)), "work", bundle).asked == REQUEST
+    other = Letter.read(received(write_request(REQUEST, ID, REPLIES, "f" * 64)), "work", bundle)
+    assert other.is_for_others
+    assert isinstance(other.asked, Reply)
+    assert other.asked.message.startswith("The request is for bundle ffffffffffff, but digits here is")
+
+
+def test_a_reply_too_large_for_a_queue_is_refused_where_there_is_no_place_for_it(bundle):
+    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work", bundle)
     fits = (MOST_BYTES - write_reply(Reply(200), ID).size) // 4 * 3
     assert read_reply(received(letter.answer(Reply(200, {}, b"\0" * fits), None)), 0).status == 200
     refused = read_reply(received(letter.answer(Reply(200, {}, b"\0" * (fits + 3)), None)), 0)

@@ -12,6 +12,9 @@ import pytest
 
 from data.errors import AwsRefused, OtherBundle, QueueGone, TailRefused, TailUnreachable, WrongUsage
 from data.queues import Queue
+from inference.endpoint import Endpoint
+from inference.engines import open_engine
+from inference.queue_worker import QueueWorker
 from inference.tails.exchange import Reply, Request
 from inference.tails.message import read_id, read_request, write_reply
 from inference.tails.patience import Patience
@@ -81,18 +84,32 @@ def test_the_queue_for_replies_forgets_and_is_tagged(work_queue):
     exchange.close()
 
 
-def test_another_bundle_is_refused(work_queue, start_worker, bundle):
+def test_another_bundle_is_refused_in_the_end(work_queue, start_worker, bundle, monkeypatch):
+    monkeypatch.setattr("inference.tails.queue._OTHERS_S", 1)
     start_worker(work_queue)
-    tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64))
-    with tail, pytest.raises(OtherBundle, match="serve the same bundle there"):
+    said: list[str] = []
+    tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64), TailSettings(say=said.append))
+    with tail, pytest.raises(OtherBundle, match="The request is for bundle 000000000000, but digits here is"):
         tail.check("c000")
+    (line,) = said
+    assert line.startswith(f"A worker of queue {work_queue.name} refuses (The request is for bundle 000000000000")
 
 
-def test_another_bundle_is_refused_without_asking_before(work_queue, start_worker, bundle, frames):
-    start_worker(work_queue)
-    tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64))
-    with tail, pytest.raises(OtherBundle, match="The frame is for bundle 000000000000"):
-        tail.infer("c000", frames[0])
+def test_a_request_that_a_worker_with_another_bundle_refused_is_answered_by_a_later_one(work_queue, bundle):
+    tail = queue_tail(f"sqs:{work_queue.name}", bundle)
+    other, right = (Endpoint(one, open_engine("openvino", one)) for one in (replace(bundle, sha256="0" * 64), bundle))
+    with ThreadPoolExecutor(3) as threads, tail:
+        for endpoint in (other, right):
+            worker = QueueWorker(Queue.open(work_queue.name), endpoint, lambda _: None)
+            working = threads.submit(worker.run)
+            if endpoint is other:
+                asked = threads.submit(tail.check, "c000")
+                while not worker._totals.refused:
+                    time.sleep(0.02)
+                worker.stop()
+                assert working.result(30).answered == 0
+        asked.result(30)
+        worker.stop()
 
 
 def test_a_request_that_gets_no_reply_is_sent_again_under_its_id_and_the_second_reply_dropped(make_queue):

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -164,6 +165,23 @@ def test_what_is_held_stays_hidden_and_is_given_back_at_the_end(make_queue):
     given_back = queue.receive(10, 0)
     assert sorted(message.text for message in given_back) == ["one", "three"]
     assert {message.receipts for message in given_back} == {2}
+
+
+def test_a_worker_with_another_bundle_leaves_the_work_to_others(work_queue, start_worker, bundle, tmp_path):
+    other = replace(bundle, sha256="0" * 64)
+    said: list[str] = []
+    wrong = QueueWorker(Queue.open(work_queue.name), Endpoint(other, open_engine("openvino", other)), said.append)
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(wrong.run)
+        right = start_worker(work_queue)
+        there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "1")
+        wrong.stop()
+        totals = working.result(30)
+    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "1")
+    assert totals.answered == 0
+    assert 0 < totals.refused < right.stop()[1]["answered"]
+    assert [line for line in said if "for another bundle than digits (000000000000)" in line] == said[:1]
+    assert work_queue.count("-dead") == 0
 
 
 def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, bucket, tmp_path):
