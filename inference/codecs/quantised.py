@@ -3,7 +3,8 @@
 `qN` gives every image of a batch its own 2^N levels. They span the image's values, or where those reach further the
 clip that is best for a Laplace distribution of its mean and deviation (Banner et al., https://arxiv.org/abs/1810.05723).
 `tuned` has a step for each channel and is the same for all images: a `Grid` found by calibration. Zero is always a
-level. Values inside the clip come back within half a step, others as its nearest end; NaN becomes 0.
+level. Values inside the clip come back within half a step, or one and a half where errors are carried from channel to
+channel, others as its nearest end; NaN becomes 0.
 
     <u4 size of head, head, coded levels>      head: zstd of grid and model
     grid of qN:    step (<f4) of each image, first level in steps (<i4) of each image
@@ -13,12 +14,14 @@ level. Values inside the clip come back within half a step, others as its neares
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import zstandard
 
 from data.errors import BadFrame
+from inference.codecs.carry import Carry
 from inference.codecs.entropy import MAX_LEVELS, Entropy, compress, expand, model_bytes
 
 BITS = range(2, 7)
@@ -31,15 +34,17 @@ _HEAD = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Levels for every channel: `count` of them from `floors` (channels) on, in steps of base · 2^(exponents/8)."""
+    """Levels for every channel: `count` of them from `floors` (channels) on, in steps of base · 2^(exponents/8); how
+    errors are carried from channel to channel concerns the writer only."""
 
     count: int
     base: float
     exponents: tuple[int, ...]
     floors: tuple[int, ...]
+    carry: Carry | None = None
 
     @classmethod
-    def around(cls, steps: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> "Grid":
+    def around(cls, steps: np.ndarray, lows: np.ndarray, highs: np.ndarray, carry: Carry | None = None) -> "Grid":
         """Nearly these steps, from low to high for each channel; at most 128 levels, around the middle."""
         base = float(np.float32(steps.min()))
         exponents = np.clip(np.rint(np.log2(steps / base) * _OCTAVE), 0, 255).astype(int)
@@ -48,7 +53,7 @@ class Grid:
         count = int(np.clip((last - first).max() + 1, 2, MAX_LEVELS))
         floors = np.where(last - first < count, first, np.rint((first + last - count + 1) / 2))
         floors = np.clip(floors, -(2**15), 2**15 - 1).astype(int)
-        return cls(count, base, tuple(exponents.tolist()), tuple(floors.tolist()))
+        return cls(count, base, tuple(exponents.tolist()), tuple(floors.tolist()), carry)
 
     @property
     def steps(self) -> np.ndarray:
@@ -87,9 +92,9 @@ def pack_tuned(tensor: np.ndarray, grid: Grid) -> bytes:
     if not tensor.size:
         return b""
     levels = np.empty(tensor.shape, np.uint8)
-    inverse, floors = 1 / grid.steps, np.array(grid.floors)
+    rounding = _rounding(grid)
     for index, image in enumerate(tensor):
-        levels[index] = np.clip(np.rint(_finite(image) * inverse) - floors, 0, grid.count - 1)
+        levels[index] = rounding(_finite(image))
     head = struct.pack("<Bf", grid.count, grid.base) + bytes(grid.exponents)
     return _join(head + np.array(grid.floors, "<i2").tobytes(), compress(levels, grid.count))
 
@@ -106,6 +111,14 @@ def unpack_tuned(data: bytes | memoryview, shape: tuple[int, ...], dtype: np.dty
         raise BadFrame(f"A quantised tensor has {count} levels; they are 2 to {MAX_LEVELS}.")
     steps = base * np.exp2(np.frombuffer(head, np.uint8, channels, 5) / _OCTAVE)
     return _values(expand(entropy, shape, count), np.frombuffer(head, "<i2", channels, 5 + channels), steps, dtype)
+
+
+def _rounding(grid: Grid) -> Callable[[np.ndarray], np.ndarray]:
+    """From the values of an image to its levels."""
+    if grid.carry:
+        return grid.carry.rounding(grid.steps, np.array(grid.floors), grid.count)
+    inverse, floors = 1 / grid.steps, np.array(grid.floors)
+    return lambda values: np.clip(np.rint(values * inverse) - floors, 0, grid.count - 1)
 
 
 def _own_grid(values: np.ndarray, bits: int) -> tuple[float, int]:

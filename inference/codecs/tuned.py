@@ -8,9 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 from data.errors import WrongUsage
 from inference.cache import cache_folder
+from inference.codecs.carry import Carry
 from inference.codecs.quantised import Grid
 from inference.cuts import TensorSpec
 
@@ -24,7 +28,7 @@ def is_tuned(codec: str) -> bool:
 
 def keep_grids(grids: Mapping[str, Grid]) -> str:
     """The codec of these grids, by tensor name; from now on `read_grids` finds them."""
-    text = json.dumps({name: asdict(grid) for name, grid in sorted(grids.items())})
+    text = json.dumps({name: asdict(grid) for name, grid in sorted(grids.items())}, default=np.ndarray.tolist)
     codec = f"{TUNED}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     folder = cache_folder("grids")
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,8 +57,14 @@ def _read(folder: str, codec: str) -> dict[str, Grid]:
         with open(f"{folder}/{codec}.json", encoding="utf-8") as file:  # noqa: PTH123
             stored = json.load(file)
         return {
-            name: Grid(grid["count"], grid["base"], tuple(grid["exponents"]), tuple(grid["floors"]))
+            name: Grid(
+                grid["count"], grid["base"], tuple(grid["exponents"]), tuple(grid["floors"]), _carry(grid["carry"])
+            )
             for name, grid in stored.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongUsage(f"No calibration {codec} in this user's cache; use --codec auto to make one.") from error
+
+
+def _carry(stored: dict[str, Any] | None) -> Carry | None:
+    return Carry(tuple(stored["order"]), np.array(stored["shares"])) if stored else None

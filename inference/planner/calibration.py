@@ -33,9 +33,9 @@ from inference.wire import Frame
 SAMPLE = 200
 _BATCH = 20
 _LIMIT_BYTES = 32 << 20
-_COARSENESS = tuple(2 ** (exponent / 4) for exponent in range(2, -21, -1))  # of steps, in deviations
+_COARSENESS = tuple(2 ** (exponent / 8) for exponent in range(4, -41, -1))  # of steps, in deviations
 _ONE_SIDED_95 = 1.645
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Grids for the tensors of a cut: finer where the model minds more.
 
-How much a channel matters is measured: noise in it alone, on some images, and how far the scores move, as the
-distance of Hellinger sees it, which rare classes do not upset. At a given number of bits the loss is least where a
-channel's step goes with one over the root of that (high-resolution theory: Gersho and Gray, Vector Quantization, 8.3).
+How much errors matter is measured: noise in one channel, on some images, and how the scores move, as the distance of
+Hellinger sees it, which rare classes do not upset. The same noise in two channels moves them alike where errors of
+the two add up: the products of the moves are the metric by which errors are carried from channel to channel. At a given
+number of bits the loss is least where a channel's step goes with one over the root of the harm that remains
+(high-resolution theory: Gersho and Gray, Vector Quantization, 8.3).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inference.codecs.carry import Carry
 from inference.codecs.quantised import Grid
 from inference.cuts import TensorSpec
 from inference.datatypes import FLOATS
 
 _IMAGES = 32
-_GROUPS = 64  # as many trials a tensor; where it has more channels, those of like deviation are tried together
+_MOST_ALONE = 128  # channels a tensor tried one by one; of more, those of like deviation together in so many groups:
+_GROUPS = 64
+_CAUTION = 0.15  # of the typical harm, added to every channel's: few images do not show all that matters
 _WIDEST = 16.0  # between a channel's step and the typical one
 
 
@@ -24,13 +29,14 @@ class Tuning:
     """What grids are made from, by tensor: relative steps of the channels and the range of their values."""
 
     steps: dict[str, np.ndarray]
+    carries: dict[str, Carry | None]
     lows: dict[str, np.ndarray]
     highs: dict[str, np.ndarray]
 
     def grids(self, coarseness: float) -> dict[str, Grid]:
         """Grids whose typical step is so many of the tensor's standard deviations."""
         return {
-            name: Grid.around(steps * coarseness, self.lows[name], self.highs[name])
+            name: Grid.around(steps * coarseness, self.lows[name], self.highs[name], self.carries[name])
             for name, steps in self.steps.items()
         }
 
@@ -42,24 +48,55 @@ def tune(
 ) -> Tuning:
     """Measure on the tensors (images, …, channels) of a sample; `scores` is the tail, giving (images, classes)."""
     few = [tensor[:_IMAGES] for tensor in tensors]
-    before = np.sqrt(scores(few))
-    steps, lows, highs = {}, {}, {}
+    tuning = Tuning({}, {}, {}, {})
     for place, spec in enumerate(boundary):
         if spec.datatype not in FLOATS or not tensors[place].size:
             continue
         channels = np.nan_to_num(tensors[place].astype(np.float64)).reshape(-1, (spec.shape or (1,))[-1])
-        lows[spec.name], highs[spec.name] = channels.min(axis=0), channels.max(axis=0)
-        deviations = channels.std(axis=0)
+        tuning.lows[spec.name], tuning.highs[spec.name] = channels.min(axis=0), channels.max(axis=0)
         typical = float(channels.std()) or 1.0
-        matters = np.empty(len(deviations))
-        chance = np.random.default_rng(0)
-        for group in np.array_split(np.argsort(deviations, kind="stable"), min(_GROUPS, len(deviations))):
-            reach = max(float(deviations[group].mean()), typical / _WIDEST)
-            noise = np.zeros_like(few[place])
-            noise[..., group] = chance.uniform(-reach, reach, noise[..., group].shape)
-            after = np.sqrt(scores([*few[:place], few[place] + noise, *few[place + 1 :]]))
-            matters[group] = np.square(after - before).sum() / (len(group) * reach**2)
-        wanted = 1 / np.sqrt(np.maximum(matters, matters.max() * 1e-6 or 1.0))
+        reaches = np.maximum(channels.std(axis=0), typical / _WIDEST) / 2
+
+        def moved(noise: np.ndarray, place: int = place) -> np.ndarray:
+            there, back = (
+                np.sqrt(scores([*few[:place], few[place] + way, *few[place + 1 :]])) for way in (noise, -noise)
+            )
+            moves: np.ndarray = (there - back) / 2
+            return moves
+
+        alone = len(reaches) <= _MOST_ALONE
+        carry, harm = _try_alone(few[place], reaches, moved) if alone else _try_groups(few[place], reaches, moved)
+        wanted = 1 / np.sqrt(np.maximum(harm, harm.max() * 1e-6 or 1.0))
         relative = wanted / np.exp(np.log(wanted).mean())
-        steps[spec.name] = typical * np.clip(relative, 1 / _WIDEST, _WIDEST)
-    return Tuning(steps, lows, highs)
+        tuning.steps[spec.name] = typical * np.clip(relative, 1 / _WIDEST, _WIDEST)
+        tuning.carries[spec.name] = carry
+    return tuning
+
+
+_Moved = Callable[[np.ndarray], np.ndarray]
+
+
+def _try_alone(few: np.ndarray, reaches: np.ndarray, moved: _Moved) -> tuple[Carry, np.ndarray]:
+    """How errors are carried, and the harm that remains, from the same noise in one channel after the other."""
+    pattern = np.random.default_rng(0).uniform(-1, 1, few.shape[:-1])
+    moves = []
+    for channel, reach in enumerate(reaches):
+        noise = np.zeros_like(few)
+        noise[..., channel] = pattern * reach
+        moves.append(moved(noise).ravel())
+    scaled = np.array(moves, np.float64)  # a move for noise of the channel's own reach, so that scales do not matter
+    metric = scaled @ scaled.T
+    metric += np.eye(len(metric)) * (_CAUTION * float(np.median(np.diag(metric))) or 1.0)
+    return Carry.of(metric / np.outer(reaches, reaches))
+
+
+def _try_groups(few: np.ndarray, reaches: np.ndarray, moved: _Moved) -> tuple[None, np.ndarray]:
+    """The harm of channels, from noise in groups of them; what errors of two channels do together stays unknown."""
+    chance = np.random.default_rng(0)
+    harm = np.empty(len(reaches))
+    for group in np.array_split(np.argsort(reaches, kind="stable"), _GROUPS):
+        reach = reaches[group].mean()
+        noise = np.zeros_like(few)
+        noise[..., group] = chance.uniform(-reach, reach, noise[..., group].shape)
+        harm[group] = np.square(moved(noise)).sum() / (len(group) * reach**2)
+    return None, harm

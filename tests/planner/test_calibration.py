@@ -165,18 +165,55 @@ def test_jpeg_is_of_the_models_size_and_the_smaller_the_lower_its_quality(digits
     assert 0 < errors[0] < errors[1] < 0.1 * np.ptp(before)
 
 
+def halves(*sums: np.ndarray) -> np.ndarray:
+    """Scores of a tail that hears these sums (images), each apart from the others."""
+    sure = [1 / (1 + np.exp(-total)) / len(sums) for total in sums]
+    return np.stack([share for one in sure for share in (one, 1 / len(sums) - one)], axis=1)
+
+
 def test_channels_that_matter_more_get_finer_steps():
-    random = np.random.default_rng(0)
-    values = random.normal(size=(32, 4, 4, 3)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(32, 4, 4, 3)).astype(np.float32)
 
     def tail(tensors):
-        total = tensors[0].mean(axis=(1, 2)) @ [0.0, 1.0, 8.0]
-        return np.stack([1 / (1 + np.exp(-total)), 1 / (1 + np.exp(total))], axis=1)
+        means = tensors[0].mean(axis=(1, 2))
+        return halves(0 * means[:, 0], 1 * means[:, 1], 8 * means[:, 2])
 
     tuning = tune([TensorSpec("a:0", (4, 4, 3), "FP32")], [values], tail)
     ignored, heard, loud = tuning.steps["a:0"]
-    assert heard / loud == pytest.approx(8, rel=0.3)
-    assert ignored > 4 * heard
+    assert 3 < heard / loud < 8.5
+    assert ignored > 2 * heard
+
+
+def test_errors_are_carried_into_channels_that_add_up_with_them():
+    values = np.random.default_rng(0).normal(size=(32, 4, 4, 4)).astype(np.float32)
+
+    def tail(tensors):
+        means = tensors[0].mean(axis=(1, 2))
+        return halves(2 * means[:, 0] + 3 * means[:, 1], 2 * means[:, 2] - 3 * means[:, 3])
+
+    carry = tune([TensorSpec("a:0", (4, 4, 4), "FP32")], [values], tail).carries["a:0"]
+    assert carry is not None
+    place = [carry.order.index(channel) for channel in range(4)]
+    assert place[0] < place[1]
+    assert place[2] < place[3]
+    assert carry.shares[place[1], place[0]] == pytest.approx(2 / 3, rel=0.2)
+    assert carry.shares[place[3], place[2]] == pytest.approx(-2 / 3, rel=0.2)
+    assert abs(carry.shares[place[3], place[0]]) < 0.1
+
+
+def test_very_many_channels_are_tried_in_groups():
+    values = np.random.default_rng(0).normal(size=(8, 300)).astype(np.float32) * np.geomspace(0.1, 10, 300)
+    tuning = tune([TensorSpec("a:0", (300,), "FP32")], [values], lambda tensors: halves(tensors[0].mean(axis=1)))
+    assert tuning.carries["a:0"] is None
+    assert tuning.steps["a:0"].shape == (300,)
+    assert (tuning.steps["a:0"] > 0).all()
+
+
+def test_a_tail_that_hears_nothing_gives_equal_steps():
+    values = np.zeros((8, 4, 4, 3), np.float32)
+    steps = tune([TensorSpec("a:0", (4, 4, 3), "FP32")], [values], lambda _: np.ones((8, 2)) / 2).steps["a:0"]
+    assert (steps == steps[0]).all()
+    assert steps[0] > 0
 
 
 def test_whole_numbers_are_not_tuned():
