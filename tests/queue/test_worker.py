@@ -19,7 +19,7 @@ from inference.engines import open_engine
 from inference.holding import Holding
 from inference.queue_worker import QueueWorker, Stopping
 from inference.tails.exchange import NoAnswer, Request
-from inference.tails.message import read_reply
+from inference.tails.message import read_reply, write_request
 from inference.tails.queue import QueueExchange
 from tests.conftest import COMMAND, ROOT
 from tests.made_runs import await_parts, read_records, without_times
@@ -182,6 +182,23 @@ def test_a_worker_with_another_bundle_leaves_the_work_to_others(work_queue, star
     assert 0 < totals.refused < right.stop()[1]["answered"]
     assert [line for line in said if "for another bundle than digits (000000000000)" in line] == said[:1]
     assert work_queue.count("-dead") == 0
+
+
+def test_a_worker_with_another_bundle_steps_aside(work_queue, replies_to, bundle, monkeypatch):
+    monkeypatch.setattr("inference.queue_worker._ASIDE_S", 1000)
+    queue, said = Queue.open(work_queue.name), []
+    queue.send([write_request(Request("GET", "/v2"), f"{n:032x}", replies_to, "f" * 64) for n in range(50)])
+    worker = QueueWorker(queue, Endpoint(bundle, open_engine("openvino", bundle)), said.append)
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(worker.run)
+        while not said:
+            time.sleep(0.02)
+        time.sleep(1)  # in which it would refuse the rest
+        worker.stop()
+        totals = working.result(30)
+    assert (totals.answered, totals.dropped) == (0, 0)
+    assert 1 <= totals.refused <= 3, "more than each lane once"
+    assert work_queue.count() == 50 - totals.refused
 
 
 def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, bucket, tmp_path):
