@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,6 +37,7 @@ OVERALL = ""  # the `by` of the slice of all records
 BYTES = ("image_bytes", "sent_bytes", "received_bytes")
 
 Counts = dict[str, pa.Table]
+Column = npt.NDArray[np.signedinteger]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +63,41 @@ class Tally:
 
     def join(self, tables: Iterable[pa.Table]) -> pa.Table:
         """The rows of tables of this schema under each other."""
-        table, vocabularies = self._coded(tables)
-        return self._worded({name: table[name] for name in self.schema.names}, vocabularies)
+        return self._worded(*self._coded(tables))
 
     def merge(self, tables: Iterable[pa.Table]) -> pa.Table:
         """One row for each distinct key of tables of this schema, in any order."""
-        table, vocabularies = self._coded(tables)
-        keys = [*self.words, *self.texts, *self.numbers]
-        kinds = {"sum": self.sums, "min": self.smallest, "max": self.largest}
-        measures = [(name, kind) for kind, names in kinds.items() for name in names]
-        merged = table.group_by(keys, use_threads=False).aggregate(measures)
-        columns = {name: merged[name] for name in keys} | {name: merged[f"{name}_{kind}"] for name, kind in measures}
+        columns, vocabularies = self._coded(tables)
+        keys = [columns[name] for name in (*self.words, *self.texts, *self.numbers)]
+        order = np.lexsort(keys)  # Arrow's group_by takes twice the time, and thrice the memory of the rows
+        new = np.zeros(len(order), bool)
+        new[:1] = True
+        for key in keys:
+            found = key[order]
+            new[1:] |= found[1:] != found[:-1]
+        starts = np.flatnonzero(new)
+        for names, kind in ((self.sums, np.add), (self.smallest, np.minimum), (self.largest, np.maximum)):
+            columns |= {name: kind.reduceat(columns[name][order], starts) for name in names}
+        columns |= {name: columns[name][order[starts]] for name in (*self.words, *self.texts, *self.numbers)}
         return self._worded(columns, vocabularies)
 
-    def _coded(self, tables: Iterable[pa.Table]) -> tuple[pa.Table, dict[str, Words]]:
-        """One table with codes for words. Arrow (26) crashes unifying dictionaries of columns that hold nulls."""
+    def _coded(self, tables: Iterable[pa.Table]) -> tuple[dict[str, Column], dict[str, Words]]:
+        """All rows of the tables by column, with codes for words and texts. Arrow (26) crashes unifying dictionaries
+        of columns that hold nulls."""
         table = pa.concat_tables(tables)
-        vocabularies = {name: Words() for name in self.words}
-        for name, words in vocabularies.items():
-            codes = [words.codes(chunk).astype(np.int32) for chunk in table[name].chunks]
-            table = table.set_column(table.schema.get_field_index(name), name, pa.chunked_array(codes, pa.int32()))
-        return table, vocabularies
+        vocabularies = {name: Words() for name in (*self.words, *self.texts)}
+        columns: dict[str, Column] = {}
+        for name in self.schema.names:
+            chunks, table = table[name].chunks, table.drop_columns(name)  # whose memory is free once it is coded
+            words = vocabularies.get(name)
+            found = [words.codes(one).astype(np.int32) if words is not None else one.to_numpy() for one in chunks]
+            columns[name] = np.concatenate([np.zeros(0, found[0].dtype if found else np.int64), *found])
+        return columns, vocabularies
 
-    def _worded(self, columns: dict[str, pa.ChunkedArray], vocabularies: Mapping[str, Words]) -> pa.Table:
-        words = {name: words.words(columns[name].to_numpy()) for name, words in vocabularies.items()}
-        return pa.table(columns | words, schema=self.schema)
+    def _worded(self, columns: Mapping[str, Column], vocabularies: Mapping[str, Words]) -> pa.Table:
+        worded = {name: words.words(columns[name]) for name, words in vocabularies.items()}
+        texts = {name: worded[name].cast(pa.string()) for name in self.texts}
+        return pa.table({**columns, **worded, **texts}, schema=self.schema)
 
 
 TALLIES = {
@@ -125,7 +137,8 @@ def merge(bags: Iterable[Counts]) -> Counts:
         bags, total = _without_overflows([total, *some]), {}
         some.clear()
         for name, tally in TALLIES.items():
-            total[name] = tally.merge([bag.pop(name) for bag in bags])
+            total[name] = tally.merge(bag.pop(name) for bag in bags)
+            pa.default_memory_pool().release_unused()
         total["exemplars"] = exemplars.best(total["exemplars"])
     return total
 

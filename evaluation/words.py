@@ -35,7 +35,7 @@ class Words:
         found: Codes = self._remap[indices.to_numpy(zero_copy_only=False)]
         return found
 
-    def words(self, codes: Codes) -> pa.DictionaryArray:
+    def words(self, codes: npt.NDArray[np.signedinteger]) -> pa.DictionaryArray:
         """The words of codes, null for `NULL`."""
         indices = pa.array(codes - 1, pa.int32(), mask=codes == NULL)
         return pa.DictionaryArray.from_arrays(indices, pa.array(list(self._codes), pa.string()))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,8 @@ from evaluation.counting import Counting
 from evaluation.counts import Counts, bag
 from evaluation.reading import batches
 from evaluation.shape import Report
+
+_ONE_BAG = Lock()  # to make one takes 100 MB for a thousand classes, and is soon done: threads do it in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,9 @@ def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
         else:
             good.append(part)
         pa.default_memory_pool().release_unused()  # what Arrow keeps for itself is memory the counts may need
-    return counting.counts() | {"bad_parts": bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})["bad_parts"]}
+    with _ONE_BAG:
+        counts = counting.counts()
+    return counts | {"bad_parts": bag(bad_parts={"sentence": bad, "parts": [1] * len(bad)})["bad_parts"]}
 
 
 def _count(counting: Counting, part: Part, folders: dict[str, RunFolder], by: Sequence[str]) -> None:
