@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from hypothesis import settings
 # A busy machine is no failure.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+# Started in the background by a shell, tests would ignore Ctrl-C, and so would all that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 
