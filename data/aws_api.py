@@ -18,10 +18,10 @@ _BUSY = {
     "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
     "OperationAborted", "RequestThrottled",
 }  # fmt: skip
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 _BAD_CREDENTIALS = {
-    "ExpiredTokenException", "ExpiredToken", "RequestExpired", "UnrecognizedClientException", "InvalidClientTokenId",
-    "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken",
-    "InvalidAccessKeyId", "InvalidToken",
+    *_EXPIRED, "RequestExpired", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
+    "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken", "InvalidAccessKeyId", "InvalidToken",
 }  # fmt: skip
 _DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "403"}
 _PLACES = ("ClusterId", "applicationId", "StackName", "Bucket", "QueueName", "QueueUrl", "FunctionName")
@@ -135,7 +135,9 @@ class Api:
         if status >= 500:
             return AwsUnreachable(f"{name} fails at {call.operation} ({code} {said}); try again later.")
         if code in _BAD_CREDENTIALS:
-            return AwsRefused(f"{name} does not accept the AWS credentials ({code}); renew or correct them.", code)
+            expired = f"The AWS credentials have expired ({name} answers {call.operation} with {code}); renew them."
+            refused = f"{name} does not accept the AWS credentials ({code}); renew or correct them."
+            return AwsRefused(expired if code in _EXPIRED else refused, code)
         if code in _DENIED:
             return AwsRefused(
                 f"{name} denies {call.operation} ({said or code}); the rights that are needed are in {self.rights}.",

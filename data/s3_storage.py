@@ -30,7 +30,8 @@ _STANDS = ("PreconditionFailed", "412")
 _NO_RANGE = ("InvalidRange", "416")  # of an object without a byte; to some, of one smaller than the tail asked for
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
 _REFUSED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
-_BAD_CREDENTIALS = ("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException")
+_BAD_CREDENTIALS = (*_EXPIRED, "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
 _OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "301", "400")
 
 
@@ -178,7 +179,8 @@ class S3Storage:
         if code in _REFUSED:
             return f"access to {self.bucket!r} is denied ({code}); ask for permission or use other credentials"
         if code in _BAD_CREDENTIALS:
-            return f"the AWS credentials are not accepted ({code}); renew or correct them"
+            verdict = "have expired" if code in _EXPIRED else "are not accepted"
+            return f"the AWS credentials {verdict} ({code}); renew or correct them"
         if code in _OTHER_REGION:
             return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to its own"
         return f"{_one_line(error)}; check the bucket and the AWS settings"

@@ -132,7 +132,7 @@ def script(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     ("status", "code", "said"),
     [
         (403, "AccessDenied", "access to 'bucket' is denied"),
-        (403, "ExpiredToken", "the AWS credentials are not accepted"),
+        (403, "ExpiredToken", "the AWS credentials have expired (ExpiredToken)"),
         (301, "PermanentRedirect", "bucket 'bucket' is in another region"),
         (405, "MethodNotAllowed", "said the server; check the bucket"),
     ],
@@ -307,7 +307,7 @@ def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> No
     script.answers = [(206, f"bytes {size - TAIL}-{size - 1}/{size}", tail), (400, "ExpiredToken", b"")]
     with open_storage("s3://bucket").file("part") as file:
         part = pq.ParquetFile(file)
-        with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/part: .* not accepted \(ExpiredToken\)"):
+        with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/part: .* have expired \(ExpiredToken\)"):
             part.read()
 
 

@@ -62,7 +62,7 @@ SCENARIOS = {
     ),
     "no credentials": Scenario(nowhere, "no AWS credentials; set AWS_ACCESS", environment=(("AWS_ACCESS_KEY_ID", ""),)),
     "expired credentials": Scenario(
-        standing, r"does not accept the AWS credentials \(Expired", environment=(("AWS_ACCESS_KEY_ID", "EXPIRED"),)
+        standing, r"AWS credentials have expired .* with Expired", environment=(("AWS_ACCESS_KEY_ID", "EXPIRED"),)
     ),
     "unknown credentials": Scenario(
         standing, r"does not accept the AWS credentials \(Unrec", environment=(("AWS_ACCESS_KEY_ID", "who"),)
@@ -138,7 +138,10 @@ SCENARIOS = {
         standing, r"not ended after 3 s \(.*RUNNING\), and was cancelled", fate=Fate("never"), timeout_s=3
     ),
     "credentials expire meanwhile": Scenario(
-        standing, r"credentials \(Expired", fate=Fate("never"), faults=always("DescribeStep", "ExpiredTokenException")
+        standing,
+        r"credentials have expired .* with Expired",
+        fate=Fate("never"),
+        faults=always("DescribeStep", "ExpiredTokenException"),
     ),
     "EMR falls silent": Scenario(
         standing,
@@ -157,7 +160,10 @@ SCENARIOS = {
     "a new cluster: never ends": Scenario(new, "and was cancelled", fate=Fate("never"), timeout_s=1),
     "a new cluster: lost": Scenario(new, "INSTANCE_FAILURE: All core", fate=Fate("lost")),
     "a new cluster: credentials expire meanwhile": Scenario(
-        new, r"credentials \(Expired", fate=Fate("never"), faults=always("DescribeStep", "ExpiredTokenException")
+        new,
+        r"credentials have expired .* with Expired",
+        fate=Fate("never"),
+        faults=always("DescribeStep", "ExpiredTokenException"),
     ),
     "a job run fails": Scenario(serverless, "ended FAILED .*: MemoryError: no 2 GB", fate=Fate("fail", TRACE + NOISE)),
     "a job run is cancelled": Scenario(serverless, r"ended CANCELLED \(Cancelled by", fate=Fate("cancelled")),

@@ -1,0 +1,84 @@
+"""Credentials that have expired, which the local AWS has none of: by a script, in the words of each service."""
+
+from collections.abc import Callable
+
+import pytest
+
+import hybrid_batch
+from data.errors import AwsRefused, HybridBatchError, StorageFailed, TailRefused
+from data.queues import Queue
+from data.storage import open_storage
+from inference.cloud.api import open_api
+from inference.tails.exchange import Request
+from inference.tails.lambda_function import LambdaExchange
+from inference.tails.queue import QueueExchange
+from tests.conftest import ROOT
+from tests.scripted import Script, reply
+
+SAID = "The security token included in the request is expired"
+XML, JSON = "Content-Type: text/xml\r\n", "Content-Type: application/x-amz-json-1.0\r\n"
+HELLO = Request("GET", "/v2")
+ANSWERS = {
+    "s3": reply(
+        400, b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>", XML
+    ),
+    "sqs": reply(
+        403,
+        f'{{"__type": "com.amazon.coral.service#ExpiredTokenException", "message": "{SAID}"}}'.encode(),
+        JSON + "x-amzn-query-error: ExpiredToken;Sender\r\n",
+    ),
+    "lambda": reply(
+        403, f'{{"message": "{SAID}"}}'.encode(), JSON + "x-amzn-ErrorType: ExpiredTokenException\r\n"
+    ),
+    "cloudformation": reply(
+        403,
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>{SAID}</Message></Error>"
+        "</ErrorResponse>".encode(),
+        XML,
+    ),
+}  # fmt: skip
+USES: dict[str, tuple[str, Callable[[], object], type[HybridBatchError]]] = {
+    "an object": ("s3", lambda: open_storage("s3://bucket/logs").read("name"), StorageFailed),
+    "a bucket": ("s3", lambda: open_api().ask("s3", "get_bucket_tagging", Bucket="bucket"), AwsRefused),
+    "a queue": ("sqs", lambda: Queue.open("work"), AwsRefused),
+    "the tail behind a queue": ("sqs", lambda: QueueExchange("sqs:work").ask(HELLO, 100), TailRefused),
+    "a function": ("lambda", lambda: LambdaExchange("lambda:tail").ask(HELLO, 100), TailRefused),
+    "a stack": ("cloudformation", lambda: open_api().ask("cloudformation", "describe_stacks"), AwsRefused),
+}
+
+
+@pytest.fixture
+def expired(aws: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Script]:
+    def expire(service: str) -> Script:
+        script = Script(ANSWERS[service])
+        monkeypatch.setenv("AWS_ENDPOINT_URL", script.url)
+        return script
+
+    return expire
+
+
+@pytest.mark.parametrize("use", USES)
+def test_they_are_told_as_expired_at_once(expired, use):
+    service, ask, kind = USES[use]
+    script = expired(service)
+    with pytest.raises(kind, match=r"AWS credentials have expired \(.*ExpiredToken.*\); renew .*them\.$"):
+        ask()
+    assert len(script.requests) == 1, "nothing changes by asking again"
+
+
+@pytest.mark.parametrize(
+    ("service", "arguments"),
+    [
+        ("sqs", ["run", str(ROOT / "data/digits/images"), "--split", "c005", "--tail", "sqs:work", "--log", "LOG"]),
+        ("lambda", ["run", str(ROOT / "data/digits/images"), "--split", "c005", "--tail", "lambda:f", "--log", "LOG"]),
+        ("sqs", ["worker", "digits", "--queue", "work"]),
+        ("cloudformation", ["cloud", "status"]),
+        ("s3", ["evaluate", "s3://bucket/logs/run=1"]),
+    ],
+)
+def test_a_command_ends_with_one_sentence(expired, capsys, tmp_path, service, arguments):
+    expired(service)
+    assert hybrid_batch.run([str(tmp_path) if word == "LOG" else word for word in arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hybrid-batch: ")
+    assert "AWS credentials have expired" in line
