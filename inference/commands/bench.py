@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference.commands.plot_file import PlotFile
 from inference.commands.tail_options import access_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOST_USERS = 500
 _DEFAULT_USERS = "1,10,50,100,200,500"
-_PLOTS = (".png", ".svg", ".pdf")
 _CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2"]
 
 
@@ -66,7 +66,7 @@ class BenchOptions:
     spill: str | None
     token_file: str | None
     prices: str | None
-    plot: str | None
+    plot: Path | None
     output: str | None
     dry_run: bool
     yes: bool
@@ -123,7 +123,7 @@ def command() -> None:
 )
 @access_options
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: us-east-1]")
-@click.option("--plot", metavar="FILE", help="Draw the result (png, svg, pdf).")
+@click.option("--plot", type=PlotFile(), help="Draw the result (png, svg, pdf).")
 @click.option("-o", "--output", metavar="FOLDER", help="Save the result there as tails.json and tails.png.")
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be sent to paid tails and what that costs; send nothing."
@@ -206,9 +206,6 @@ def _check(options: BenchOptions, experiment: "Experiment") -> None:
     able = {tail for tail, _ in experiment.pairs}
     if idle := [tail for tail in experiment.tails if tail not in able]:
         raise WrongUsage(f"{idle[0]} computes the whole model alone, and no --cut given is that; add --cut c000.")
-    plot = Path(options.plot) if options.plot else None
-    if plot is not None and (plot.suffix not in _PLOTS or not plot.absolute().parent.is_dir()):
-        raise WrongUsage(f"Cannot draw to {plot}; give a file in a folder there is, that ends in {', '.join(_PLOTS)}.")
     if options.output and not options.dry_run:
         try:
             Path(options.output).mkdir(parents=True, exist_ok=True)
@@ -249,7 +246,7 @@ def _save(result: "Result", options: BenchOptions) -> None:
     from inference.experiment.plot import draw_result
 
     if options.plot:
-        draw_result(result, Path(options.plot))
+        draw_result(result, options.plot)
     if options.output:
         folder = Path(options.output)
         (folder / "tails.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")

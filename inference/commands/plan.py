@@ -1,10 +1,12 @@
 """`hybrid-batch plan`: every way to divide the work with what it would do, and the one to choose."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inference.commands.plot_file import PlotFile
 from inference.commands.tail_options import tail_options
 from inference.planner.figures import figure
 
@@ -39,7 +41,7 @@ class PlanOptions:
     batch_size: int
     in_flight: int
     prices: str | None
-    plot: str | None
+    plot: Path | None
     engine: str
     all: bool
     as_json: bool
@@ -79,9 +81,9 @@ class PlanOptions:
     "--in-flight", type=click.IntRange(1, 64), help="Requests at once.  [default: 4; to Lambda 8, to a queue 32]"
 )
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: AWS Lambda]")
-@click.option("--plot", metavar="FILE", help="Draw the stages of every cut (png, svg, pdf).")
+@click.option("--plot", type=PlotFile(), help="Draw the stages of every cut (png, svg, pdf).")
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
-@click.option("--all", is_flag=True, help="Print every candidate, not the best 30.")
+@click.option("--all", is_flag=True, help="Print every candidate within the constraints, not the best 30.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(**options: object) -> None:
     """Say where to cut MODEL for --tail: every candidate with its predicted times, bytes, rate and cost, best first.
@@ -102,7 +104,6 @@ def command(**options: object) -> None:
 
 def _plan(options: PlanOptions) -> None:
     from contextlib import nullcontext
-    from pathlib import Path
 
     from inference.engines import open_engine
     from inference.models import open_model
@@ -138,7 +139,7 @@ def _plan(options: PlanOptions) -> None:
     if options.plot:
         from inference.planner.plot import draw_plan
 
-        draw_plan(plan, Path(options.plot))
+        draw_plan(plan, options.plot)
     if options.as_json:
         click.echo(_to_json(plan, profile, wishes))
     else:
@@ -180,12 +181,13 @@ def _to_json(plan: "Plan", profile: "Profile", wishes: "Wishes") -> str:
     from dataclasses import asdict
 
     choice = wishes.choices.get(plan.chosen.split.name)
+    allowed = set(map(id, plan.allowed))
     facts = {
         "chosen": _row(plan.chosen),
         "why": plan.why,
         "drop": asdict(choice.drop) if choice is not None and choice.codec == plan.chosen.codec else None,
         "head_error": profile.error,
-        "candidates": [_row(one) for one in plan.candidates],
+        "candidates": [_row(one) | {"allowed": id(one) in allowed} for one in plan.candidates],
     }
     return json.dumps(facts)
 
@@ -205,7 +207,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     from inference.planner.plan import OBJECTIVES
 
     console = open_console()
-    shown = sorted(plan.candidates, key=OBJECTIVES[options.objective])
+    shown = sorted(plan.allowed, key=OBJECTIVES[options.objective])
     shown = shown if options.all else shown[:_ROWS]
     shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]
     table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
@@ -242,8 +244,9 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
             style="bold" if one is plan.chosen else None,
         )
     console.print(table)
-    left = len(plan.candidates) - len(shown)
+    left, out = len(plan.allowed) - len(shown), len(plan.candidates) - len(plan.allowed)
     more = f" {left} more candidates: --all." if left else ""
+    more += f" {out} break the constraints." if out else ""
     click.echo(f"$ is for 1,000 images; heads between timed ones are told within {profile.error:.1%}.{more}")
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")

@@ -46,13 +46,14 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The chosen candidate, the best that sends anything within the constraints, one sentence that says why, and all
-    candidates."""
+    """The chosen candidate, the best that sends anything within the constraints, one sentence that says why, all
+    candidates, and of them those within the constraints."""
 
     chosen: Candidate
     sending: Candidate | None
     why: str
     candidates: tuple[Candidate, ...]
+    allowed: tuple[Candidate, ...]
 
 
 def make_plan(
@@ -72,9 +73,8 @@ def make_plan(
     chosen = min(near, key=lambda one: (one.sent_bytes > 0, one.batch < few, one.batch, value(one)))
     link = now.link if now else profile.tail.link if profile.tail else None
     sending = min((one for one in allowed if one.cut is not None), key=value, default=None)
-    return Plan(
-        chosen, sending, _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0), tuple(candidates)
-    )
+    why = _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0)
+    return Plan(chosen, sending, why, tuple(candidates), tuple(allowed))
 
 
 def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) -> list[Candidate]:
@@ -118,10 +118,12 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
             )
         if not sending:
             return f"run locally: no cut keeps the constraints, and this machine does {figure(chosen.rate)} images/s."
-        best = min(sending, key=OBJECTIVES[wishes.objective])
+        value = OBJECTIVES[wishes.objective]
+        best = min(sending, key=value)
+        little = ", a gain within the errors of measuring" if value(best) < value(chosen) else ""
         return (
             f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
-            f"{figure(rate_bps / 1e6)} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}."
+            f"{figure(rate_bps / 1e6)} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}{little}."
         )
     shared = wishes.objective == "throughput" and chosen.share < 1
     words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"

@@ -45,7 +45,13 @@ def read_prices(path: Path = TABLE) -> Prices:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         prices = {name: float(table[name]) for name in names}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WrongUsage(f"{path} is no table of prices ({error!r}); it must have {', '.join(names)}.") from error
+        raise WrongUsage(f"{path} is no table of prices ({_cause(error)}); it must have {', '.join(names)}.") from error
     if set(table) != set(names) or min(prices.values()) < 0:
         raise WrongUsage(f"{path} must have {', '.join(names)}, none below zero, and nothing else.")
     return Prices(**prices)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    return str(getattr(error, "strerror", None) or error)

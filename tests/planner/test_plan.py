@@ -97,6 +97,13 @@ def test_a_slow_link_means_run_locally_and_says_so():
     assert "0.001 Mbit/s" in plan.why
 
 
+def test_a_gain_too_small_to_be_one_is_told_as_such():
+    plans = [make_plan(NARROW, profile_of(1000, 10, 1.01**step * MBIT), Wishes("latency")) for step in range(-300, 300)]
+    close = [plan for plan in plans if plan.chosen.cut is None and plan.sending.latency_us < plan.chosen.latency_us]
+    assert close
+    assert all(plan.why.endswith("ms an image, a gain within the errors of measuring.") for plan in close)
+
+
 def test_a_link_without_bandwidth_means_run_locally():
     for objective in ("throughput", "latency"):
         assert make_plan(NARROW, profile_of(1000, 1, 0), Wishes(objective)).chosen.cut is None
@@ -133,6 +140,8 @@ def test_sent_bytes_are_limited_an_image():
     wishes = Wishes("latency", max_sent_bytes=700)
     plan = make_plan(NARROW, profile_of(20_000, 10, 1000 * MBIT), wishes)
     assert plan.chosen.sent_bytes <= 700
+    assert {one for one in plan.candidates if one.sent_bytes <= 700} == set(plan.allowed)
+    assert len(plan.allowed) < len(plan.candidates)
     assert plan.chosen.cut is not None
     assert make_plan(NARROW, profile_of(20_000, 10, 1000 * MBIT), Wishes(max_sent_bytes=0)).chosen.cut is None
 
@@ -180,8 +189,13 @@ def test_prices_come_from_the_table(tmp_path):
     with pytest.raises(WrongUsage, match="must have lambda_gb_second"):
         read_prices(path)
     path.write_text("not toml")
-    with pytest.raises(WrongUsage, match="no table of prices"):
+    with pytest.raises(WrongUsage, match=r"no table of prices \(Expected"):
         read_prices(path)
+    path.write_text("other = 1\n")
+    with pytest.raises(WrongUsage, match=r"no table of prices \(it has no lambda_gb_second\)"):
+        read_prices(path)
+    with pytest.raises(WrongUsage, match=r"no table of prices \(No such file"):
+        read_prices(tmp_path / "none")
 
 
 def test_a_decision_among_a_thousand_candidates_is_quick():
