@@ -1,11 +1,11 @@
 """Micro-batching: while the engine is busy requests queue, and its next call takes all that wait for one cut.
 
-There is no window to wait in: a lone request is computed at once.
+There is no window to wait in, and no thread to hand over to: a lone request is computed at once, by whoever brought it.
 """
 
-import asyncio
+import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from inference.tails.worker import TailWorker
 class _Waiting:
     cut: Cut
     tensors: list[np.ndarray]
-    done: asyncio.Future[Computed]
+    done: Future[Computed]
 
     @property
     def batch(self) -> int:
@@ -27,42 +27,41 @@ class _Waiting:
 
 
 class Batcher:
-    """Makes one engine call at a time; belongs to one event loop."""
+    """Makes one engine call at a time; threads may use it at once."""
 
     def __init__(self, worker: TailWorker, max_batch: int) -> None:
         self._worker = worker
         self._max_batch = max_batch
         self._waiting: deque[_Waiting] = deque()
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._computing: asyncio.Task[None] | None = None
+        self._computing = False
+        self._lock = threading.Lock()
 
-    async def compute(self, cut: Cut, tensors: list[np.ndarray]) -> Computed:
-        """The scores of boundary tensors, computed together with what else waits for the cut."""
-        waiting = _Waiting(cut, tensors, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._computing is None:
-            self._computing = asyncio.create_task(self._compute_all())
-        return await waiting.done
+    def compute(self, cut: Cut, tensors: list[np.ndarray], done: Future[Computed]) -> None:
+        """Have the scores of boundary tensors computed, together with what else waits for the cut. If the engine is
+        free the caller does it, and all that comes meanwhile; otherwise this returns at once. `done` is told either
+        way, before others are computed."""
+        with self._lock:
+            self._waiting.append(_Waiting(cut, tensors, done))
+            if self._computing:
+                return
+            self._computing = True
+        while together := self._next():
+            self._call(together)
 
-    def close(self) -> None:
-        """Let go of the engine's thread."""
-        self._engine.shutdown()
+    def _next(self) -> list[_Waiting]:
+        with self._lock:
+            self._computing = bool(self._waiting)
+            return self._take() if self._waiting else []
 
-    async def _compute_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            together = self._take()
-            try:
-                results = await loop.run_in_executor(self._engine, self._call, together)
-            except Exception as error:
-                for waiting in together:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(error)
-            else:
-                for waiting, computed in zip(together, results, strict=True):
-                    if not waiting.done.done():
-                        waiting.done.set_result(computed)
-        self._computing = None
+    def _call(self, together: list[_Waiting]) -> None:
+        try:
+            results = compute(self._worker, together[0].cut, [waiting.tensors for waiting in together])
+        except Exception as error:
+            for waiting in together:
+                waiting.done.set_exception(error)
+            return
+        for waiting, computed in zip(together, results, strict=True):
+            waiting.done.set_result(computed)
 
     def _take(self) -> list[_Waiting]:
         """The oldest request and, in order, those for the same cut that fit into a batch with it."""
@@ -77,6 +76,3 @@ class Batcher:
                 left.append(waiting)
         self._waiting = left
         return taken
-
-    def _call(self, together: list[_Waiting]) -> list[Computed]:
-        return compute(self._worker, together[0].cut, [waiting.tensors for waiting in together])

@@ -19,8 +19,6 @@ from inference.cuts import Cut
 from inference.service import ServiceSettings, TailService
 from inference.wire import HEADER_LENGTH
 
-PATIENCE_S = 20.0  # with a client in the middle of its request, which keeps a place from others
-
 
 def make_app(settings: ServiceSettings) -> Starlette:
     """The server as an ASGI application. Raises MissingExtra if the engine is not installed."""
@@ -76,32 +74,32 @@ async def _infer(request: Request) -> Response:
     service = _service(request)
     cut = _cut(request)
     with service.room.enter() as place:
-        content = await _read(request, service.settings.max_request_bytes, place)
+        content = await _read(request, service.settings, place)
         body = await service.answer(cut, content, request.headers.get(HEADER_LENGTH), place)
     return Response(body.join(), headers=body.headers)
 
 
-async def _read(request: Request, limit: int, place: Place) -> bytes:
+async def _read(request: Request, settings: ServiceSettings, place: Place) -> bytes:
     """The body, refused as soon as it is known to be too large; uvicorn then reads the rest and forgets it, so that
     the client gets the refusal and not a broken connection."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise protocol.compressed()
+    limit, patience_s, now = settings.max_request_bytes, settings.patience_s, asyncio.get_running_loop().time
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > limit:
         raise protocol.too_large(int(declared), limit)
     chunks: list[bytes] = []
-    stream = request.stream()
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(stream, None), PATIENCE_S)
-        except TimeoutError as error:
-            raise protocol.Refused(408, f"Nothing came for {PATIENCE_S} s; send the request again.") from error
-        if chunk is None:
-            return b"".join(chunks)
-        place.hold(len(chunk))
-        chunks.append(chunk)
-        if place.held > limit:
-            raise protocol.too_large(place.held, limit)
+    try:
+        async with asyncio.timeout(patience_s) as patience:
+            async for chunk in request.stream():
+                patience.reschedule(now() + patience_s)
+                place.hold(len(chunk))
+                chunks.append(chunk)
+                if place.held > limit:
+                    raise protocol.too_large(place.held, limit)
+    except TimeoutError as error:
+        raise protocol.Refused(408, f"Nothing came for {patience_s:g} s; send the request again.") from error
+    return b"".join(chunks)
 
 
 def _refuse(_: Request, error: Exception) -> Response:

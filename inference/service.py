@@ -3,12 +3,14 @@
 import asyncio
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from inference import asked
 from inference.admission import Place, Room
+from inference.asked import Asked, Computed
 from inference.batching import Batcher
 from inference.bundle import Bundle
 from inference.cuts import Cut
@@ -20,13 +22,15 @@ from inference.wire import Body
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What `hybrid-batch serve` was told. `max_batch` is in images, `queue` in requests."""
+    """What `hybrid-batch serve` was told. `max_batch` is in images, `queue` in requests; `patience_s` is for a client
+    in the middle of its request, which keeps a place from others."""
 
     bundle: Bundle
     engine: str = "openvino"
     max_batch: int = 64
     max_request_bytes: int = MAX_REQUEST_BYTES
     queue: int = 128
+    patience_s: float = 20.0
 
 
 class TailService:
@@ -38,21 +42,40 @@ class TailService:
         self.room = Room(settings.queue)
         self._worker = TailWorker(settings.bundle, open_engine(settings.engine, settings.bundle))
         self._batcher = Batcher(self._worker, settings.max_batch)
-        self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        # One of them may be busy with the engine.
+        self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="tail")
 
     async def prepare(self, cut: Cut) -> None:
         """Compile a cut, so that no request waits for that."""
-        await asyncio.get_running_loop().run_in_executor(self._decoders, self._worker.segment, cut)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._worker.segment, cut)
 
     async def answer(self, cut: Cut, body: bytes, header_length: str | None, place: Place) -> Body:
         """The reply to a request. Raises BadFrame, OtherBundle, Busy."""
-        began = time.perf_counter_ns()
+        began, answered = time.perf_counter_ns(), Future[Body]()
         read = partial(asked.read, self._worker, cut, body, header_length, began_ns=began, hold=place.hold)
-        request = await asyncio.get_running_loop().run_in_executor(self._decoders, read)
-        computed = await self._batcher.compute(cut, request.arrived.tensors)
-        return asked.reply(self.bundle, request, computed)
+        self._threads.submit(self._work, read, answered)
+        return await asyncio.wrap_future(answered)
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._batcher.close()
-        self._decoders.shutdown()
+        self._threads.shutdown()
+
+    def _work(self, read: Callable[[], Asked], answered: Future[Body]) -> None:
+        """All between body and body, in one thread where nobody else is in the way."""
+        if not answered.set_running_or_notify_cancel():
+            return
+
+        def reply(computed: Future[Computed]) -> None:
+            try:
+                answered.set_result(asked.reply(self.bundle, request, computed.result()))
+            except Exception as error:
+                answered.set_exception(error)
+
+        try:
+            request = read()
+        except Exception as error:
+            answered.set_exception(error)
+            return
+        done = Future[Computed]()
+        done.add_done_callback(reply)
+        self._batcher.compute(request.cut, request.arrived.tensors, done)

@@ -1,5 +1,5 @@
-import asyncio
 import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -37,14 +37,19 @@ def slow(engine):
     return SlowEngine(engine)
 
 
-async def together(batcher, slow, first, others):
-    """Computes `others`, (cut, tensors) each, all of them asked for while `first` holds the engine."""
-    running = [asyncio.create_task(batcher.compute(*first))]
-    await asyncio.to_thread(slow.started.wait, 10)
-    running += [asyncio.create_task(batcher.compute(*other)) for other in others]
-    await asyncio.sleep(0)
+def together(batcher, slow, first, others):
+    """Futures of what `others`, (cut, tensors) each, are computed to, all of them asked for while `first` holds the
+    engine; and of that."""
+    done = [Future() for _ in (first, *others)]
+    leader = threading.Thread(target=batcher.compute, args=(*first, done[0]))
+    leader.start()
+    assert slow.started.wait(10)
+    for other, future in zip(others, done[1:], strict=True):
+        batcher.compute(*other, future)  # returns at once
+    assert not any(future.done() for future in done)
     slow.go.set()
-    return await asyncio.gather(*running, return_exceptions=True)
+    leader.join(20)
+    return done
 
 
 def test_what_waits_for_one_cut_is_computed_in_one_call_with_the_same_bits(bundle, engine, slow, heads, pixels):
@@ -53,24 +58,18 @@ def test_what_waits_for_one_cut_is_computed_in_one_call_with_the_same_bits(bundl
     asked = [(early, 0, 1), (early, 1, 4), (late, 0, 2), (early, 4, 9), (late, 2, 3), (early, 9, 10)]
     requests = [(cut, [boundary[cut.id][start:end]]) for cut, start, end in asked]
     batcher = Batcher(TailWorker(bundle, slow), max_batch=8)
-    try:
-        computed = asyncio.run(together(batcher, slow, requests[0], requests[1:]))
-    finally:
-        batcher.close()
+    computed = together(batcher, slow, requests[0], requests[1:])
     # The first alone; 3 and 5 of its cut, but not the 1 after them; 2 and 1 of the other cut; the 1 left over.
     assert slow.batches == [1, 8, 3, 1]
     alone = TailWorker(bundle, engine)
     for (cut, tensors), result in zip(requests, computed, strict=True):
-        np.testing.assert_array_equal(result.scores, alone.run(cut, tensors))
+        np.testing.assert_array_equal(result.result(0).scores, alone.run(cut, tensors))
 
 
 def test_a_request_larger_than_a_batch_is_computed_alone(bundle, slow, pixels):
     batcher = Batcher(TailWorker(bundle, slow), max_batch=4)
     requests = [(bundle.whole, [pixels[:count]]) for count in (1, 9, 2)]
-    try:
-        asyncio.run(together(batcher, slow, requests[0], requests[1:]))
-    finally:
-        batcher.close()
+    together(batcher, slow, requests[0], requests[1:])
     assert slow.batches == [1, 9, 2]
 
 
@@ -78,13 +77,19 @@ def test_what_the_engine_raises_reaches_the_requests_of_that_call_alone(bundle, 
     batcher = Batcher(TailWorker(bundle, slow), max_batch=4)
     wrong = np.zeros((1, 3, 3, 3), np.float32)
     requests = [(bundle.whole, [pixels[:1]]), (bundle.cut("c004"), [wrong]), (bundle.whole, [pixels[:2]])]
-    try:
-        first, failed, last = asyncio.run(together(batcher, slow, requests[0], requests[1:]))
-    finally:
-        batcher.close()
-    assert isinstance(failed, RuntimeError)
-    assert len(first.scores) == 1
-    assert len(last.scores) == 2
+    first, failed, last = together(batcher, slow, requests[0], requests[1:])
+    assert isinstance(failed.exception(0), RuntimeError)
+    assert len(first.result(0).scores) == 1
+    assert len(last.result(0).scores) == 2
+
+
+def test_who_computed_for_others_leaves_the_engine_free(bundle, slow, pixels):
+    batcher = Batcher(TailWorker(bundle, slow), max_batch=4)
+    together(batcher, slow, (bundle.whole, [pixels[:1]]), [(bundle.whole, [pixels[:2]])])
+    late = Future()
+    batcher.compute(bundle.whole, [pixels[:3]], late)
+    assert len(late.result(0).scores) == 3
+    assert slow.batches == [1, 2, 3]
 
 
 def test_a_room_counts_requests_and_the_bytes_they_hold():

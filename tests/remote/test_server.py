@@ -1,7 +1,10 @@
 """A real server process, asked by plain HTTP and by the unmodified client of Triton."""
 
+import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +22,7 @@ from inference.tails.http import http_tail
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_request
+from tests.remote.conftest import ROOT
 
 HASTE = TailSettings(patience=Patience(attempts=2, first_pause_s=0.01))
 CUTS = ("c000", "c004", "c010")
@@ -251,7 +255,7 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
 
 def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
     narrow = serve("--queue", "1")
-    with open_request(narrow, encode_request(frame())) as held:
+    with open_request(narrow.address, encode_request(frame())) as held:
         reply = httpx.get(f"{narrow.url}/v2/health/ready", trust_env=False)
         assert reply.status_code == 200
         with httpx.Client(base_url=narrow.url, trust_env=False) as client:
@@ -262,14 +266,53 @@ def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
             assert post(client, frame()).status_code == 200
 
 
+IMPATIENT = """
+from inference.models import open_model
+from inference.service import ServiceSettings
+from inference.serving import serve
+settings = ServiceSettings(open_model("digits"), queue=1, patience_s=0.5)
+serve(settings, "127.0.0.1", 0, 1, lambda url: print(url, flush=True))
+"""
+
+
+@pytest.fixture
+def impatient():
+    """The host and port of a server that waits half a second for slow clients, and lets one in at a time."""
+    process = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    host, _, port = process.stdout.readline().strip().removeprefix("http://").rpartition(":")
+    yield host, int(port)
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_who_stops_in_the_middle_of_a_request_loses_the_place(impatient, frame):
+    with open_request(impatient, encode_request(frame())) as held:
+        status, content = held.reply()
+        assert (status, json.loads(content)) == (408, {"error": "Nothing came for 0.5 s; send the request again."})
+        with httpx.Client(base_url="http://{}:{}".format(*impatient), trust_env=False) as client:
+            assert post(client, frame()).status_code == 200
+
+
+def test_who_is_slow_but_goes_on_is_waited_for(impatient, frame):
+    body = encode_request(frame())
+
+    def slowly():
+        for piece in (body.join()[:1], body.join()[1:9], body.join()[9:20], body.join()[20:]):
+            time.sleep(0.25)
+            yield piece
+
+    url = "http://{}:{}/v2/models/digits/versions/c004/infer".format(*impatient)
+    assert httpx.post(url, content=slowly(), headers=body.headers, trust_env=False).status_code == 200
+
+
 class open_request:  # noqa: N801 - used as a context
     """An inference request of which the last byte has not been sent."""
 
-    def __init__(self, server, body):
+    def __init__(self, address, body):
         content = body.join()
         headers = "".join(f"{name}: {value}\r\n" for name, value in body.headers.items())
         self._last = content[-1:]
-        self._socket = socket.create_connection(server.address, timeout=20)
+        self._socket = socket.create_connection(address, timeout=20)
         self._socket.sendall(
             f"POST /v2/models/digits/versions/c004/infer HTTP/1.1\r\nHost: x\r\n{headers}"
             f"Content-Length: {len(content)}\r\n\r\n".encode()
@@ -286,6 +329,10 @@ class open_request:  # noqa: N801 - used as a context
     def finish(self):
         """Send the last byte; status and body of the reply."""
         self._socket.sendall(self._last)
+        return self.reply()
+
+    def reply(self):
+        """Status and body."""
         reply = b""
         while b"\r\n\r\n" not in reply:
             received = self._socket.recv(1 << 16)
@@ -304,7 +351,7 @@ class open_request:  # noqa: N801 - used as a context
 def test_shutdown_finishes_what_is_in_flight_and_refuses_the_rest(serve, bundle, frame, options, number):
     server = serve(*options)
     body = encode_request(frame())
-    held = [open_request(server, body) for _ in range(8)]
+    held = [open_request(server.address, body) for _ in range(8)]
     server.process.send_signal(number)
     time.sleep(1.2 if options else 0.4)
     assert server.process.poll() is None, "it left requests in flight behind"
