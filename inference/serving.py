@@ -41,6 +41,7 @@ def serve(settings: ServiceSettings, host: str, port: int, workers: int, announc
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        http="h11",  # httptools, which would be chosen where it is installed, reads headers without end into memory
         ws="none",
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
