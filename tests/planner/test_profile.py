@@ -14,6 +14,7 @@ from inference.models import open_model
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
+from inference.planner.there import find_lie
 from inference.tails.http import HttpExchange, http_tail
 from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
@@ -151,6 +152,13 @@ def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server)
     (note,) = profile.tail.notes
     assert "the round trips are believed instead" in note
     assert profile.tail.times[8].points[-1][1] < 1e5
+
+
+def test_a_link_thought_too_slow_makes_nobody_a_liar():
+    """What such a link would have taken of the trip leaves less for the tail than the tail truly took."""
+    assert find_lie({32: {9.0: 5000.0}}, {32: {9.0: 0.0}}, {32: 200_000.0}, 9.0) is None
+    assert "answers after 100.0 ms" in find_lie({32: {9.0: 5000.0}}, {32: {9.0: 0.0}}, {32: 100_000.0}, 9.0)
+    assert "they take 160.0 ms" in find_lie({32: {9.0: 100.0}}, {32: {9.0: 5000.0}}, {32: 200_000.0}, 9.0)
 
 
 def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
