@@ -55,13 +55,14 @@ class Queue:
     _api: Api = field(repr=False)
 
     @classmethod
-    def open(cls, address: str) -> Self:
-        """The queue with this name or URL. Raises WrongUsage for what is neither."""
+    def open(cls, address: str, api: Api | None = None) -> Self:
+        """The queue with this name or URL, through a door that is open already or one of its own. Raises WrongUsage for
+        what is neither."""
         is_url = "://" in address
         if not is_url and not _NAME.fullmatch(address):
             raise WrongUsage(f"{address!r} is no name of a queue; that has up to {LONGEST_NAME} of A-Z a-z 0-9 _ -.")
         region = _AWS_URL.match(address)
-        api = Api.open(
+        api = api or Api.open(
             {"sqs": "SQS"}, "docs/queue.md", timeout_s=LONGEST_WAIT_S + 20, region=region.group(1) if region else None
         )
         queue = cls(address, 0, api)
@@ -78,12 +79,26 @@ class Queue:
         """The queue with another name, of the same account in the same place; nothing is asked."""
         return replace(self, url=f"{self.url.rpartition('/')[0]}/{name}")
 
+    def siblings(self, prefix: str) -> Iterator[Self]:
+        """The queues whose names begin so, of the same account in the same place."""
+        for url in self._api.pages(
+            "sqs", "list_queues", "QueueUrls", "NextToken", QueueNamePrefix=prefix, MaxResults=100
+        ):
+            yield replace(self, url=url)
+
     def create_sibling(self, name: str, retention_s: int, tags: Mapping[str, str]) -> Self:
         """A new queue, whose messages live so long."""
         made = self.sibling(name)
         attributes = {"MessageRetentionPeriod": str(retention_s), "VisibilityTimeout": str(self.visibility_s)}
         answer = made._ask("create_queue", QueueName=name, Attributes=attributes, tags=dict(tags))
         return replace(made, url=answer["QueueUrl"])
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Add tags, or change their values."""
+        self._ask("tag_queue", QueueUrl=self.url, Tags=dict(tags))
+
+    def tags(self) -> dict[str, str]:
+        return dict(self._ask("list_queue_tags", QueueUrl=self.url).get("Tags", {}))
 
     def check(self) -> None:
         """Make sure that it still exists."""

@@ -6,8 +6,10 @@ from typing import Any
 
 from data.aws_api import Api
 from data.errors import AwsRefused
+from data.queues import Queue
 from inference.cloud.bucket import Bucket
 from inference.cloud.stack import Stack
+from inference.tails.leftover import clients
 
 WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
 _ABSENT = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
@@ -20,6 +22,14 @@ class Messages:
     waiting: int
     in_hand: int
     dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Queues for replies to clients of the queue, and how many of them were left behind by runs that were killed."""
+
+    queues: int
+    left_behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Status:
 
     stack: Stack
     messages: Messages | None
+    clients: Clients | None
     workers: Workers | None
     gone: tuple[str, ...]
 
@@ -50,6 +61,7 @@ class Status:
             "spill": stack.outputs.get("Spill"),
             "users_policy": stack.outputs.get("Users"),
             "messages": _fields(self.messages, "waiting", "in_hand", "dead"),
+            "clients": _fields(self.clients, "queues", "left_behind"),
             "workers": _fields(self.workers, "running", "most"),
             "gone": list(self.gone),
         }
@@ -63,8 +75,9 @@ def tails_of(stack: Stack) -> dict[str, str]:
 def read_status(api: Api, stack: Stack) -> Status:
     """Raises AwsRefused, AwsUnreachable."""
     messages = _messages(api, stack.name) if "Queue" in stack.outputs else None
+    asking = read_clients(api, stack.name) if messages else None
     workers = _workers(api, stack.name) if "Queue" in stack.outputs else None
-    return Status(stack, messages, workers, find_gone(api, stack))
+    return Status(stack, messages, asking, workers, find_gone(api, stack))
 
 
 def find_gone(api: Api, stack: Stack) -> tuple[str, ...]:
@@ -121,6 +134,12 @@ def _messages(api: Api, name: str) -> Messages | None:
             return None
         raise
     return Messages(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))
+
+
+def read_clients(api: Api, name: str) -> Clients:
+    """The clients of the queue of this name, of at most a hundred. Raises AwsRefused, AwsUnreachable."""
+    found = [is_left for _, is_left in clients(Queue.open(name, api))]
+    return Clients(len(found), sum(found))
 
 
 def _attributes(api: Api, name: str, *attributes: str) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailU
 from data.queues import MOST_TOGETHER, Queue
 from inference.bundle import Bundle
 from inference.tails.exchange import NoAnswer, Reply, Request
+from inference.tails.leftover import tidy
 from inference.tails.message import read_reply, room_in_message, write_request
 from inference.tails.outbox import Outbox
 from inference.tails.replies import Replies
@@ -35,7 +36,8 @@ class _Way:
 
 
 class QueueExchange:
-    """See Exchange. The work queue is found, and the queue for replies made, with the first request.
+    """See Exchange. The work queue is found, and the queue for replies made, with the first request; those that others
+    left behind are deleted meanwhile.
 
     A request that gets no reply is sent again under its id, each time after twice as long, and at first not before
     the queue itself would have given it to another worker. That makes a second reply at worst, which is dropped.
@@ -92,6 +94,7 @@ class QueueExchange:
                 silence.daemon = True
                 self._way = _Way(work, Outbox(work), Replies(work), silence)
                 silence.start()
+                threading.Thread(target=tidy, args=[work], name="tidy", daemon=True).start()
             return self._way
 
     def _ask(self, way: _Way, request: Request) -> Reply:

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 
 from data.errors import AwsRefused, AwsUnreachable, BadFrame, WrongUsage
 from data.queues import LONGEST_NAME, MOST_TOGETHER, Incoming, Queue
+from inference.tails.leftover import keep_alive, life
 from inference.tails.message import read_id, replies_name
 
 _RETENTION_S = 3600
-_TAGS = {"hybrid-batch": "replies"}
 _SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
 _PAUSE_S = 1.0
 _POLL_S = 5  # and as long, at most, until it is noticed that there is nobody any more to reply
@@ -30,12 +30,14 @@ class Replies:
                 f"characters, and SQS takes {LONGEST_NAME}."
             )
         self._work = work
-        self._queue = work.create_sibling(name, _RETENTION_S, _TAGS)
+        self._queue = work.create_sibling(name, _RETENTION_S, life())
         time.sleep(_SETTLE_S)
         self._waiting: dict[str, Future[Incoming]] = {}
         self._change = threading.Condition()
         self._closed = False
+        self._over = threading.Event()
         threading.Thread(target=self._listen, name="replies", daemon=True).start()
+        threading.Thread(target=keep_alive, args=[self._queue, self._over], name="alive", daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class Replies:
 
     def close(self) -> None:
         """Delete the queue; who still waits for a reply gets none."""
+        self._over.set()
         with self._change:
             self._closed = True
             for reply in self._waiting.values():

@@ -61,6 +61,9 @@ def _show(status: "Status") -> None:
     if status.messages:
         queue = status.messages
         click.echo(f"  queue    {queue.waiting} waiting, {queue.in_hand} in hand, {queue.dead} dead")
+    if status.clients and status.clients.queues:
+        left = status.clients.left_behind
+        click.echo(f"  replies  {status.clients.queues} queues, {left} of them left behind by runs that were killed")
     if status.workers:
         click.echo(f"  workers  {status.workers.running} of at most {status.workers.most}")
     for lost in status.gone:

@@ -1,0 +1,72 @@
+"""Queues for replies that killed clients left behind, and those of clients that live."""
+
+import time
+
+import pytest
+
+from data.queues import Queue
+from inference.cloud.api import open_api
+from inference.cloud.status import Clients, read_clients
+from inference.tails.exchange import Request
+from inference.tails.leftover import tidy
+from inference.tails.patience import Patience
+from inference.tails.queue import QueueExchange
+from inference.tails.settings import TailSettings
+from tests.scripted import Script, reply
+
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def made(work_queue):
+    """Makes queues of such a name with such tags; gives their URLs."""
+
+    def make(random: str, alive: object = None, kind: str = "replies") -> str:
+        tags = {"hybrid-batch": kind} | ({} if alive is None else {"alive": str(alive)})
+        name = f"{work_queue.name}-replies-{random}"
+        return str(work_queue.client.create_queue(QueueName=name, tags=tags)["QueueUrl"])
+
+    return make
+
+
+def test_what_was_left_behind_goes_and_nothing_else(work_queue, queue, made):
+    now = int(time.time())
+    left = [made("0" * 12, now - DAY_S - 60), made("1" * 12, 0)]
+    kept = [
+        made("2" * 12, now),
+        made("3" * 12, now - DAY_S + 60),
+        made("4" * 12),
+        made("5" * 12, "long ago"),
+        made("6" * 12, 0, kind="something else"),
+        made("7" * 11, 0),
+        made("8" * 12 + "-dead", 0),
+    ]
+    assert read_clients(open_api(), work_queue.name) == Clients(7, 2)
+    assert sorted(work_queue.replies()) == sorted(left + kept)
+    tidy(queue)
+    assert sorted(work_queue.replies()) == sorted(kept)
+    assert read_clients(open_api(), work_queue.name) == Clients(5, 0)
+
+
+def test_a_client_tidies_up_and_says_that_it_lives(work_queue, made, monkeypatch):
+    monkeypatch.setattr("inference.tails.leftover._SAY_S", 0.1)
+    left = made("0" * 12, 0)
+    exchange = QueueExchange(f"sqs:{work_queue.name}", TailSettings(patience=Patience(answer_s=0.5, attempts=1)))
+    with pytest.raises(Exception, match="No worker answered"):
+        exchange.ask(Request("GET", "/v2"), 100)
+    while left in work_queue.replies():
+        time.sleep(0.05)
+    (mine,) = work_queue.replies()
+    work_queue.client.tag_queue(QueueUrl=mine, Tags={"alive": "0"})
+    while time.time() - int(work_queue.client.list_queue_tags(QueueUrl=mine)["Tags"]["alive"]) > DAY_S:
+        time.sleep(0.05)
+    exchange.close()
+    assert work_queue.replies() == []
+
+
+def test_who_may_not_look_for_them_leaves_it(aws, monkeypatch):
+    denied = b'{"__type": "com.amazon.coral.service#AccessDeniedException", "message": "not authorized"}'
+    script = Script(reply(403, denied, "Content-Type: application/x-amz-json-1.0\r\n"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", script.url)
+    tidy(Queue(f"{script.url}/000000000000/work", 30, open_api()))
+    assert len(script.requests) == 1
