@@ -22,7 +22,8 @@ import zstandard
 
 from data.errors import BadFrame
 from inference.codecs.carry import Carry
-from inference.codecs.entropy import MAX_LEVELS, Entropy, compress, expand, model_bytes
+from inference.codecs.contexts import model_bytes
+from inference.codecs.entropy import MAX_LEVELS, Entropy, compress, expand
 
 BITS = range(2, 7)
 # Half the clip in standard deviations for 2 to 6 bits: Banner et al. give 2.83 to 7.41 of a Laplace's scale.
@@ -30,6 +31,7 @@ _CLIP = {2: 2.0, 3: 2.75, 4: 3.56, 5: 4.38, 6: 5.24}
 _OCTAVE = 8
 _FINEST = 2.0**-24  # a step this much smaller than the values is beyond float32
 _HEAD = struct.Struct("<I")
+_HEAD_LEVEL = 9  # zstd; 0.02 ms more than 3 for a head 2 % smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _values(levels: np.ndarray, floors: np.ndarray, steps: np.ndarray, dtype: np
 
 
 def _join(grid: bytes, entropy: Entropy) -> bytes:
-    head = zstandard.ZstdCompressor(level=3).compress(grid + entropy.model)
+    head = zstandard.ZstdCompressor(level=_HEAD_LEVEL).compress(grid + entropy.model)
     return _HEAD.pack(len(head)) + head + entropy.coded
 
 

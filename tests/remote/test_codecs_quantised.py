@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from data.errors import BadFrame, WrongUsage
 from inference import codecs
-from inference.codecs import entropy, quantised
+from inference.codecs import contexts, entropy, quantised
+from inference.codecs.lanes import Lanes
 from inference.codecs.quantised import Grid
 from inference.codecs.tuned import keep_grids
 from inference.cuts import TensorSpec
@@ -117,12 +118,16 @@ LEVELS = st.tuples(SHAPES.filter(math.prod), st.integers(2, 128)).flatmap(
 def test_levels_come_back_as_they_were(drawn):
     levels, count = drawn
     packed = entropy.compress(levels, count)
-    assert len(packed.model) <= entropy.model_bytes(levels.shape, count)
+    assert len(packed.model) <= contexts.model_bytes(levels.shape, count)
     np.testing.assert_array_equal(entropy.expand(packed, levels.shape, count), levels)
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 112, 112, 8), (2, 57, 31, 3), (32, 1, 1, 256), (3, 7, 7, 256), (2, 500, 4), (40, 10), (1, 1, 900, 2)]
+    "shape",
+    [
+        *((1, 112, 112, 8), (2, 57, 31, 3), (32, 1, 1, 256), (3, 7, 7, 256), (2, 500, 4), (40, 10), (1, 1, 900, 2)),
+        *((20, 14, 14, 64), (24, 28, 28, 32), (60, 7, 7, 192), (1024, 5, 5, 3), (31, 14, 14, 64)),
+    ],
 )
 def test_levels_of_every_kind_of_tensor_come_back(shape):
     levels = np.minimum(smooth(shape, 3) * 3, 15).astype(np.uint8)
@@ -141,6 +146,40 @@ def test_neighbours_and_channels_tell_what_to_expect():
     coded = 8 * (len(zstandard.compress(packed.model)) + len(packed.coded)) / levels.size
     by_channel = np.mean([entropy_bits(levels[..., channel]) for channel in range(64)])
     assert coded < 0.97 * by_channel < 0.9 * entropy_bits(levels)
+
+
+def test_lanes_are_long_where_there_are_many():
+    counts = {batch: Lanes.of((batch, 14, 14, 64)).count for batch in (1, 8, 20, 31, 32)}
+    assert counts == {1: 64, 8: 512, 20: 640, 31: 31 * 64, 32: 512}
+    assert Lanes.of((1024, 1, 1, 64)).steps <= 1024
+
+
+CELLS = st.integers(2, 128).flatmap(
+    lambda count: hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.just(count)), elements=st.integers(0, 17))
+)
+
+
+@given(CELLS)
+@example(np.array([[17] * 28 + [1] * 100], np.uint8))
+@example(np.array([[1] * 128, [0] * 127 + [1]], np.uint8))
+def test_frequencies_are_parts_of_the_whole_whatever_is_told(octaves):
+    told = contexts.Contexts(Lanes.of((1, 4)), *[np.zeros(1, int)] * 3, len(octaves), octaves)
+    frequencies = told.frequencies
+    assert ((frequencies > 0) == (octaves > 0)).all()
+    assert (frequencies.sum(axis=1) == np.where(octaves.any(axis=1), 256, 0)).all()
+
+
+def test_each_channel_has_the_neighbour_that_tells_of_it():
+    random = np.random.default_rng(0)
+    across, down = (np.repeat(random.integers(0, 16, (8, 28, 1, 4)), 28, 2) for _ in range(2))
+    levels = np.concatenate([across, down.transpose(0, 2, 1, 3)], axis=3).astype(np.uint8)
+    levels += random.integers(0, 2, levels.shape, np.uint8)
+    packed = entropy.compress(levels, 17)
+    read = contexts.Contexts.read(Lanes.of(levels.shape), packed.model, 17)
+    left, up = contexts._WEIGHTS[read.kinds].T
+    assert (left[:4] > 3 * up[:4]).all()
+    assert (up[4:] > 3 * left[4:]).all()
+    np.testing.assert_array_equal(entropy.expand(packed, levels.shape, 17), levels)
 
 
 def test_noise_takes_hardly_more_than_its_entropy():
@@ -171,7 +210,7 @@ def test_damage_is_refused_or_gives_a_tensor_of_the_shape(data):
 
 
 def test_most_changed_bits_among_the_levels_are_noticed():
-    levels = np.random.default_rng(0).integers(0, 8, (1, 14, 14, 8), np.uint8)
+    levels = np.random.default_rng(0).binomial(7, 0.4, (1, 14, 14, 8)).astype(np.uint8)
     packed = entropy.compress(levels, 8)
     unnoticed = 0
     for at in range(len(packed.coded)):
@@ -199,8 +238,9 @@ def headed(head: bytes, coded: bytes = b"") -> bytes:
 
 
 GRID = struct.pack("<2f2i", 1, 1, 0, 0)
-ROWS = entropy._contexts(entropy._DIVISORS[-1], 16)
-FLAT = bytes([16] * 16) * ROWS
+KINDS, MEANS = bytes(3), bytes(3)
+FORM = bytes([contexts._FORM + len(contexts._ROWS) * len(contexts._CLASSES) - 1])  # one row, one class
+FLAT = FORM + KINDS + MEANS + bytes([9] * 16)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +253,14 @@ FLAT = bytes([16] * 16) * ROWS
         (b"\4\0\0\0zstd", "not zstd"),
         (headed(GRID), "declares"),
         (headed(bytes(1 << 24)), "declares"),
-        (headed(GRID + b"\xff"), "no model"),
-        (headed(GRID + b"\0"), "bytes where"),
-        (headed(GRID + b"\x0a" + bytes(3) + FLAT), "states of"),
-        (headed(GRID + b"\x0a" + bytes(3) + FLAT[1:] + b"\1"), "parts of 256"),
+        (headed(GRID + b"\xff" + FLAT[1:]), "no model"),
+        (headed(GRID + b"\x0a" + FLAT[1:]), "no model of its levels that this version reads"),
+        (headed(GRID + FORM), "bytes where"),
+        (headed(GRID + FLAT + b"\0"), "bytes where"),
+        (headed(GRID + FLAT), "states of"),
+        (headed(GRID + FLAT[:-1] + b"\x12"), "beyond the whole"),
+        (headed(GRID + FORM + b"\1" + FLAT[2:]), "of a kind"),
+        (headed(GRID + FORM + b"\xff" + FLAT[2:]), "of a kind"),
         (headed(struct.pack("<2f2i", np.nan, 1, 0, 0) + zstandard.decompress(VALID[4:])[16:], b""), "states of"),
     ],
 )
