@@ -9,7 +9,7 @@ BENCHES = {
     "loopback": "a split over loopback HTTP against the same split in one process, per cut",
     "start": "seconds from process start to the first record, and to --help",
     "memory": "peak memory of a run over 1,000 and 20,000 images",
-    "cold": "the package for Lambda in a bare interpreter: its first answer, and what warm ones take besides",
+    "cold": "the package for Lambda: its first answer, bare and in the local AWS, and what warm ones take besides",
     "evaluation": "the full report of a million records: our engines against DuckDB, Polars and scikit-learn",
     "codecs": "bytes against accuracy: every codec at some cuts of published models, and JPEG upload",
     "bounds": "a run against its slowest stage, and one image against the sum of its stages",

@@ -1,6 +1,8 @@
-"""The package for Lambda in a bare interpreter: seconds to the first answer, and what a warm request takes besides the
-tail's own work. `python -m bench cold`."""
+"""The package for Lambda: seconds to the first answer, in a bare interpreter and in the local AWS, and what a warm
+request takes besides the tail's own work. `python -m bench cold`."""
 
+import json
+import shutil
 import sys
 import time
 import zipfile
@@ -11,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.lambda_runtime import LambdaRuntime, bare_python, unpack_client
+from bench.lambda_runtime import HANDLER, FunctionFailed, LambdaRuntime, bare_python, unpack_client
+from bench.local_aws import local_aws
 from bench.results import Spread, report
 from bench.subjects import bundle_of, keras_models, pictures
 from inference import codecs
@@ -21,9 +24,10 @@ from inference.cuts import Cut
 from inference.tails.answer import read_times
 from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
 
-_ROUNDS = 7
+_ROUNDS, _EMULATED_ROUNDS = 7, 5
 _WARM = 50
 _MODEL = "MobileNetV2"
+_BUCKET = "bench"
 
 
 def main() -> None:
@@ -52,6 +56,8 @@ def main() -> None:
             besides, tail = _warm([task, client], event)
             rows.append({"what": f"warm, {name}: besides the tail, ms", "spread": besides})
             rows.append({"what": f"warm, {name}: the tail, ms", "spread": tail})
+            for what, spread in _emulated(made.path, event, Path(scratch)).items():
+                rows.append({"what": f"local AWS, {name}: {what}, s", "spread": spread})
         unpacked = made.unpacked_bytes / 1e6
         rows.append({"what": f"package of {_MODEL}, MB unpacked", "spread": Spread(unpacked, unpacked, unpacked)})
         report("cold", rows)
@@ -65,6 +71,58 @@ def _first(paths: list[Path], event: object) -> float:
         answered = runtime.take()
         _ = answered.value
     return answered.at_s - began
+
+
+def _emulated(package: Path, event: object, scratch: Path) -> dict[str, Spread]:
+    """From invoking a function that was just made to its answer, in the local AWS, which unpacks the package only then;
+    the same of a function in the same package that imports nothing and computes nothing; and the difference."""
+    empty = scratch / "empty.zip"
+    shutil.copyfile(package, empty)
+    with zipfile.ZipFile(empty, "a") as content:
+        content.writestr("empty.py", "def handle(event, context):\n    return {}\n")
+    seconds: dict[str, list[float]] = {}
+    with local_aws(scratch):
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket=_BUCKET)
+        for path in (package, empty):
+            boto3.client("s3").upload_file(str(path), _BUCKET, path.name)
+        for turn in range(_EMULATED_ROUNDS + 1):
+            for what, path, handler in (("tail", package, HANDLER), ("empty", empty, "empty.handle")):
+                taken = _first_emulated(f"{what}-{turn}", path.name, handler, event)
+                if turn:
+                    seconds.setdefault(what, []).append(taken)
+    ours = [mine - other for mine, other in zip(seconds["tail"], seconds["empty"], strict=True)]
+    return {
+        "first answer": Spread.of(seconds["tail"]),
+        "of an empty function as large": Spread.of(seconds["empty"]),
+        "the difference": Spread.of(ours),
+    }
+
+
+def _first_emulated(name: str, key: str, handler: str, event: object) -> float:
+    """Seconds from invoking a new function to its answer; it is deleted then."""
+    import boto3
+
+    client = boto3.client("lambda")
+    client.create_function(
+        FunctionName=name,
+        Runtime=f"python{_this_python()}",
+        Role="arn:aws:iam::000000000000:role/bench",
+        Handler=handler,
+        Code={"S3Bucket": _BUCKET, "S3Key": key},
+        Timeout=60,
+        MemorySize=1769,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName=name)
+    began = time.perf_counter()
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event))
+    payload = answer["Payload"].read()
+    taken = time.perf_counter() - began
+    if "FunctionError" in answer:
+        raise FunctionFailed(payload.decode(errors="replace"))
+    client.delete_function(FunctionName=name)
+    return taken
 
 
 def _warm(paths: list[Path], event: object) -> tuple[Spread, Spread]:

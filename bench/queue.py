@@ -5,21 +5,19 @@ the sample model alone."""
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import boto3
 import psutil
 
+from bench.local_aws import local_aws
 from bench.results import Spread, ratios, report
 from bench.subjects import pictures
 from data.images import Images, find_images
@@ -44,7 +42,7 @@ _PROGRAM = (sys.executable, "-m", "hybrid_batch")
 
 def main() -> None:
     """Measure and report."""
-    with TemporaryDirectory() as folder, _local_aws(Path(folder)) as emulator:
+    with TemporaryDirectory() as folder, local_aws(Path(folder)) as emulator:
         os.environ["HYBRID_BATCH_CACHE"] = folder
         rows = [
             _row(_Subject(bundle, cut, count, tails, Path(folder)), emulator)
@@ -182,36 +180,6 @@ def _processes(stack: ExitStack, commands: list[list[str]]) -> list[subprocess.P
         stack.callback(process.terminate)
         started.append(process)
     return started
-
-
-@contextmanager
-def _local_aws(folder: Path) -> Iterator[psutil.Process]:
-    """A local AWS, to which this process and its children are turned."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "TMPDIR": str(folder), "LOG_LEVEL": "WARNING"}
-    os.environ |= {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    command = [sys.executable, "-m", "ministack"]
-    with subprocess.Popen(
-        command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            while True:
-                try:
-                    with urlopen(f"{url}/_ministack/health"):  # noqa: S310 - our own
-                        break
-                except URLError:
-                    time.sleep(0.1)
-            yield psutil.Process(process.pid)
-        finally:
-            process.terminate()
 
 
 if __name__ == "__main__":
