@@ -7,6 +7,7 @@ from rich.table import Table
 
 from data.records import LOCAL_CUT, STAGES
 from data.screen import open_console
+from inference.planner.figures import figure
 from inference.runner import Job
 from inference.totals import Totals
 
@@ -23,7 +24,7 @@ def print_closing(job: Job, totals: Totals) -> None:
     table.add_row("cut", _cut(job, totals))
     if totals.sent_bytes or job.split.cut is not None:
         share = totals.sent_bytes / totals.image_bytes if totals.image_bytes else 0
-        uploading = f"{share:.2f} x the files' {decimal(totals.image_bytes)}"
+        uploading = f"{figure(share)} x the files' {decimal(totals.image_bytes)}"
         table.add_row("sent", f"{decimal(totals.sent_bytes)}, {uploading}; {decimal(totals.received_bytes)} received")
     table.add_row("ms an image", _stages(totals))
     table.add_row("log", job.folder.uri)
@@ -46,8 +47,13 @@ def _way(job: Job, way: str, share: float) -> str:
     """One of several ways the images went."""
     cut, _, codec = way.partition(" ")
     if cut == LOCAL_CUT:
-        return f"{share:.0%} whole here"
-    return f"{share:.0%} {cut} {job.bundle.cut(cut).name} in {codec}"
+        return f"{_percent(share)} whole here"
+    return f"{_percent(share)} {cut} {job.bundle.cut(cut).name} in {codec}"
+
+
+def _percent(share: float) -> str:
+    """A share of the images that is neither none nor all is never told as if it were."""
+    return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def _stages(totals: Totals) -> str:
