@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from data.errors import BadFrame
 from inference import asked, protocol
 from inference.asked import Asked
 from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.engines import Engine
 from inference.tails.exchange import Reply, Request
-from inference.tails.spill import Spill, spilled
+from inference.tails.spill import Spill, fetch, spilled
 from inference.tails.worker import TailWorker
 from inference.wire import HEADER_LENGTH
 
@@ -108,17 +107,12 @@ class Endpoint:
         if request.header("Content-Encoding") not in (None, "identity"):
             raise protocol.compressed()
         if spilled(request) and not request.content:
-            request = self._fetched(request)
+            request = fetch(request, self._spill, self._limits.request_bytes)
             began = time.perf_counter_ns()  # the way through S3 is the link's
         if len(request.content) > self._limits.request_bytes:
             raise protocol.too_large(len(request.content), self._limits.request_bytes)
         header_length = request.header(HEADER_LENGTH)
         return asked.read(self._worker, cut, request.content, header_length, began_ns=began, hold=hold)
-
-    def _fetched(self, request: Request) -> Request:
-        if self._spill is None:
-            raise BadFrame("No requests are read from S3 here; start this tail with a place for large ones.")
-        return self._spill.fetch(request, self._limits.request_bytes)
 
     def _compute(self, waiting: dict[str, list[tuple[int, Asked]]]) -> dict[int, Reply]:
         """Replies by the requests' numbers; nothing waits then."""

@@ -17,6 +17,7 @@ from inference import protocol
 from inference.admission import Place
 from inference.cuts import Cut
 from inference.service import ServiceSettings, TailService
+from inference.tails.spill import SPILL
 from inference.wire import HEADER_LENGTH
 
 
@@ -59,8 +60,9 @@ async def _ready(request: Request) -> Response:
 
 async def _metadata(request: Request) -> Response:
     service, cut = _service(request), _cut(request)
-    settings = service.settings
-    return JSONResponse(protocol.describe_model(service.bundle, cut, settings.engine, settings.max_request_bytes))
+    engine, limit = service.settings.engine, service.settings.max_request_bytes
+    spill = service.spill.uri if service.spill else None
+    return JSONResponse(protocol.describe_model(service.bundle, cut, engine, limit, spill))
 
 
 async def _model_ready(request: Request) -> Response:
@@ -75,6 +77,8 @@ async def _infer(request: Request) -> Response:
     cut = _cut(request)
     with service.room.enter() as place:
         content = await _read(request, service.settings, place)
+        if not content and (lies_at := request.headers.get(SPILL)) is not None:
+            content = await service.fetch(lies_at, place)
         body = await service.answer(cut, content, request.headers.get(HEADER_LENGTH), place)
     return Response(body.join(), headers=body.headers)
 

@@ -16,6 +16,8 @@ from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.engines import open_engine
 from inference.protocol import MAX_REQUEST_BYTES
+from inference.tails.exchange import Request
+from inference.tails.spill import SPILL, Spill, fetch
 from inference.tails.worker import TailWorker
 from inference.wire import Body
 
@@ -23,7 +25,7 @@ from inference.wire import Body
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """What `hybrid-batch serve` was told. `max_batch` is in images, `queue` in requests; `patience_s` is for a client
-    in the middle of its request, which keeps a place from others."""
+    in the middle of its request, which keeps a place from others; `spill` an s3:// prefix."""
 
     bundle: Bundle
     engine: str = "openvino"
@@ -31,6 +33,7 @@ class ServiceSettings:
     max_request_bytes: int = MAX_REQUEST_BYTES
     queue: int = 128
     patience_s: float = 20.0
+    spill: str | None = None
 
 
 class TailService:
@@ -40,6 +43,7 @@ class TailService:
         self.settings = settings
         self.bundle = settings.bundle
         self.room = Room(settings.queue)
+        self.spill = Spill(settings.spill) if settings.spill else None
         self._worker = TailWorker(settings.bundle, open_engine(settings.engine, settings.bundle))
         self._batcher = Batcher(self._worker, settings.max_batch)
         # One of them may be busy with the engine.
@@ -48,6 +52,13 @@ class TailService:
     async def prepare(self, cut: Cut) -> None:
         """Compile a cut, so that no request waits for that."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self._worker.segment, cut)
+
+    async def fetch(self, lies_at: str, place: Place) -> bytes:
+        """The body of a request that lies in S3. Raises BadFrame, StorageFailed, Busy."""
+        light, limit = Request("POST", "", {SPILL: lies_at}), max(MAX_REQUEST_BYTES, self.settings.max_request_bytes)
+        body = (await asyncio.to_thread(fetch, light, self.spill, limit)).content
+        place.hold(len(body))
+        return body
 
     async def answer(self, cut: Cut, body: bytes, header_length: str | None, place: Place) -> Body:
         """The reply to a request. Raises BadFrame, OtherBundle, Busy."""

@@ -18,6 +18,7 @@ from data.errors import WrongUsage
 from inference.engines import open_engine
 from inference.server import make_app
 from inference.service import ServiceSettings
+from inference.tails.spill import Spill
 
 _BACKLOG = 1024
 _SHUTDOWN_S = 30
@@ -31,6 +32,8 @@ def serve(settings: ServiceSettings, host: str, port: int, workers: int, announc
     answered there. Port 0 lets the system choose. Raises WrongUsage if the address cannot be listened on, and
     MissingExtra if the engine is not installed."""
     open_engine(settings.engine, settings.bundle)
+    if settings.spill:
+        Spill(settings.spill)  # or each process would say what is wrong with it
     listener = _listen(host, port)
     config = uvicorn.Config(
         partial(_make_worker, settings) if workers > 1 else partial(make_app, settings),

@@ -14,6 +14,7 @@ import click
     "--max-request-mb", type=click.IntRange(1, 1024), default=64, show_default=True, help="Largest request, in MiB."
 )
 @click.option("--queue", type=click.IntRange(1), default=128, show_default=True, help="Requests let in at once.")
+@click.option("--spill", metavar="s3://…", help="Where requests lie that are too large for this server.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"url": …} on stdout once ready.')
 def command(
     model: str,
@@ -25,6 +26,7 @@ def command(
     max_batch: int,
     max_request_mb: int,
     queue: int,
+    spill: str | None,
     as_json: bool,
 ) -> None:
     """Serve the tails of MODEL over HTTP, by the Open Inference Protocol v2.
@@ -53,5 +55,5 @@ def command(
         if as_json:
             click.echo(json.dumps({"url": url}))
 
-    settings = ServiceSettings(bundle, engine, max_batch, max_request_mb << 20, queue)
+    settings = ServiceSettings(bundle, engine, max_batch, max_request_mb << 20, queue, spill=spill)
     serve(settings, host, port, workers, announce)

@@ -100,6 +100,14 @@ class Spill:
             raise BadFrame(f"The body is too large: {error}") from error
 
 
+def fetch(request: Request, spill: Spill | None, limit: int) -> Request:
+    """At the tail: a request whose body lies in S3 with its body of at most `limit` bytes. Raises BadFrame, also where
+    there is no place to read from, and StorageFailed."""
+    if spill is None:
+        raise BadFrame("No requests are read from S3 here; start this tail with a place for large ones.")
+    return spill.fetch(request, limit)
+
+
 def spilled(message: Request | Reply) -> bool:
     """Whether the body lies in S3."""
     return message.header(SPILL) is not None

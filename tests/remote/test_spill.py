@@ -3,12 +3,14 @@
 import uuid
 
 import boto3
+import httpx
 import numpy as np
 import pytest
 
 from data.errors import BadFrame, StorageFailed, TailRefused, WrongUsage
 from inference import codecs
 from inference.endpoint import Endpoint, Limits
+from inference.tails import open_tail
 from inference.tails.exchange import Reply, Request
 from inference.tails.lambda_function import LambdaExchange, lambda_tail
 from inference.tails.served import ServedTail
@@ -196,6 +198,31 @@ def test_a_body_that_is_gone_or_too_large_is_told(bucket):
         spill.fetch(Request("POST", "/", {SPILL: f"{spill.uri}/{uuid.uuid4().hex}"}), 10)
     with spill.sending(Request("POST", "/", {}, bytes(11))) as light, pytest.raises(BadFrame, match="11 bytes"):
         spill.fetch(light, 10)
+
+
+def test_a_server_reads_what_is_too_large_for_it_from_s3(bucket, versions, bundle, engine, local, digits, serve):
+    place = f"s3://{bucket}/spill"
+    url = serve("--max-request-mb", "1", "--spill", place).url
+    with open_tail(url, bundle, engine, TailSettings(spill=place)) as tail:
+        tail.check("c000")
+        for beyond, objects in ((0, 0), (1, 1)):
+            frame = frame_of(bundle, digits[0], (1 << 20) + beyond)
+            assert np.array_equal(tail.infer("c000", frame).scores, local.infer("c000", frame).scores)
+            assert len(versions()) == 1 + objects, "one was put there by the check"
+    assert left(bucket) == []
+    for name, words in ((f"s3://{bucket}/elsewhere/{'0' * 32}", "not below"), (f"{place}/{'0' * 32}", "is gone")):
+        reply = httpx.post(f"{url}{INFER}", headers={SPILL: name}, trust_env=False)
+        assert (reply.status_code, words in reply.text) == (400, True)
+
+
+def test_a_server_without_a_place_says_so(bucket, bundle, engine, server):
+    place = f"s3://{bucket}/spill"
+    tail = open_tail(server.url, bundle, engine, TailSettings(spill=place))
+    with tail, pytest.raises(TailRefused, match="reads no requests from S3"):
+        tail.check("c000")
+    reply = httpx.post(f"{server.url}{INFER}", headers={SPILL: f"{place}/{'0' * 32}"}, trust_env=False)
+    assert reply.status_code == 400
+    assert "No requests are read from S3 here" in reply.json()["error"]
 
 
 def test_both_sides_must_have_the_same_place(bucket, bundle, engine):
