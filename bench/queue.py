@@ -1,6 +1,6 @@
 """The same split through a queue and over HTTP, with as many tails: `python -m bench queue [--quick]`. The queue is the
-local AWS's, one process on this machine, so its own pace is measured too. Two minutes; with --quick half a minute, for
-the sample model alone."""
+local AWS's, one process on this machine, so its own pace is measured too. Four minutes; with --quick one, for the
+sample model alone."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from inference.tails import Tail, open_tail, usual_in_flight
 from inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
-_TURNS, _BATCH, _BARE = (3 if QUICK else 5), 16, 100
+_TURNS, _BATCH, _BARE = (3 if QUICK else 4), 16, 100
 _MODEL = "MobileNetV2"
 _ELEMENTS = 20_000  # of a boundary, so that a batch goes into a message
 _PROGRAM = (sys.executable, "-m", "hybrid_batch")
@@ -74,13 +74,13 @@ class _Way:
 def _models(folder: Path) -> Iterator[tuple[Bundle, Cut, int]]:
     """Each with a cut, and how many pictures go through it in a turn."""
     digits = open_model("digits")
-    yield digits, digits.cut("c005"), 3200
+    yield digits, digits.cut("c005"), 6400
     if not QUICK:
         path = folder / f"{_MODEL}.bundle"
         command = [*_PROGRAM, "import", f"app:{_MODEL}", "--weights", "none", "-o", str(path)]
         subprocess.run(command, check=True, capture_output=True)
         mobile = open_model(str(path))
-        yield mobile, next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS), 320
+        yield mobile, next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS), 640
 
 
 def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailUnreachable
-from data.queues import MOST_TOGETHER, Queue
+from data.queues import Queue
 from inference.bundle import Bundle
 from inference.tails.exchange import NoAnswer, Reply, Request
 from inference.tails.leftover import tidy
@@ -23,6 +23,7 @@ SCHEME = "sqs:"
 _SILENCE_S = 10.0
 _OTHERS_S = 10.0  # for a worker with our bundle, once one that has another has refused
 _REFUSED_PAUSE_S = 0.5
+_FEW = 4  # requests in flight are no crowd: each is sent at once, and workers do not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class QueueExchange:
         pause_s = max(self._again_s, 2.0 * way.work.visibility_s)
         with way.replies.expected(number) as reply:
             while (left_s := began + self._patience_s - time.monotonic()) > 0:
-                way.outbox.send(message, hurry=way.replies.awaited < MOST_TOGETHER)
+                way.outbox.send(message, hurry=way.replies.awaited <= _FEW)
                 with suppress(TimeoutError):
                     incoming = reply.result(min(pause_s, left_s))
                     way.silence.cancel()
