@@ -6,12 +6,16 @@ Each RUN is a run folder, or a log that holds a single run, local or s3://; the 
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from data.errors import HybridBatchError
 from evaluation.comparison import build, to_json
 from evaluation.pairing import Bag, from_bytes, merge, to_bytes
 from jobs.sides import Comparing, deal_part, find_comparing, join_bucket
-from jobs.spark_session import spark_session
+from jobs.spark_session import on_spark
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 
 def compare(comparing: Comparing) -> Bag:
@@ -20,13 +24,15 @@ def compare(comparing: Comparing) -> Bag:
     Raises MissingExtra where Spark or Java is not installed.
     """
     buckets, by, skip_bad = comparing.buckets, comparing.by, comparing.skip_bad
-    with spark_session() as spark:
-        context = spark.sparkContext
+
+    def join(context: "SparkContext") -> list[bytes]:
         shares = min(len(comparing.parts), 2 * context.defaultParallelism)
         parts = context.parallelize(comparing.parts, shares)
         pieces = parts.flatMap(lambda part: deal_part(part, buckets, by, skip_bad)).groupByKey(buckets)
-        bags = pieces.map(lambda bucket: to_bytes(join_bucket(bucket[1], by))).collect()
-    return merge(map(from_bytes, bags))
+        bags: list[bytes] = pieces.map(lambda bucket: to_bytes(join_bucket(bucket[1], by))).collect()
+        return bags
+
+    return merge(map(from_bytes, on_spark(join)))
 
 
 def main(arguments: Sequence[str]) -> None:

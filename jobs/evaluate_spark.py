@@ -8,13 +8,17 @@ Without a master of its own (`spark-submit` gives one) it runs on the cores of t
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from data.errors import HybridBatchError
 from evaluation.counts import from_bytes, merge, to_bytes
 from evaluation.report import build, to_json
 from evaluation.shape import Report
 from jobs.parts import Part, count_parts, find_work, whole
-from jobs.spark_session import spark_session
+from jobs.spark_session import on_spark
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 _SHARES_PER_CORE = 2  # so that one slow part does not keep a core to itself; more would only make more bags
 
@@ -26,11 +30,14 @@ def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = Fal
     Raises NotARun for a part that cannot be counted, unless `skip_bad`; MissingExtra where Spark or Java is not
     installed.
     """
-    with spark_session() as spark:
-        context = spark.sparkContext
+
+    def count(context: "SparkContext") -> list[bytes]:
         shares = min(len(parts), context.defaultParallelism * _SHARES_PER_CORE)
-        bags = context.parallelize(parts, max(1, shares)).mapPartitions(lambda share: _count(share, by)).collect()
-    report = build(merge(map(from_bytes, bags)))
+        shared = context.parallelize(parts, max(1, shares))
+        bags: list[bytes] = shared.mapPartitions(lambda share: _count(share, by)).collect()
+        return bags
+
+    report = build(merge(map(from_bytes, on_spark(count))))
     return report if skip_bad else whole(report)
 
 

@@ -2,18 +2,22 @@
 
 import os
 import shutil
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from data.errors import MissingExtra
+from data.undisturbed import undisturbed
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
+
+T = TypeVar("T")
 
 _LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
 ALONE = {
@@ -24,6 +28,21 @@ ALONE = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING}",
 }
+
+
+def on_spark(job: "Callable[[SparkContext], T]") -> T:
+    """What a job gives with the Spark session of this process, or with one made for it. Raises MissingExtra.
+
+    The job has a thread of its own: in the midst of a talk with Java, an interrupt would leave a trace, and the talk
+    unfinished. The session ends before the thread does, so what runs then fails there, unheard.
+    """
+    with ThreadPoolExecutor(1) as pool, spark_session() as spark:
+        running = pool.submit(job, spark.sparkContext)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            spark.sparkContext.cancelAllJobs()  # of a session that is not ours it is all that ends
+            raise
 
 
 @contextmanager
@@ -48,9 +67,11 @@ def spark_session() -> "Iterator[SparkSession]":
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # or it looks for an address and warns
         for name, value in ALONE.items():
             builder = builder.config(name, value)
-    interrupt = signal.getsignal(signal.SIGINT)  # Spark puts its own in the place, which outlives the session
+    # Interrupted while it starts, Java would stay for ever. Spark then handles interrupts its own way, unless undone.
+    in_main = threading.current_thread() is threading.main_thread()
     try:
-        spark = builder.getOrCreate()
+        with undisturbed() if in_main else nullcontext():
+            spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise MissingExtra(
             f"Spark's Java did not start (JAVA_HOME is {os.environ.get('JAVA_HOME')!r}); unset JAVA_HOME to use "
@@ -58,10 +79,11 @@ def spark_session() -> "Iterator[SparkSession]":
         ) from error
     try:
         yield spark
+    except KeyboardInterrupt:
+        spark.sparkContext.setLogLevel("OFF")  # or Java tells at length what becomes of the work it had in hand
+        raise
     finally:
         spark.stop()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, interrupt)
 
 
 def find_java(spark_version: str) -> None:
