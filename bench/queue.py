@@ -99,16 +99,7 @@ def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
             for address in (url, f"sqs:{name}")
         )
         watched = [psutil.Process(), emulator, *(psutil.Process(one.pid) for one in (server, *workers))]
-        images = find_images(str(folder))
-        for turn in range(_TURNS + 1):
-            for way in (http, sqs) if turn % 2 else (sqs, http):
-                _progress(f"{name}: turn {turn} of {_TURNS}, {way.address.partition(':')[0]}")
-                before = _busy_s(watched)
-                seconds, sent = _run(subject, engine, way, images)
-                if turn:  # the first warms up
-                    way.rates.append(subject.count / seconds)
-                    way.busy_ms.append((_busy_s(watched) - before) / subject.count * 1e3)
-        _progress("")
+        sent = _take_turns(subject, engine, (http, sqs), watched, find_images(str(folder)))
         bare = _bare(queue, sent // (subject.count // _BATCH))
     return {
         "model, cut": f"{subject.bundle.name} {subject.cut.id}",
@@ -122,6 +113,24 @@ def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
         "messages/s used": 2 * Spread.of(sqs.rates).median / _BATCH,
         "messages/s bare": bare,
     }
+
+
+def _take_turns(
+    subject: _Subject, engine: Engine, ways: tuple[_Way, ...], watched: Sequence[psutil.Process], images: Images
+) -> int:
+    """Let the ways take turns, each as often first as last; gives the bytes that a run sends."""
+    sent = 0
+    for turn in range(_TURNS + 1):
+        for way in ways[:: 1 if turn % 2 else -1]:
+            kind = way.address.partition(":")[0]
+            _progress(f"{subject.bundle.name}, {subject.tails} tails: turn {turn} of {_TURNS}, {kind}")
+            before = _busy_s(watched)
+            seconds, sent = _run(subject, engine, way, images)
+            if turn:  # the first warms up
+                way.rates.append(subject.count / seconds)
+                way.busy_ms.append((_busy_s(watched) - before) / subject.count * 1e3)
+    _progress("")
+    return sent
 
 
 def _busy_s(processes: Sequence[psutil.Process]) -> float:
