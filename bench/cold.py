@@ -27,7 +27,7 @@ from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
 _ROUNDS, _EMULATED_ROUNDS = 7, 5
 _WARM = 50
 _MODEL = "MobileNetV2"
-_BUCKET = "bench"
+_NAME = "bench"
 
 
 def main() -> None:
@@ -56,8 +56,9 @@ def main() -> None:
             besides, tail = _warm([task, client], event)
             rows.append({"what": f"warm, {name}: besides the tail, ms", "spread": besides})
             rows.append({"what": f"warm, {name}: the tail, ms", "spread": tail})
-            for what, spread in _emulated(made.path, event, Path(scratch)).items():
-                rows.append({"what": f"local AWS, {name}: {what}, s", "spread": spread})
+        name, event = next(iter(events.items()))
+        for what, spread in _emulated(made.path, event, Path(scratch)).items():
+            rows.append({"what": f"local AWS, {name}: {what}, s", "spread": spread})
         unpacked = made.unpacked_bytes / 1e6
         rows.append({"what": f"package of {_MODEL}, MB unpacked", "spread": Spread(unpacked, unpacked, unpacked)})
         report("cold", rows)
@@ -81,17 +82,11 @@ def _emulated(package: Path, event: object, scratch: Path) -> dict[str, Spread]:
     with zipfile.ZipFile(empty, "a") as content:
         content.writestr("empty.py", "def handle(event, context):\n    return {}\n")
     seconds: dict[str, list[float]] = {}
-    with local_aws(scratch):
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket=_BUCKET)
-        for path in (package, empty):
-            boto3.client("s3").upload_file(str(path), _BUCKET, path.name)
-        for turn in range(_EMULATED_ROUNDS + 1):
-            for what, path, handler in (("tail", package, HANDLER), ("empty", empty, "empty.handle")):
-                taken = _first_emulated(f"{what}-{turn}", path.name, handler, event)
-                if turn:
-                    seconds.setdefault(what, []).append(taken)
+    for turn in range(_EMULATED_ROUNDS + 1):
+        for what, path, handler in (("tail", package, HANDLER), ("empty", empty, "empty.handle")):
+            taken = _first_emulated(path, handler, event)
+            if turn:
+                seconds.setdefault(what, []).append(taken)
     ours = [mine - other for mine, other in zip(seconds["tail"], seconds["empty"], strict=True)]
     return {
         "first answer": Spread.of(seconds["tail"]),
@@ -100,28 +95,30 @@ def _emulated(package: Path, event: object, scratch: Path) -> dict[str, Spread]:
     }
 
 
-def _first_emulated(name: str, key: str, handler: str, event: object) -> float:
-    """Seconds from invoking a new function to its answer; it is deleted then."""
+def _first_emulated(package: Path, handler: str, event: object) -> float:
+    """Seconds from invoking a new function to its answer, in a local AWS of its own, which keeps what it unpacks."""
     import boto3
 
-    client = boto3.client("lambda")
-    client.create_function(
-        FunctionName=name,
-        Runtime=f"python{_this_python()}",
-        Role="arn:aws:iam::000000000000:role/bench",
-        Handler=handler,
-        Code={"S3Bucket": _BUCKET, "S3Key": key},
-        Timeout=60,
-        MemorySize=1769,
-    )
-    client.get_waiter("function_active_v2").wait(FunctionName=name)
-    began = time.perf_counter()
-    answer = client.invoke(FunctionName=name, Payload=json.dumps(event))
-    payload = answer["Payload"].read()
-    taken = time.perf_counter() - began
+    with TemporaryDirectory() as folder, local_aws(Path(folder)):
+        boto3.client("s3").create_bucket(Bucket=_NAME)
+        boto3.client("s3").upload_file(str(package), _NAME, package.name)
+        client = boto3.client("lambda")
+        client.create_function(
+            FunctionName=_NAME,
+            Runtime=f"python{_this_python()}",
+            Role="arn:aws:iam::000000000000:role/bench",
+            Handler=handler,
+            Code={"S3Bucket": _NAME, "S3Key": package.name},
+            Timeout=60,
+            MemorySize=1769,
+        )
+        client.get_waiter("function_active_v2").wait(FunctionName=_NAME)
+        began = time.perf_counter()
+        answer = client.invoke(FunctionName=_NAME, Payload=json.dumps(event))
+        payload = answer["Payload"].read()
+        taken = time.perf_counter() - began
     if "FunctionError" in answer:
         raise FunctionFailed(payload.decode(errors="replace"))
-    client.delete_function(FunctionName=name)
     return taken
 
 
