@@ -99,9 +99,7 @@ def _print(name: str, profile: "Profile") -> None:
                 f"tail, batch {batch}", f"{figure(curve.points[-1][1] / 1000)} ms an image, the whole model there"
             )
         link = profile.tail.link
-        table.add_row(
-            "link", f"{figure(link.rate_bps / 1e6)} Mbit/s, round trip {figure(link.round_trip_us / 1000)} ms"
-        )
+        table.add_row("link", f"{link.told}, round trip {figure(link.round_trip_us / 1000)} ms")
         if profile.tail.shares_cores:
             table.add_row("note", "the tail works on this machine's own cores")
         for note in profile.tail.notes:

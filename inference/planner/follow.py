@@ -18,7 +18,6 @@ from inference.bundle import Bundle
 from inference.cuts import WHOLE
 from inference.following import Route
 from inference.planner.candidates import Candidate, Conditions
-from inference.planner.figures import figure
 from inference.planner.plan import Plan, Wishes, make_plan
 from inference.planner.prices import read_prices
 from inference.planner.probe import Probe
@@ -209,7 +208,7 @@ class Follower:
             self._switched_bps, self._switched_at = bps, time.monotonic()
             self._watch.forget()
         self.switches += 1
-        self._say(f"The link is {figure(bps / 1e6)} Mbit/s now: {self.plan.why}")
+        self._say(f"The link is {self._watch.link.told} now: {self.plan.why}")
 
     def _try(self, ready: Callable[[Split], None]) -> None:
         """While all runs here, now and then send a smallest batch, to learn when that is no longer best."""

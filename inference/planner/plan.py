@@ -73,7 +73,7 @@ def make_plan(
     chosen = min(near, key=lambda one: (one.sent_bytes > 0, one.batch < few, one.batch, value(one)))
     link = now.link if now else profile.tail.link if profile.tail else None
     sending = min((one for one in allowed if one.cut is not None), key=value, default=None)
-    why = _why(chosen, allowed, profile, wishes, link.rate_bps if link else 0)
+    why = _why(chosen, allowed, profile, wishes, link.told if link else "")
     return Plan(chosen, sending, why, tuple(candidates), tuple(allowed))
 
 
@@ -108,7 +108,7 @@ def _rate(candidate: Candidate, wishes: Wishes) -> float:
     return candidate.shared_rate if wishes.objective == "throughput" else candidate.rate
 
 
-def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wishes: Wishes, rate_bps: float) -> str:
+def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wishes: Wishes, link: str) -> str:
     local = min((one for one in allowed if one.cut is None), key=OBJECTIVES[wishes.objective], default=None)
     sending = [one for one in allowed if one.cut is not None]
     if chosen.cut is None:
@@ -123,7 +123,7 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
         little = ", a gain within the errors of measuring" if value(best) < value(chosen) else ""
         return (
             f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
-            f"{figure(rate_bps / 1e6)} Mbit/s, {best.name} in {best.codec}, gives {_told(best, wishes)}{little}."
+            f"{link}, {best.name} in {best.codec}, gives {_told(best, wishes)}{little}."
         )
     shared = wishes.objective == "throughput" and chosen.share < 1
     words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.planner.curve import Curve
 from inference.planner.device import Device
+from inference.planner.figures import figure
 
 FORMAT = 3
 
@@ -32,10 +33,17 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`rate_bps` in bits a second, each way; `round_trip_us` of a frame without bytes."""
+    """`rate_bps` in bits a second, each way, the least it can be where `at_least`; `round_trip_us` of a frame without
+    bytes."""
 
     rate_bps: float
     round_trip_us: float
+    at_least: bool = False
+
+    @property
+    def told(self) -> str:
+        """The rate for people."""
+        return f"{'at least ' if self.at_least else ''}{figure(self.rate_bps / 1e6)} Mbit/s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from inference.tails.answer import Answer
 from inference.wire import Frame
 
 _CUTS, _CALLS, _REQUESTS = 5, 3, 12
+_EMPTY = 4  # frames with hardly anything in them
 _LONG_US = 150_000  # a frame this long on the way says enough of the rate
 _LARGEST_BYTES = 1 << 20
 _MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
@@ -89,14 +90,22 @@ def measure_there(
 def measure_link(bundle: Bundle, tail: Tail) -> Link:
     """Rate and round trip of the link, by frames that grow until one is long on its way. Raises TailUnreachable
     when nothing comes through."""
-    small = min(_send_noise(bundle, tail, 0) for _ in range(4))
+    small = sorted(_send_noise(bundle, tail, 0) for _ in range(_EMPTY))
     size = 4096
-    while (large := min(_send_noise(bundle, tail, size) for _ in range(2)))[0] - small[0] < _LONG_US:
+    while (large := min(_send_noise(bundle, tail, size) for _ in range(2)))[0] - small[0][0] < _LONG_US:
         if size >= _LARGEST_BYTES or 5 * size > (tail.room or 5 * size):
             break
         size *= 4
-    rate = (large[1] - small[1]) * 8e6 / max(1.0, large[0] - small[0])
-    return Link(rate, max(0.0, small[0] - small[1] * 8e6 / rate))
+    return link_of(small, large)
+
+
+def link_of(small: Sequence[tuple[float, int]], large: tuple[float, int]) -> Link:
+    """What µs and bytes of four frames, the quickest first, and of a large one tell of the link. The large one takes
+    longer by no less than equal ones differ by, the slowest left out, which may have opened a connection: where its
+    bytes take less than that, as through a queue, they tell how fast the link is at least."""
+    longer, differ = large[0] - small[0][0], small[-2][0] - small[0][0]
+    rate = (large[1] - small[0][1]) * 8e6 / max(1.0, longer, differ)
+    return Link(rate, max(0.0, small[0][0] - small[0][1] * 8e6 / rate), longer <= differ)
 
 
 def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:

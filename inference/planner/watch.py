@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from inference.planner.candidates import Conditions
@@ -63,7 +63,7 @@ class Watch:
             self._forgotten_us = max(self._forgotten_us, self._seen[0].transfer.end_us)
         self._seen.append(seen)
         if link_us < self._link.round_trip_us:
-            self._link = Link(self._link.rate_bps, link_us)
+            self._link = replace(self._link, round_trip_us=link_us)
 
     def forget(self) -> None:
         """What was seen tells nothing any more: the tail was away, or batches go another way now."""

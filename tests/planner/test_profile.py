@@ -11,10 +11,11 @@ from data.errors import TailUnreachable
 from data.images import find_images
 from inference.engines import open_engine
 from inference.models import open_model
+from inference.planner.profile import Link
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
-from inference.planner.there import find_lie
+from inference.planner.there import find_lie, link_of
 from inference.tails.http import HttpExchange, http_tail
 from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
@@ -227,3 +228,16 @@ def test_what_cannot_be_planned_gets_one_sentence(capsys, arguments, code, words
     lines = [line for line in told if not line.startswith("Measuring") and not line.endswith("measuring again.")]
     assert len(lines) == 1
     assert words in lines[0]
+
+
+def test_a_rate_is_told_where_bytes_take_time_and_bounded_where_they_do_not():
+    steady = [(5_000.0, 100), (5_010.0, 100), (5_100.0, 100), (60_000.0, 100)]
+    link = link_of(steady, (5_000.0 + 80_000, 100 + 100_000))
+    assert link == Link(10e6, 5_000 - 80, at_least=False)
+    assert link.told == "10 Mbit/s"
+    queue = [(20_000.0, 100), (25_000.0, 100), (60_000.0, 100), (90_000.0, 100)]
+    for large_us in (15_000.0, 20_000.0, 50_000.0):
+        link = link_of(queue, (large_us, 100 + 500_000))
+        assert link.told == "at least 100 Mbit/s"
+        assert link.round_trip_us == 20_000 - 8
+    assert not link_of(queue, (70_000.0, 100 + 500_000)).at_least
