@@ -49,7 +49,7 @@ def split_bytes(data: bytes | memoryview, count: int) -> list[memoryview]:
 
 def from_json(values: list[Any], datatype: str, count: int) -> bytes:
     """JSON `data`, flat or nested, as the bytes it stands for. Raises BadFrame if they are not `count` values
-    of the datatype."""
+    of the datatype, each finite."""
     try:
         array = np.asarray(values, dtype=object if datatype == BYTES else None).ravel()
         if len(array) == count and datatype == BYTES:
@@ -68,12 +68,18 @@ def _exact(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
         converted = array.astype(wanted)
     if wanted.kind in "iu" and not np.array_equal(converted, array):
         raise OverflowError(f"a value is out of range for {wanted.name}")
+    if wanted.kind == "f" and not np.isfinite(converted).all():
+        raise OverflowError(f"a value is not finite in {wanted.name}; send such tensors as binary")
     return converted
 
 
 def to_json(data: bytes | memoryview, datatype: str, count: int) -> list[Any]:
-    """A tensor's data as the flat JSON list the protocol allows."""
+    """A tensor's data as the flat JSON list the protocol allows. Raises BadFrame for numbers that JSON has no words
+    for."""
     if datatype == BYTES:
         return [bytes(element).decode(errors="replace") for element in split_bytes(data, count)]
-    values: list[Any] = np.frombuffer(data, NUMPY[datatype]).tolist()
+    array = np.frombuffer(data, NUMPY[datatype])
+    if datatype in FLOATS and not np.isfinite(array).all():
+        raise BadFrame("Not all values are finite, and JSON has no words for the others; ask for binary data.")
+    values: list[Any] = array.tolist()
     return values

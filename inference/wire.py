@@ -156,7 +156,7 @@ def _decode(body: bytes | memoryview, header_bytes: int | None, key: Literal["in
     if not 0 < end <= min(len(view), limit):
         raise BadFrame(f"The JSON header is said to be {end} bytes of {len(view)}; the limit is {limit}.")
     try:
-        head = json.loads(bytes(view[:end]))
+        head = json.loads(bytes(view[:end]), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"The header is not JSON: {error}.") from error
     if not isinstance(head, dict) or not isinstance(head.get("id", ""), str):
@@ -177,6 +177,11 @@ def _decode(body: bytes | memoryview, header_bytes: int | None, key: Literal["in
         default = parameters.get(BINARY_OUTPUT) is True
         wanted = tuple(_wanted(entry, default=default) for entry in _objects(head, "outputs"))
     return Frame(tuple(tensors), head.get("id", ""), parameters, wanted)
+
+
+def _no_number(constant: str) -> None:
+    """For what Python reads though it is no JSON."""
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def _tensor(entry: Mapping[str, Any], rest: memoryview) -> tuple[WireTensor, memoryview]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from data.errors import BadFrame
 from inference.datatypes import NUMPY, join_bytes, split_bytes
 from inference.wire import (
+    BINARY_OUTPUT,
     MAX_HEADER_BYTES,
     Body,
     Frame,
@@ -173,6 +174,10 @@ BAD = {
     "ragged": tensor_json(shape=[3], data=[[1, 2], 3]),
     "text for numbers": tensor_json(data=["1", "2"]),
     "null": tensor_json(data=[None, 1]),
+    "not a number": tensor_json(data=[float("nan"), 1]),
+    "infinite": b'{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1e999]}]}',
+    "infinite in its datatype": tensor_json(data=[1e39, 1]),
+    "not a number elsewhere": b'{"id": "x", "parameters": {"a": NaN}, "inputs": []}',
     "out of range": tensor_json(datatype="INT8", data=[300, 1]),
     "fractions for whole numbers": tensor_json(datatype="INT8", data=[1.5, 1]),
     "numbers for truth": tensor_json(datatype="BOOL", data=[1, 0]),
@@ -195,6 +200,15 @@ def test_what_is_no_request_is_a_bad_frame_in_one_sentence(body):
         decode_request(body, None)
     assert 10 < len(str(raised.value)) < 600
     assert "\n" not in str(raised.value)
+
+
+def test_scores_that_json_cannot_tell_are_refused_and_travel_as_binary():
+    scores = WireTensor("y", "FP32", (2,), np.array([np.nan, 1], np.float32).tobytes())
+    with pytest.raises(BadFrame, match=r"JSON has no words .* ask for binary"):
+        encode_response(Frame((scores,)), Frame(()), "m", "c001")
+    body = encode_response(Frame((scores,)), Frame((), parameters={BINARY_OUTPUT: True}), "m", "c001")
+    (back,) = decode_response(body.join(), body.header_bytes).tensors
+    assert np.isnan(np.frombuffer(back.data, np.float32)).tolist() == [True, False]
 
 
 VALID = encode_request(
