@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from tempfile import TemporaryFile
 from time import sleep
 
 import psutil
@@ -31,23 +32,25 @@ def interrupted(command: list[str], begun: Callable[[list[str]], bool], group: b
     """Exit code and standard error of a command that is interrupted as soon as its processes, told by their command
     lines, say that it has begun; none of them is left afterwards."""
     environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    with (
+        TemporaryFile() as said,  # no pipe, which would stay open with what is left running
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        ) as process,
+    ):
         while process.poll() is None:
             children = psutil.Process(process.pid).children(recursive=True)
             if begun([line for child in children for line in _command(child)]):
                 break
             sleep(0.05)
         (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
-        assert process.stderr is not None
-        said = process.stderr.read()
         code = process.wait()
-    _, left = psutil.wait_procs(children, timeout=20)
-    for child in left:
-        child.kill()
-    assert not left
-    return code, said
+        _, left = psutil.wait_procs(children, timeout=20)
+        for child in left:
+            child.kill()
+        assert not left
+        said.seek(0)
+        return code, said.read().decode()
 
 
 def _command(process: psutil.Process) -> list[str]:
