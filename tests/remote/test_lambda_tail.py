@@ -171,7 +171,7 @@ def says(status: int, kind: str, message: str) -> bytes:
 
 
 AWS_SAYS = [
-    ((400, "ExpiredTokenException", "The security token included in the request is expired"), "renew or correct them"),
+    ((400, "ExpiredTokenException", "The security token included in the request is expired"), "have expired"),
     ((403, "UnrecognizedClientException", "The security token is invalid."), "does not accept the AWS credentials"),
     ((403, "AccessDeniedException", "User: x is not authorized to perform: lambda:InvokeFunction"), "not authorized"),
     ((413, "RequestTooLargeException", "Request must be smaller than 6291456 bytes"), "must be smaller"),
