@@ -32,7 +32,14 @@ _BATCH, _ALONE = 20, 40
 _KEEPS_POINTS = 0.5
 _MOST_WORK = 0.6
 _QUALITIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
-_COARSENESS = {"tuned 1/5": 1 / 5, "tuned 2/7": 2 / 7, "tuned 1/3": 1 / 3, "tuned 2/5": 2 / 5, "tuned 1/2": 1 / 2}
+_COARSENESS = {
+    "tuned 1/5": 1 / 5,
+    "tuned 2/7": 2 / 7,
+    "tuned 1/3": 1 / 3,
+    "tuned 7/20": 7 / 20,
+    "tuned 2/5": 2 / 5,
+    "tuned 1/2": 1 / 2,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,12 @@ class Carry:
         harm[order] = diagonal**2
         return cls(tuple(order.tolist()), np.tril(np.round((factor / diagonal).T, 4), -1)), harm
 
+    def expect(self, steps: np.ndarray, metric: np.ndarray) -> float:
+        """The harm by a metric, of a position on average, of rounding with these steps (channels) within reach."""
+        order = list(self.order)
+        spread = np.linalg.inv(np.eye(len(order)) + self.shares) * steps[order] / np.sqrt(12)
+        return float(np.sum(metric[np.ix_(order, order)] * (spread @ spread.T)))
+
     def rounding(self, steps: np.ndarray, floors: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
         """From values (…, channels) to levels as uint8, on the grid of `count` levels from `floors` on in `steps`, both
         (channels). A value comes within a step and a half, or to the nearest end."""

@@ -35,7 +35,7 @@ _BATCH = 20
 _LIMIT_BYTES = 32 << 20
 _COARSENESS = tuple(2 ** (exponent / 8) for exponent in range(4, -41, -1))  # of steps, in deviations
 _ONE_SIDED_95 = 1.645
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

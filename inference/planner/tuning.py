@@ -7,6 +7,7 @@ number of bits the loss is least where a channel's step goes with one over the r
 (high-resolution theory: Gersho and Gray, Vector Quantization, 8.3).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from inference.datatypes import FLOATS
 _IMAGES = 32
 _MOST_ALONE = 128  # channels a tensor tried one by one; of more, those of like deviation together in so many groups:
 _GROUPS = 64
-_CAUTION = 0.15  # of the typical harm, added to every channel's: few images do not show all that matters
+_CAUTIONS = (0.15, 0.5, 1.5, 5.0)  # of the typical harm, added to every channel's: few images do not show all
 _WIDEST = 16.0  # between a channel's step and the typical one
 
 
@@ -66,9 +67,7 @@ def tune(
 
         alone = len(reaches) <= _MOST_ALONE
         carry, harm = _try_alone(few[place], reaches, moved) if alone else _try_groups(few[place], reaches, moved)
-        wanted = 1 / np.sqrt(np.maximum(harm, harm.max() * 1e-6 or 1.0))
-        relative = wanted / np.exp(np.log(wanted).mean())
-        tuning.steps[spec.name] = typical * np.clip(relative, 1 / _WIDEST, _WIDEST)
+        tuning.steps[spec.name] = typical * np.clip(_relative(harm), 1 / _WIDEST, _WIDEST)
         tuning.carries[spec.name] = carry
     return tuning
 
@@ -83,11 +82,40 @@ def _try_alone(few: np.ndarray, reaches: np.ndarray, moved: _Moved) -> tuple[Car
     for channel, reach in enumerate(reaches):
         noise = np.zeros_like(few)
         noise[..., channel] = pattern * reach
-        moves.append(moved(noise).ravel())
-    scaled = np.array(moves, np.float64)  # a move for noise of the channel's own reach, so that scales do not matter
-    metric = scaled @ scaled.T
-    metric += np.eye(len(metric)) * (_CAUTION * float(np.median(np.diag(metric))) or 1.0)
-    return Carry.of(metric / np.outer(reaches, reaches))
+        moves.append(moved(noise))
+    heard = np.array(moves, np.float64)  # for noise of each channel's own reach, so that scales do not matter
+    halves = [_products(heard[:, start::2]) for start in (0, 1)]
+    caution = min(_CAUTIONS, key=lambda caution: _surprise(halves, caution))
+    return Carry.of(_careful(halves[0] + halves[1], caution) / np.outer(reaches, reaches))
+
+
+def _products(moves: np.ndarray) -> np.ndarray:
+    """The metric that moves (channels, images, classes) tell."""
+    flat = moves.reshape(len(moves), math.prod(moves.shape[1:]))
+    products: np.ndarray = flat @ flat.T
+    return products
+
+
+def _careful(metric: np.ndarray, caution: float) -> np.ndarray:
+    careful: np.ndarray = metric + np.eye(len(metric)) * (caution * float(np.median(np.diag(metric))) or 1.0)
+    return careful
+
+
+def _surprise(halves: Sequence[np.ndarray], caution: float) -> float:
+    """The harm that steps and shares by the metric of one half of the images do by that of the other, both ways,
+    multiplied."""
+    surprise = 1.0
+    for told, other in (halves, halves[::-1]):
+        carry, harm = Carry.of(_careful(told, caution))
+        surprise *= carry.expect(_relative(harm), other)
+    return surprise
+
+
+def _relative(harm: np.ndarray) -> np.ndarray:
+    """Steps for channels of which errors do this harm, of geometric mean 1."""
+    wanted = 1 / np.sqrt(np.maximum(harm, harm.max() * 1e-6 or 1.0))
+    relative: np.ndarray = wanted / np.exp(np.log(wanted).mean())
+    return relative
 
 
 def _try_groups(few: np.ndarray, reaches: np.ndarray, moved: _Moved) -> tuple[None, np.ndarray]:

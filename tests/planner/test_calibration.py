@@ -201,6 +201,31 @@ def test_errors_are_carried_into_channels_that_add_up_with_them():
     assert abs(carry.shares[place[3], place[0]]) < 0.1
 
 
+def test_what_images_do_not_agree_on_is_carried_with_caution():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(32, 4, 4, 6)).astype(np.float32)
+    of_all, of_each = random.normal(size=6), random.normal(size=(32, 6))
+
+    def shares(heard: np.ndarray) -> float:
+        def tail(tensors):
+            return halves((tensors[0].mean(axis=(1, 2)) * heard).sum(axis=1))
+
+        carry = tune([TensorSpec("a:0", (4, 4, 6), "FP32")], [values], tail).carries["a:0"]
+        assert carry is not None
+        return float(np.abs(carry.shares).sum())
+
+    assert shares(of_each) < 0.5 * shares(np.tile(of_all, (32, 1)))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_hardly_any_images_are_enough_to_tune(images):
+    values = np.random.default_rng(0).normal(size=(images, 4, 4, 3)).astype(np.float32)
+    boundary = [TensorSpec("a:0", (4, 4, 3), "FP32")]
+    tuning = tune(boundary, [values], lambda tensors: halves(tensors[0].sum(axis=(1, 2, 3)) / 9))
+    assert np.isfinite(tuning.steps["a:0"]).all()
+    assert (tuning.steps["a:0"] > 0).all()
+
+
 def test_very_many_channels_are_tried_in_groups():
     values = np.random.default_rng(0).normal(size=(8, 300)).astype(np.float32) * np.geomspace(0.1, 10, 300)
     tuning = tune([TensorSpec("a:0", (300,), "FP32")], [values], lambda tensors: halves(tensors[0].mean(axis=1)))

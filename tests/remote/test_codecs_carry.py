@@ -92,3 +92,14 @@ def test_a_grid_is_kept_with_what_it_carries(tmp_path, monkeypatch):
     (kept,) = read_grids(keep_grids({"a:0": plain}), [TensorSpec("a:0", (50, 4), "FP32")])
     assert kept == plain
     assert quantised.pack_tuned(tensor, kept) != quantised.pack_tuned(tensor, GRID)
+
+
+def test_the_harm_expected_is_the_harm_done():
+    metric = metric_of(8) + np.eye(8)  # with which nothing near a whole step is carried
+    carry, harm = Carry.of(metric)
+    steps = 0.1 / np.sqrt(harm)
+    values = np.random.default_rng(5).uniform(-40, 40, size=(60, 60, 8)) * steps
+    levels = carry.rounding(steps, np.full(8, -64), 128)(values)
+    errors = (levels - 64.0) * steps - values
+    done = float(np.einsum("...i,ij,...j", errors, metric, errors).mean())
+    assert carry.expect(steps, metric) == pytest.approx(done, rel=0.1)
