@@ -123,7 +123,7 @@ def _take_turns(
     for turn in range(_TURNS + 1):
         for way in ways[:: 1 if turn % 2 else -1]:
             kind = way.address.partition(":")[0]
-            _progress(f"{subject.bundle.name}, {subject.tails} tails: turn {turn} of {_TURNS}, {kind}")
+            _progress(f"{subject.bundle.name} x {subject.tails}: turn {turn} of {_TURNS}, {kind}")
             before = _busy_s(watched)
             seconds, sent = _run(subject, engine, way, images)
             if turn:  # the first warms up
