@@ -1,0 +1,51 @@
+"""What the report's intervals add to it: the bootstraps of the confusion matrix and of the confidence's scores."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from bench.results import Spread
+from data.records import SCHEMA
+from evaluation.calibration import score_intervals
+from evaluation.counting import count_table
+from evaluation.counts import Counts
+from evaluation.intervals import matrix_intervals
+from evaluation.matrix import matrix
+
+CLASSES = (10, 100)
+_PER_CELL = 20
+
+
+def intervals(rounds: int) -> list[dict[str, object]]:
+    """A row for each number of classes: seconds for all intervals that are not by a formula."""
+    rows: list[dict[str, object]] = []
+    for classes in CLASSES:
+        counts = _counts(classes)
+        found = matrix(counts["confusion"])
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            how, *_ = matrix_intervals(found)
+            score_intervals(counts)
+            seconds.append(time.perf_counter() - start)
+        rows.append({"classes": classes, "cells": len(found.records), "intervals": how, "seconds": Spread.of(seconds)})
+    return rows
+
+
+def _counts(classes: int) -> Counts:
+    """Those of records in every cell of the confusion matrix, which is the most there can be to draw."""
+    random = np.random.default_rng(classes)
+    names = [f"n{number:03d}" for number in range(classes)]
+    cells = np.repeat(np.arange(classes * classes), _PER_CELL)
+    columns = {
+        "image": pa.array([f"{number}.png" for number in range(len(cells))]),
+        "label": pa.array(np.array(names)[cells // classes]),
+        "prediction": pa.array(np.array(names)[cells % classes]),
+        "confidence": pa.array(random.random(len(cells), np.float32)),
+    }
+    for field in SCHEMA:
+        whole = pa.types.is_integer(field.type)
+        zeros = pa.repeat(pa.scalar(0, field.type), len(cells)) if whole else pa.nulls(len(cells), field.type)
+        columns.setdefault(field.name, zeros)
+    return count_table(pa.table(columns))
