@@ -41,5 +41,6 @@ class Follow(Protocol):
         ...
 
     def running(self, images: int, ready: Callable[[Split], None]) -> AbstractContextManager[object]:
-        """Follow while so many images are run; `ready` compiles what a split needs here."""
+        """Follow while so many images are run; `ready` compiles what a split needs here, and raises TooLate when the
+        run is over."""
         ...

@@ -21,6 +21,7 @@ from inference.codecs.jpeg import recompress
 from inference.cuts import Cut
 from inference.datatypes import NUMPY
 from inference.engines import Engine, Segment, compile_head, compile_tail
+from inference.finishing import Finishing
 from inference.following import Follow
 from inference.pipeline import Pipeline
 from inference.split import HERE, LOCAL, Split
@@ -85,7 +86,8 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
         return records if folder.commit(shard[0].shard, records) else folder.read_part(shard[0].shard)
 
     images = sum(len(rows) for _, rows in missing)
-    with job.follow.running(images, work.compile) if job.follow else nullcontext(), Pipeline() as pipeline:
+    following = job.follow.running(images, work.compile) if job.follow else nullcontext()
+    with following, work.finishing, Pipeline() as pipeline:
         batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
         for name, stage, workers, held in _stages(job, work):
             patient = name != _SEND or isinstance(job.tail, LocalTail)  # who waits for others may be left waiting
@@ -139,15 +141,18 @@ class _Work:
         self._job, self._bundle, self._root = job, job.bundle, job.images.root
         self._dtype = NUMPY[job.bundle.input.datatype]
         self._heads: dict[str, Segment] = {}
+        self.finishing = Finishing()  # of threads that may else wait for the tail, and are not waited for
         self._here = LocalTail(job.bundle, job.engine) if job.follow is not None else None
         self.compile(job.split)
         if job.follow is not None:
             self.compile(HERE)
 
     def compile(self, split: Split) -> None:
-        """Make ready for batches of a split."""
+        """Make ready for batches of a split. Raises TooLate when the run is over."""
         bundle, engine = self._bundle, self._job.engine
-        if split.name not in self._heads and split.cut is not bundle.whole:
+        if split.name in self._heads or split.cut is bundle.whole:
+            return
+        with self.finishing.work():
             made = compile_head(engine, bundle, split.cut) if split.cut else compile_tail(engine, bundle, bundle.whole)
             self._heads[split.name] = made
 
@@ -220,15 +225,18 @@ class _Work:
             return self._job.tail.infer(cut.id, batch.load)
         room = self._job.tail.room
         if room is not None and sum(len(tensor.data) for tensor in batch.load.tensors) + _HEADER_BYTES > room:
-            batch.kept = True
-            return replace(self._here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
+            return self._keep(batch, cut, self._here)
         follow.sending(batch)
         try:
             return self._job.tail.infer(cut.id, batch.load)
         except (TailUnreachable, OtherBundle) as error:
             follow.lost(batch, error)
+            return self._keep(batch, cut, self._here)
+
+    def _keep(self, batch: Batch, cut: Cut, here: LocalTail) -> Answer:
+        with self.finishing.work():
             batch.kept = True
-            return replace(self._here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
+            return replace(here.infer(cut.id, batch.load), sent_bytes=0, received_bytes=0)
 
     def _recompressed(self, batch: Batch) -> Iterator[bytes]:
         """The pictures as smaller files; those that cannot be decoded become errors."""

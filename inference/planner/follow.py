@@ -16,6 +16,7 @@ from data.errors import HybridBatchError, TailUnreachable
 from inference.batch import Batch
 from inference.bundle import Bundle
 from inference.cuts import WHOLE
+from inference.finishing import TooLate
 from inference.following import Route
 from inference.planner.candidates import Candidate, Conditions
 from inference.planner.plan import Plan, Wishes, make_plan
@@ -32,6 +33,7 @@ _GAIN, _OTHER_LINK, _DWELL_S = 1.15, 1.5, 30.0
 _TRY_S = 1.0  # while all runs here, so often one image is sent to learn what the link would do
 _MOST_BYTES = 64 << 20
 _TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
+_GRACE_S = 1.0  # to end in; it may be asking a tail that does not answer
 _SILENCE_US, _SILENCE = 500_000, 3  # so long, and so many times what an answer takes, is a change
 
 
@@ -129,7 +131,7 @@ class Follower:
             yield
         finally:
             stop.set()
-            follower.join()
+            follower.join(_GRACE_S)
 
     def _worth_sending(self, batch: Batch) -> bool:
         """Whether the tail has less to do than keeps it and the link busy, and can be done before this machine alone
@@ -167,7 +169,11 @@ class Follower:
             try:
                 self._switch(ready)
                 self._try(ready)
+            except TooLate:
+                return
             except HybridBatchError as error:
+                if stop.is_set():
+                    return
                 with self._lock:
                     self._leave(error)
                 self._say(f"{error} Going on here.")

@@ -1,8 +1,11 @@
 """Runs that follow the link, with real servers that die, return, change, and links that do."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,10 +31,12 @@ from inference.planner.profile import Link, Profile
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE
 from inference.tails.http import http_tail
+from inference.tails.local import LocalTail
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 from tests.conftest import COMMAND, ROOT, free_port
 from tests.planner.made_profiles import profile_of
+from tests.scripted import Script, reply
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
@@ -274,3 +279,45 @@ def test_no_more_is_meant_for_the_tail_than_may_be_on_its_way(bundle):
             batch.split = follower.route().split
             splits.append(follower.admit(batch).cut)
     assert len([cut for cut in splits if cut is not None]) == 2
+
+
+def test_after_an_interrupt_nothing_more_is_computed_here(bundle, tmp_path, monkeypatch):
+    """A batch that was waited for in vain would be, while the interpreter ends."""
+    computed: list[float] = []
+    infer = LocalTail.infer
+
+    def noted(self, cut_id, frame):
+        computed.append(time.monotonic())
+        return infer(self, cut_id, frame)
+
+    monkeypatch.setattr(LocalTail, "infer", noted)
+    metadata = json.dumps({"parameters": {"sha256": bundle.sha256}}).encode()
+    silent = threading.Event()
+    server = Script(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(20) and b"")
+    settings = TailSettings(4, Patience(connect_s=2, answer_s=20, attempts=1))
+    found = find_images(str(IMAGES))
+    folder = RunFolder(open_storage(str(tmp_path / "run=x")))
+
+    def interrupt() -> None:
+        while len(server.asked) < 3:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with http_tail(server.url, bundle, settings) as tail:
+        follower = Follower(bundle, stated(bundle, 20_000, 1000, 1e8), Wishes(min_cut="c003"), tail, lambda _: None)
+        engine = open_engine("openvino", bundle)
+        images = Images(found.root, label_images(found.table, "folders", bundle.labels).table)
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_shards(
+                Job(bundle, HERE, engine, tail, server.url, images, folder, 40, Pace(8), follower), lambda _: None
+            )
+    left = time.monotonic()
+    senders = [thread for thread in threading.enumerate() if thread.name.startswith("send_")]
+    assert senders
+    silent.set()
+    for sender in senders:
+        sender.join(20)
+    server.shutdown()
+    server.server_close()
+    assert not [at for at in computed if at > left]

@@ -177,7 +177,8 @@ BAD = {
     "not a number": tensor_json(data=[float("nan"), 1]),
     "infinite": b'{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1e999]}]}',
     "infinite in its datatype": tensor_json(data=[1e39, 1]),
-    "not a number elsewhere": b'{"id": "x", "parameters": {"a": NaN}, "inputs": []}',
+    "not a number elsewhere": b'{"parameters": {"a": NaN}, "inputs": [{"name": "x", "datatype": "INT8", "shape": [0]'
+    b', "data": []}]}',
     "out of range": tensor_json(datatype="INT8", data=[300, 1]),
     "fractions for whole numbers": tensor_json(datatype="INT8", data=[1.5, 1]),
     "numbers for truth": tensor_json(datatype="BOOL", data=[1, 0]),

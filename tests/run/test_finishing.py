@@ -1,0 +1,25 @@
+import threading
+
+import pytest
+
+from inference.finishing import Finishing, TooLate
+
+
+def test_it_is_left_when_the_work_is_done_and_lets_none_begin_later():
+    begun, gate, done = threading.Event(), threading.Event(), threading.Event()
+    finishing = Finishing()
+
+    def work():
+        with finishing.work():
+            begun.set()
+            gate.wait(10)
+            done.set()
+
+    with pytest.raises(KeyboardInterrupt), finishing:
+        threading.Thread(target=work).start()
+        assert begun.wait(10)
+        threading.Timer(0.1, gate.set).start()
+        raise KeyboardInterrupt
+    assert done.is_set()
+    with pytest.raises(TooLate), finishing.work():
+        pytest.fail("it began after all")
