@@ -215,7 +215,7 @@ def _local_reason(error: Exception) -> str:
     if isinstance(error, exceptions.ParamValidationError):
         return "this is no bucket name S3 allows; correct it"
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return f"S3 does not answer ({_one_line(error)}); check the network and AWS_ENDPOINT_URL"
+        return f"S3 does not answer ({_one_line(error)}); check the network, AWS_REGION and AWS_ENDPOINT_URL"
     return f"{_one_line(error)}; check the AWS settings"
 
 

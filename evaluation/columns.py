@@ -36,7 +36,8 @@ def check(schema: pa.Schema, by: Sequence[str] = ()) -> None:
     wanted = (*COLUMNS, *(name for name in by if name not in SLICED_BY))
     missing = [name for name in dict.fromkeys(wanted) if name not in schema.names]
     if missing:
-        raise NotRecords(f"it holds no records: it has no column {', '.join(missing)}")
+        more = f", nor {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise NotRecords(f"it holds no records: it has no column {', '.join(missing[:3])}{more}")
 
 
 def check_sliceable(by: Sequence[str]) -> None:

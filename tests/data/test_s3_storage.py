@@ -54,7 +54,7 @@ def test_nobody_answers(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for message in failures(open_storage("s3://bucket")):
         assert "S3 does not answer" in message
-        assert "check the network and AWS_ENDPOINT_URL" in message
+        assert "check the network, AWS_REGION and AWS_ENDPOINT_URL" in message
 
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", "not a URL")])

@@ -172,7 +172,7 @@ def test_folders_are_all_that_is_before_the_last_slash(names: list[str], times: 
 
 
 FOREIGN = {
-    "it holds no records: it has no column image, label, prediction": pa.table({"x": [1]}),
+    "it holds no records: it has no column image, label, prediction, nor 17 more": pa.table({"x": [1]}),
     "it holds no records: Failed to parse": to_table([PLAIN]).set_column(18, "latency_us", pa.array(["long"])),
     "it holds no records: its top5 is of int64": to_table([PLAIN]).set_column(4, "top5", pa.array([5])),
     "schema version 2": to_table([PLAIN]).replace_schema_metadata({"hybrid_batch.schema": "2"}),
