@@ -1,14 +1,16 @@
 """The profile: what was measured of one bundle on one machine with one tail. Plans are functions of it alone."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from inference.planner.curve import Curve
 from inference.planner.device import Device
 from inference.planner.figures import figure
 
 FORMAT = 3
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +97,48 @@ class Profile:
             raise ValueError(f"format {stored['format']!r}, not {FORMAT}")
         tail = stored["tail"]
         values = dict(stored) | {
-            "device": Device(**stored["device"]),
-            "pictures": Pictures(**stored["pictures"]),
+            "device": _read(Device, stored["device"], "cores", "memory_bytes"),
+            "pictures": _read(
+                Pictures,
+                stored["pictures"] | {"jpeg": {name: _pair(pair) for name, pair in stored["pictures"]["jpeg"].items()}},
+                *("count", "bytes", "decode_us"),
+            ),
             "times": _curves(stored["times"]),
             "codecs": {
-                name: CodecCost(**(cost | {"bytes": _curve(cost["bytes"])})) for name, cost in stored["codecs"].items()
+                name: _read(CodecCost, cost | {"bytes": _curve(cost["bytes"])}, "encode_us", "decode_us")
+                for name, cost in stored["codecs"].items()
             },
-            "tail": tail
-            and TailSpeed(
-                **(
-                    tail
-                    | {"times": _curves(tail["times"]), "link": Link(**tail["link"]), "notes": tuple(tail["notes"])}
-                )
+            "tail": None
+            if tail is None
+            else _read(
+                TailSpeed,
+                tail
+                | {
+                    "times": _curves(tail["times"]),
+                    "link": _read(Link, tail["link"], "rate_bps", "round_trip_us"),
+                    "notes": tuple(map(str, tail["notes"])),
+                },
+                *("picture_us", "ask_us", "answer_us", *(["room"] if tail["room"] is not None else [])),
             ),
         }
         return cls(**values)
+
+
+def _read(kind: type[Made], stored: Mapping[str, Any], *numbers: str) -> Made:
+    for name in numbers:
+        _number(stored[name])
+    return kind(**stored)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} for a number")
+    return value
+
+
+def _pair(stored: Sequence[Any]) -> tuple[float, float]:
+    first, second = map(_number, stored)
+    return first, second
 
 
 def _curves(stored: Mapping[str, Any]) -> dict[int, Curve]:
@@ -120,7 +149,7 @@ def _curves(stored: Mapping[str, Any]) -> dict[int, Curve]:
 
 
 def _curve(stored: Mapping[str, Any]) -> Curve:
-    points = tuple((float(work), float(time)) for work, time in stored["points"])
-    if not points or not all(value >= 0 for point in points for value in point):
-        raise ValueError("a curve without points, or below zero")
+    points = tuple(_pair(point) for point in stored["points"])
+    if not points:
+        raise ValueError("a curve without points")
     return Curve(points)

@@ -1,7 +1,10 @@
 """Profiles measured of the sample model with real servers, and what becomes of bad ones."""
 
+import copy
 import json
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from data.errors import TailUnreachable
 from data.images import find_images
 from inference.engines import open_engine
 from inference.models import open_model
-from inference.planner.profile import Link
+from inference.planner.profile import Link, Profile
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
@@ -21,6 +24,7 @@ from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 from tests.conftest import ROOT, free_port
+from tests.planner.made_profiles import profile_of
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +245,29 @@ def test_a_rate_is_told_where_bytes_take_time_and_bounded_where_they_do_not():
         assert link.told == "at least 100 Mbit/s"
         assert link.round_trip_us == 20_000 - 8
     assert not link_of(queue, (70_000.0, 100 + 500_000)).at_least
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1, "7", None, [], {}, True], ids=repr)
+def test_no_number_of_a_profile_may_be_something_else(wrong):
+    """What a disk or a hand did to the file is found when it is read, not when a plan is made of it."""
+    good = json.loads(json.dumps(profile_of(2000, 1000, 1e6).to_dict()))
+    assert Profile.from_dict(good) == profile_of(2000, 1000, 1e6)
+    shown_alone = {"measured_at", "frequency_mhz", "load", "battery"}
+    numbers = [path for path in paths(good) if path[-1] not in shown_alone]
+    assert len(numbers) > 20
+    for path in numbers:
+        changed = copy.deepcopy(good)
+        place = reduce(getitem, path[:-1], changed)
+        place[path[-1]] = wrong
+        with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+            Profile.from_dict(changed)
+            pytest.fail(f"{wrong!r} was read at {path}")
+
+
+def paths(stored, at=()):
+    """Of every number."""
+    if isinstance(stored, dict | list):
+        for key, value in stored.items() if isinstance(stored, dict) else enumerate(stored):
+            yield from paths(value, (*at, key))
+    elif isinstance(stored, int | float) and not isinstance(stored, bool):
+        yield at
