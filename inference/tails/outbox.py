@@ -49,8 +49,9 @@ class Outbox:
     @property
     def _is_time(self) -> bool:
         """Whether there is nothing to be gained by waiting for more: what is larger than half a load fills one."""
-        size = sum(message.size for message, _ in self._waiting)
-        return self._hurry or self._closed or len(self._waiting) >= MOST_TOGETHER or size > MOST_BYTES // 2
+        if self._hurry or self._closed or len(self._waiting) >= MOST_TOGETHER:
+            return True
+        return sum(message.size for message, _ in self._waiting) > MOST_BYTES // 2
 
     def _work(self) -> None:
         """What every thread does: gather, which one does at a time, and send."""

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,13 +267,19 @@ def test_the_status_tells_the_queue_and_the_tails(
         for _ in range(count):
             sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], MessageBody="x")
     sqs.receive_message(QueueUrl=sqs.get_queue_url(QueueName=NAME)["QueueUrl"])
+    for random, alive in (("a" * 12, int(time.time())), ("b" * 12, 0)):
+        tags = {"hybrid-batch": "replies", "alive": str(alive)}
+        sqs.create_queue(QueueName=f"{NAME}-replies-{random}", tags=tags)
     assert command(["cloud", "status", NAME, "--json"]) == 0
     (told,) = json.loads(capfd.readouterr().out)
+    assert told["clients"] == {"queues": 2, "left_behind": 1}
     assert told["messages"] == {"waiting": 2, "in_hand": 1, "dead": 1}
     assert told["tails"] == {"lambda": f"lambda:{NAME}", "queue": f"sqs:{NAME}"}
     assert told["state"] == "UPDATE_COMPLETE"
     assert command(["cloud", "status"]) == 0
-    assert "2 waiting, 1 in hand, 1 dead" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "2 waiting, 1 in hand, 1 dead" in shown
+    assert "2 queues, 1 of them left behind by runs that were killed" in shown
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     assert command(["cloud", "status", NAME]) == 2
     assert f"There is no deployment '{NAME}' in eu-west-1" in capfd.readouterr().err
