@@ -19,18 +19,19 @@ _USERS = "images/s", "p50", "p95", "p99", "errors", "429", "waited s", "CPU ms",
 def print_result(result: Result) -> None:
     """The tables, and in words what they leave out."""
     console = open_console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
     console.print(_tails(result))
-    console.print(
-        "cold is the first answer; it includes: " + "; ".join(_INCLUDES[kind] for kind in _kinds(result)) + ".",
-        "$ is for 1,000 images, one a request; a server or worker as a machine that is never idle.",
-        sep="\n",
-    )
+    say("cold is the first answer; it includes: " + "; ".join(_INCLUDES[kind] for kind in _kinds(result)) + ".")
+    say("$ is for 1,000 images, one a request; a server or worker as a machine that is never idle.")
     if result.storm is not None:
         console.print()
         console.print(_users(result))
         for line in _errors(result.users):
-            console.print(line, markup=False)
-        console.print(storm_words(result.storm))
+            say(line)
+        say(storm_words(result.storm))
 
 
 def storm_words(storm: Storm) -> str:
