@@ -1,8 +1,8 @@
 """What a run adds to its stages: `python -m bench bounds [--quick]`.
 
 Stages overlap, so a run should be nearly as fast as the slowest of them alone; and an image that comes by itself should
-wait hardly longer than they take one after the other, with the round trip of the link as it was set, and as an empty
-request finds it, which HTTP is a part of. Measured in turns for a slow head, a slow link and a slow tail.
+wait hardly longer than they take one after the other: with the link as it was set, as plain bytes find it, and with
+what an empty request over HTTP takes besides. Measured in turns for a slow head, a slow link and a slow tail.
 """
 
 import statistics
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.carriage import carriage_s
 from bench.link import Conditions, check_link, open_link
 from bench.results import Spread, report
 from bench.stand import QUICK, SECONDS, Stand, stands
@@ -63,7 +64,8 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
     check_link(case.conditions)
     cut = stand.bundle.cut(case.cut)
     route = Route(Split(cut, case.codec), _BATCH)
-    ways, waits, asked, bounds = list[float](), list[float](), list[float](), list[dict[str, float]]()
+    ways, waits, found, asked = list[float](), list[float](), list[float](), list[float]()
+    bounds = list[dict[str, float]]()
     with (
         open_link("127.0.0.1", stand.server.port, (0, case.conditions)) as link,
         stand.tail(link.port) as tail,
@@ -75,10 +77,13 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
             rates = {"head": many.head_rate(), "link": many.link_rate(case.conditions), "tail": many.tail_rate(near)}
             bounds.append(rates)
             ways.append(stand.fixed(route, tail, SECONDS).rate() / min(rates.values()))
-            wait_s, stages_s = _wait_s(stand, route.split, tail), one.seconds(case.conditions, near)
+            wait_s, (ends_s, sent, received) = _wait_s(stand, route.split, tail), one.ends(near)
+            link_s = (sent + received) / (case.conditions.rate_mbit * 125_000) + case.conditions.rtt_ms / 1000
+            carried_s = carriage_s(case.conditions, sent, received)
             asking_s = measure_link(stand.bundle, tail).round_trip_us / 1e6 - case.conditions.rtt_ms / 1000
-            waits.append(wait_s / stages_s)
-            asked.append(wait_s / (stages_s + asking_s))
+            waits.append(wait_s / (ends_s + link_s))
+            found.append(wait_s / (ends_s + carried_s))
+            asked.append(wait_s / (ends_s + link_s + asking_s))
     slowest = {name: statistics.median(rates[name] for rates in bounds) for name in bounds[0]}
     return {
         "slow": case.slow,
@@ -88,6 +93,7 @@ def _measure(stand: Stand, case: _Case) -> dict[str, Any]:
         **{f"{name}, images/s": rate for name, rate in slowest.items()},
         "run / slowest stage": Spread.of(ways),
         "one image / sum of stages": Spread.of(waits),
+        "link as found": Spread.of(found),
         "with HTTP": Spread.of(asked),
     }
 
@@ -128,13 +134,12 @@ class _Stages:
             asked = sum(askers.map(ask, range(_IN_FLIGHT)))
         return asked * self._images / (time.perf_counter() - began)
 
-    def seconds(self, conditions: Conditions, near: Tail) -> float:
-        """What the stages of one batch take one after the other."""
+    def ends(self, near: Tail) -> tuple[float, int, int]:
+        """Seconds that the stages of one batch take one after the other, all but the link; bytes there and back."""
         here = statistics.median(_times(self._make, SECONDS / 2))
         answers = [near.infer(self._cut.id, self._frame) for _ in range(_ALONE)]
         there = statistics.median(answer.times.server_us for answer in answers) / 1e6
-        travel = (self._sent() + answers[0].received_bytes) / (conditions.rate_mbit * 125_000)
-        return here + there + travel + conditions.rtt_ms / 1000
+        return here + there, self._sent(), answers[0].received_bytes
 
     def _sent(self) -> int:
         return sum(len(tensor.data) for tensor in self._frame.tensors)

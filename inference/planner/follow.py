@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from data.errors import HybridBatchError, TailUnreachable
 from inference.batch import Batch
@@ -19,6 +18,7 @@ from inference.cuts import WHOLE
 from inference.finishing import TooLate
 from inference.following import Route
 from inference.planner.candidates import Candidate, Conditions
+from inference.planner.flights import Flights, now_us
 from inference.planner.plan import Plan, Wishes, make_plan
 from inference.planner.prices import read_prices
 from inference.planner.probe import Probe
@@ -34,16 +34,6 @@ _TRY_S = 1.0  # while all runs here, so often one image is sent to learn what th
 _MOST_BYTES = 64 << 20
 _TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
 _GRACE_S = 1.0  # to end in; it may be asking a tail that does not answer
-_SILENCE_US, _SILENCE = 500_000, 3  # so long, and so many times what an answer takes, is a change
-
-
-@dataclass(slots=True)
-class _Out:
-    """A batch on its way, as the profile tells it; when (µs) and with how many bytes its frame left."""
-
-    told: Candidate
-    sent_us: float = 0.0
-    sent_bytes: int = 0
 
 
 class Follower:
@@ -62,7 +52,7 @@ class Follower:
         self._now = dict(self._told)
         self._whole = self._told["local", NO_CODEC, 1]
         self._chosen = _key(self.plan.chosen)
-        self._out: dict[int, _Out] = {}
+        self._flights = Flights()
         self._left = 0
         self._away = False
         self._probe: Probe | None = None  # while it may come back
@@ -83,36 +73,35 @@ class Follower:
             self._left -= len(batch.images)
             if self._away or batch.split.cut is None or not self._worth_sending(batch):
                 return HERE
-            self._out[id(batch)] = _Out(self._told[self._key_of(batch)])
+            self._flights.expect(batch, self._told[self._key_of(batch)])
             return batch.split
 
     def sending(self, batch: Batch) -> None:
         """See Follow."""
         with self._lock:
-            out = self._out[id(batch)]
-            out.sent_us, out.sent_bytes = _now_us(), sum(len(tensor.data) for tensor in batch.load.tensors)
+            self._flights.leave(batch)
 
     def answered(self, batch: Batch) -> None:
         """See Follow."""
         with self._lock:
-            out = self._out.pop(id(batch), None)
+            flight = self._flights.end(batch)
             if not batch.good:
                 return
-            now, count = _now_us(), len(batch.good)
-            told = out.told if out else self._told[self._key_of(batch)]
+            now, count = now_us(), len(batch.good)
+            told = flight.told if flight else self._told[self._key_of(batch)]
             if told.head_us > _TELLING * self._whole.head_us:
                 self._watch.head(batch.head_ns / 1000 / count / told.head_us)
-            if out is None or not out.sent_us:
+            if flight is None or not flight.sent_us:
                 return
             away_us = batch.tail_us + batch.queue_us + self._watch.link.round_trip_us
-            transfer = Transfer(batch.sent_bytes, out.sent_us, max(out.sent_us + 50, now - away_us))
+            transfer = Transfer(batch.sent_bytes, flight.sent_us, max(flight.sent_us + 50, now - away_us))
             tail_us = batch.tail_us / count if told.tail_us > _TELLING * self._whole.head_us else told.tail_us
             self._watch.answer(Seen(count, tail_us, told.tail_us, transfer, now), batch.link_us)
 
     def lost(self, batch: Batch, error: Exception) -> None:
         """See Follow."""
         with self._lock:
-            self._out.pop(id(batch), None)
+            self._flights.end(batch)
             if self._away:
                 return
             self._leave(error)
@@ -137,7 +126,7 @@ class Follower:
         """Whether the tail has less to do than keeps it and the link busy, and can be done before this machine alone
         would have done the rest of the run."""
         if self._now[self._chosen].cut is None:  # a trial
-            return not self._out
+            return not self._flights
         one = self._now[self._key_of(batch)]
         each_us, trip_us = max(one.away_us * one.batch, 1.0), (one.link_us + one.tail_us) * one.batch
         whole_us = 1e6 / self._now["local", NO_CODEC, one.batch].rate
@@ -145,7 +134,7 @@ class Follower:
         room = max(math.ceil(trip_us / each_us), math.ceil(whole_us * one.batch / each_us)) + 1
         room = min(room, self._wishes.in_flight, max(2, int(_MOST_BYTES / (one.sent_bytes * one.batch))))
         left_us = (self._left + len(batch.images)) * whole_us
-        return len(self._out) < room and len(self._out) * each_us + trip_us <= left_us
+        return len(self._flights) < room and len(self._flights) * each_us + trip_us <= left_us
 
     def _key_of(self, batch: Batch) -> tuple[str, str, int]:
         """Of the smallest batch size measured that holds the batch."""
@@ -160,7 +149,7 @@ class Follower:
                 self._look_for_it()
                 continue
             with self._lock:
-                self._watch.tell(*self._silence(), self._waiting_since())
+                self._watch.tell(*self._flights.silence(self._watch, self._usual_us), self._flights.waiting_since())
                 conditions = self._watch.conditions
             if conditions != self._conditions:
                 self.plan = self._replanned(conditions)
@@ -182,22 +171,9 @@ class Follower:
         self._conditions = conditions
         return make_plan(self._bundle, self._profile, self._wishes, self._prices, conditions)
 
-    def _silence(self) -> tuple[float, int]:
-        """For how long (µs) no answer came that was due, and the bytes on their way; nothing while all is usual."""
-        sent = [out for out in self._out.values() if out.sent_us]
-        if not sent:
-            return 0.0, 0
-        began = max(self._watch.last_us, min(out.sent_us for out in sent))
-        tail_us = max(out.told.tail_us * out.told.batch for out in sent) * self._watch.conditions.tail
-        silence_us = _now_us() - began - tail_us - self._watch.link.round_trip_us
-        usual_us = max(self._now[_key(out.told)].away_us * out.told.batch for out in sent)
-        if silence_us < max(_SILENCE_US, _SILENCE * usual_us):
-            return 0.0, 0
-        return silence_us, sum(out.sent_bytes for out in sent)
-
-    def _waiting_since(self) -> float:
-        """When (µs) the first of the frames on their way left."""
-        return min((out.sent_us for out in self._out.values() if out.sent_us), default=math.inf)
+    def _usual_us(self, told: Candidate) -> float:
+        """Between answers to batches like this, as things are now."""
+        return self._now[_key(told)].away_us * told.batch
 
     def _switch(self, ready: Callable[[Split], None]) -> None:
         """To the plan's candidate, if it has been better for long enough and the last switch is long ago."""
@@ -252,7 +228,3 @@ class Follower:
 
 def _key(candidate: Candidate) -> tuple[str, str, int]:
     return candidate.split.name, candidate.codec, candidate.batch
-
-
-def _now_us() -> float:
-    return time.perf_counter_ns() / 1000

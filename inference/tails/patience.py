@@ -7,11 +7,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait for a tail, and how often to ask it. Pauses double from the first to the longest, each
-    cut short by a random part, and are at least what the server asks for up to `longest_retry_after_s`."""
+    cut short by a random part, and are at least what the server asks for up to `longest_retry_after_s`. Who waited
+    `silence_s` in vain is told so."""
 
     connect_s: float = 5.0
     answer_s: float = 60.0
     attempts: int = 6
+    silence_s: float = 10.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
     longest_retry_after_s: float = 30.0

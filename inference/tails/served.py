@@ -39,6 +39,7 @@ class ServedTail:
         self._bundle = bundle
         self._model = f"/v2/models/{quote(bundle.name, safe='')}"
         self._patience = settings.patience
+        self._say, self._silence_told = settings.say, False
         self._spill = Spill(settings.spill) if settings.spill else None
         self._told_room: int | None = None
         self._closed = threading.Event()
@@ -159,10 +160,12 @@ class ServedTail:
         for failures in range(self._patience.attempts):
             if failures and self._closed.wait(self._patience.pause_s(failures, retry_after)):
                 break
+            began = time.monotonic()
             try:
                 reply = self._exchange.ask(request, limit)
             except NoAnswer as error:
                 retry_after, cause = error.retry_after, str(error)
+                self._tell_silence(time.monotonic() - began, cause)
                 continue
             if reply.status != HTTPStatus.TOO_MANY_REQUESTS and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                 return reply
@@ -171,6 +174,12 @@ class ServedTail:
         raise TailUnreachable(
             f"No answer from {self._exchange.name}, asked {self._patience.attempts} times (at last: {cause}); {advice}."
         )
+
+    def _tell_silence(self, waited_s: float, cause: str) -> None:
+        """Once, for else nothing is seen to happen while it is asked again and again."""
+        if waited_s >= self._patience.silence_s and not self._silence_told:
+            self._silence_told = True
+            self._say(f"No answer from {self._exchange.name} in {waited_s:.0f} s ({cause}); asking again.")
 
 
 def _us_since(began_ns: int) -> int:

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,26 @@ def test_what_an_address_holds_is_sent_and_not_told(script, bundle):
     assert request.path == "/stage/v2/models/digits?key=hidden"
     assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"user:pass@word"
     assert not re.search("user|pass|hidden", str(raised.value))
+
+
+def test_a_long_silence_is_told_once(script, bundle, frame):
+    server = script(lambda _: time.sleep(2) or b"")
+    said = []
+    patience = replace(HASTE.patience, silence_s=0.4)
+    with http_tail(server.url, bundle, TailSettings(patience=patience, say=said.append)) as tail:
+        for _ in range(2):
+            with pytest.raises(TailUnreachable):
+                tail.infer("c004", frame)
+    assert len(said) == 1
+    assert re.fullmatch(rf"No answer from {server.url} in \d s \(timed out\); asking again\.", said[0])
+
+
+def test_a_short_one_is_not(script, bundle, frame):
+    server = script(DROP)
+    said = []
+    with http_tail(server.url, bundle, replace(HASTE, say=said.append)) as tail, pytest.raises(TailUnreachable):
+        tail.infer("c004", frame)
+    assert said == []
 
 
 def test_nobody_there(bundle, frame):
