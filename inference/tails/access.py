@@ -84,11 +84,12 @@ class Signature:
 def find_access(url: Url, token_file: str | None) -> Access | None:
     """What opens the tail at a URL: the token of the file, else that of the variable HYBRID_BATCH_TAIL_TOKEN, else the
     signature where AWS asks for one, else the user name and password of the URL, else nothing. Raises WrongUsage for a
-    token that cannot be read, or that would travel in clear; TailRefused for AWS settings that make no sense."""
+    token that cannot be read, and for what would travel in clear; TailRefused for AWS settings that make no sense."""
     token = _read_token(token_file)
+    secret = "token" if token is not None else "password" if url.auth else None
+    if secret is not None and url.scheme != "https" and not on_this_machine(url):
+        raise WrongUsage(f"The {secret} would travel to {url.host} for all to read; use https://, or give no {secret}.")
     if token is not None:
-        if url.scheme != "https" and not on_this_machine(url):
-            raise WrongUsage(f"The token would travel to {url.host} for all to read; use https://, or give no token.")
         return BearerToken(token)
     for service, pattern in _GATEWAYS.items():
         if url.scheme == "https" and (found := pattern.fullmatch(url.host or "")):

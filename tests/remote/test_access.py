@@ -10,7 +10,7 @@ import urllib3
 from urllib3.util import parse_url
 
 from data.errors import TailRefused, WrongUsage
-from inference.tails.access import BearerToken, Signature, find_access
+from inference.tails.access import BearerToken, Password, Signature, find_access
 from inference.tails.http import HttpExchange, http_tail
 from inference.tails.settings import TailSettings
 from tests.scripted import error, reply
@@ -127,6 +127,17 @@ def test_a_token_does_not_travel_in_clear(token_file, address):
         "https://example.com",
     ):
         assert isinstance(find_access(parse_url(near), token_file), BearerToken)
+
+
+def test_a_password_does_not_either():
+    with pytest.raises(WrongUsage, match=r"password would travel to example\.com for all to read") as raised:
+        find_access(parse_url("http://someone:hidden@example.com"), None)
+    assert "hidden" not in str(raised.value)
+    for near in ("https://someone:hidden@example.com", "http://someone:hidden@127.0.0.1:1"):
+        access = find_access(parse_url(near), None)
+        assert isinstance(access, Password)
+        assert "hidden" not in f"{access} {access!r}"
+    assert find_access(parse_url("http://example.com"), None) is None
 
 
 def test_nothing_that_is_printed_tells_secrets(token_file, bundle, monkeypatch):
