@@ -101,9 +101,9 @@ def _parse(address: str) -> Url:
     try:
         url = parse_url(address)
     except LocationParseError as error:
-        raise WrongUsage(f"{address!r} is no address; give one such as http://host:8000.") from error
+        raise WrongUsage(f"{public_address(address)!r} is no address; give one such as http://host:8000.") from error
     if not url.host:
-        raise WrongUsage(f"{address!r} names no host; give an address such as http://host:8000.")
+        raise WrongUsage(f"{public_address(address)!r} names no host; give an address such as http://host:8000.")
     return url
 
 

@@ -253,3 +253,6 @@ def test_addresses(bundle, engine):
     for wrong in ("", "ftp://host", "host:8000", "http://", "http://host:port", "Local"):
         with pytest.raises(WrongUsage, match="give"):
             open_tail(wrong, bundle, engine)
+    with pytest.raises(WrongUsage) as raised:
+        open_tail("http://someone:hidden@host:port", bundle, engine)
+    assert "hidden" not in str(raised.value)
