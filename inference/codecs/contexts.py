@@ -21,7 +21,7 @@ _WEIGHTS = np.array([(left, up) for left in range(_PARTS + 1) for up in range(_P
 _THIRDS = next(kind for kind, weights in enumerate(_WEIGHTS.tolist()) if weights == [2, 2])
 _CLASSES = (4, 2, 1)
 _ROWS = (48, 24, 16, 12, 8, 6, 4, 3, 2, 1)
-_FORM = 32  # the first byte of a model is this or more; in frames of version 0.1 it was less than 11
+_FORM = 32  # the first byte of a model is this or more; it was less than 11 when all channels had the same weights
 _FEWEST_TO_TELL = 64  # levels of a channel, below which to tell of it costs more than it saves
 _CELL_BITS = 8  # that a frequency takes once compressed
 _PARTS_OF = np.array(
