@@ -94,7 +94,8 @@ class Follower:
             if flight is None or not flight.sent_us:
                 return
             away_us = batch.tail_us + batch.queue_us + self._watch.link.round_trip_us
-            transfer = Transfer(batch.sent_bytes, flight.sent_us, max(flight.sent_us + 50, now - away_us))
+            ended_us = max(flight.sent_us + 50, now - away_us)
+            transfer = Transfer(batch.sent_bytes, batch.received_bytes, flight.sent_us, ended_us)
             tail_us = batch.tail_us / count if told.tail_us > _TELLING * self._whole.head_us else told.tail_us
             self._watch.answer(Seen(count, tail_us, told.tail_us, transfer, now), batch.link_us)
 

@@ -31,6 +31,7 @@ _LONG_US = 150_000  # a frame this long on the way says enough of the rate
 _LARGEST_BYTES = 1 << 20
 _MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
 _FILLING = 64  # images to fill a frame with
+_SENT = 4  # so much more there than back says which direction was told
 _UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
 _SLOWER, _SURE = 1.25, 3  # so much slower, so many times: strangers' work comes and goes
 
@@ -109,12 +110,15 @@ def link_of(small: Sequence[tuple[float, int]], large: tuple[float, int]) -> Lin
 
 
 def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
-    """µs on the link and bytes sent of a frame of at least so many bytes, at the latest cut that fills it."""
+    """µs on the link of a frame of at least so many bytes and its reply, and the bytes of both; at the latest cut that
+    fills it. Of those whose reply is small, if there are any: a link may be faster in one direction."""
     cuts = inner_cuts(bundle) or [bundle.whole]
+    reply = 4 * bundle.output.elements
+    cuts = [cut for cut in cuts if 2 * cut.elements >= _SENT * reply] or cuts
     cut = next((cut for cut in reversed(cuts) if 2 * cut.elements * _FILLING >= size), cuts[0])
     batch = min(codecs.MAX_BATCH, max(1, -(-size // max(1, 2 * cut.elements))))
     answer = tail.infer(cut.id, Frame(codecs.encode(codecs.HALF, cut.boundary, _noise(cut, batch))))
-    return float(answer.link_us), answer.sent_bytes
+    return float(answer.link_us), answer.sent_bytes + answer.received_bytes
 
 
 def _spread(bundle: Bundle) -> list[Cut]:

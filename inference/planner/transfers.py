@@ -2,6 +2,7 @@
 
 Several frames share the link, so that no single one tells its rate: of four at once each takes four times as long.
 The bytes of all over the time in which at least one was on its way do, whether the link is full or mostly idle.
+Replies take time of their own as far as a frame has the link to itself; else they come while others go.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A frame's bytes, and when (µs of one clock) it was on its way: round trip and the tail's time are left out."""
+    """A frame's bytes and its reply's, and when (µs of one clock) they were on their way: round trip and the tail's
+    time are left out."""
 
     sent_bytes: int
+    received_bytes: int
     start_us: float
     end_us: float
 
@@ -24,11 +27,16 @@ def link_rate(
 
     Between `start_us` and `end_us`, where no others than these were on their way: a frame's bytes count by the part
     of its time that is between them."""
-    busy, sent, until = 0.0, 0.0, start_us
+    busy, all_us, sent, received, until = 0.0, 0.0, 0.0, 0.0, start_us
     for transfer in sorted(transfers, key=lambda one: one.start_us):
         start, end = max(transfer.start_us, start_us), min(transfer.end_us, end_us)
         if start < end:
             busy += max(0.0, end - max(start, until))
-            sent += transfer.sent_bytes * (end - start) / (transfer.end_us - transfer.start_us)
+            all_us += end - start
+            part = (end - start) / (transfer.end_us - transfer.start_us)
+            sent, received = sent + part * transfer.sent_bytes, received + part * transfer.received_bytes
             until = max(until, end)
-    return sent * 8e6 / busy if busy > 0 and sent else None
+    if busy <= 0 or not sent:
+        return None
+    alone = max(0.0, 2 - all_us / busy)
+    return (max(sent, received) + alone * min(sent, received)) * 8e6 / busy

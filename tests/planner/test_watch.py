@@ -16,36 +16,44 @@ def feed(watch: Watch, rate_bps: float, count: int, *, jitter: float = 0, tail: 
     clock = watch.last_us + 1000
     for _ in range(count):
         took = BYTES * 8e6 / rate_bps * (1 + (chance.uniform(-jitter, jitter) if chance else 0))
-        watch.answer(Seen(8, tail * 100, 100, Transfer(BYTES, clock, clock + took), clock + took), took)
+        watch.answer(Seen(8, tail * 100, 100, Transfer(BYTES, 0, clock, clock + took), clock + took), took)
         watch.tell()
         clock += took
 
 
 def test_a_lone_frame_tells_the_rate():
-    assert link_rate([Transfer(BYTES, 0, LONG_US)]) == pytest.approx(MBIT)
+    assert link_rate([Transfer(BYTES, 0, 0, LONG_US)]) == pytest.approx(MBIT)
 
 
 def test_frames_that_share_the_link_tell_its_rate_and_not_a_part_of_it():
-    together = [Transfer(BYTES, 0, 4 * LONG_US) for _ in range(4)]
+    together = [Transfer(BYTES, 0, 0, 4 * LONG_US) for _ in range(4)]
     assert link_rate(together) == pytest.approx(MBIT)
-    staggered = [Transfer(BYTES, i * LONG_US, (i + 2) * LONG_US) for i in range(9)]
+    staggered = [Transfer(BYTES, 0, i * LONG_US, (i + 2) * LONG_US) for i in range(9)]
     assert link_rate(staggered) == pytest.approx(0.9 * MBIT)
 
 
 def test_between_two_moments_only_what_was_then_on_its_way_counts():
-    staggered = [Transfer(BYTES, i * LONG_US, (i + 4) * LONG_US) for i in range(8)]
+    staggered = [Transfer(BYTES, 0, i * LONG_US, (i + 4) * LONG_US) for i in range(8)]
     assert link_rate(staggered, 3 * LONG_US, 8 * LONG_US) == pytest.approx(MBIT)
     assert link_rate(staggered) == pytest.approx(8 / 11 * MBIT)
     assert link_rate(staggered, 20 * LONG_US) is None
 
 
+def test_replies_take_time_of_their_own_where_nothing_goes_meanwhile():
+    assert link_rate([Transfer(BYTES, 3 * BYTES, 0, 4 * LONG_US)]) == pytest.approx(MBIT)
+    together = [Transfer(BYTES, BYTES // 2, 0, 4 * LONG_US) for _ in range(4)]
+    assert link_rate(together) == pytest.approx(MBIT)
+    large_replies = [Transfer(BYTES // 2, BYTES, 0, 4 * LONG_US) for _ in range(4)]
+    assert link_rate(large_replies) == pytest.approx(MBIT)
+
+
 def test_the_time_nothing_travels_is_not_counted():
-    assert link_rate([Transfer(BYTES, 0, LONG_US), Transfer(BYTES, 1e9, 1e9 + LONG_US)]) == pytest.approx(MBIT)
+    assert link_rate([Transfer(BYTES, 0, 0, LONG_US), Transfer(BYTES, 0, 1e9, 1e9 + LONG_US)]) == pytest.approx(MBIT)
 
 
 def test_nothing_tells_nothing():
     assert link_rate([]) is None
-    assert link_rate([Transfer(0, 0, 10)]) is None
+    assert link_rate([Transfer(0, 0, 0, 10)]) is None
 
 
 def test_a_steady_link_is_the_one_profiled_to_the_bit():
@@ -79,7 +87,7 @@ def test_frames_that_come_one_by_one_tell_a_new_rate_at_once():
 def test_a_link_that_is_always_shared_by_four_frames_is_not_thought_slower():
     watch = Watch(profile_of(1000, 100, 1 * MBIT))
     for i in range(12):
-        transfer = Transfer(BYTES, max(0, i - 3) * LONG_US, (i + 1) * LONG_US)
+        transfer = Transfer(BYTES, 0, max(0, i - 3) * LONG_US, (i + 1) * LONG_US)
         watch.answer(Seen(8, 100, 100, transfer, transfer.end_us), LONG_US)
         watch.tell(waiting_since_us=max(0, i - 2) * LONG_US)
     assert watch.link.rate_bps == 1 * MBIT
