@@ -2,13 +2,14 @@
 
 RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their
 parts, not the files themselves, so a mapper reads a part whole and through the same storage on every runner.
-Without RUN the list is read from standard input: a line of JSON, `[run, index]`, for each part.
+Without RUN the list is read from standard input: a line of JSON, `[run, index]`, for each part, or `[[run, index], …]`
+for several that one mapper is to have.
 """
 
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import HybridBatchError
 from evaluation.counts import from_bytes, merge, to_bytes
@@ -32,8 +33,9 @@ class EvaluateRuns(PartsJob):
     def mapper_init(self) -> None:
         self.parts: list[Part] = []
 
-    def mapper(self, _: None, line: tuple[str, int]) -> None:
-        self.parts.append(Part(*line))
+    def mapper(self, _: None, line: Sequence[Any]) -> None:
+        parts = line if all(isinstance(part, list) for part in line) else [line]
+        self.parts += [Part(*part) for part in parts]
 
     def mapper_final(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"counts", to_bytes(count(self.parts, self.options.by, self.options.threads))
@@ -42,9 +44,14 @@ class EvaluateRuns(PartsJob):
         yield None, to_json(build(merge(map(from_bytes, bags)))).encode()
 
     def make_runner(self) -> "MRJobRunner":
-        if self.options.runner in (None, "inline"):  # one mapper after the other: each may have the machine
+        if self.options.runner in (None, "inline"):  # its one mapper may have the machine
             self.pass_on(f"--threads={os.cpu_count() or 1}")
         return super().make_runner()
+
+    def take(self, lines: Iterable[object]) -> None:
+        if self.options.runner in (None, "inline"):  # of two lines mrjob makes two mappers, each with bags of its own
+            lines = [list(lines)]
+        super().take(lines)
 
     def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, int]]:
         work = find_work(runs)
