@@ -86,11 +86,9 @@ def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
         )
     missing = first["image"].filter(pc.invert(pc.is_in(first["image"], value_set=names.combine_chunks())))
     if len(missing):
+        some = f"{len(missing)} images that do not exist" if len(missing) > 1 else "an image that does not exist"
         examples = ", ".join(repr(name) for name in missing.slice(0, 3).to_pylist())
-        raise BadLabels(
-            f"{uri} names {len(missing)} images that do not exist, such as {examples}; "
-            "write paths relative to the folder of the images."
-        )
+        raise BadLabels(f"{uri} names {some}, such as {examples}; write paths relative to the folder of the images.")
     positions = pc.index_in(names, value_set=first["image"].combine_chunks())
     return first["label_min"].take(positions)
 

@@ -11,7 +11,19 @@ import pytest
 import hybrid_batch
 from tests.conftest import COMMAND, ROOT
 
-HEAVY = ("tensorflow", "openvino", "pyspark", "mrjob", "boto3", "matplotlib", "numpy", "pyarrow", "rich", "httpx", "urllib3")
+HEAVY = (
+    "tensorflow",
+    "openvino",
+    "pyspark",
+    "mrjob",
+    "boto3",
+    "matplotlib",
+    "numpy",
+    "pyarrow",
+    "rich",
+    "httpx",
+    "urllib3",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["serve", "--help"], ["evaluate", "--help"]])
@@ -22,6 +34,26 @@ def test_help_imports_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "run=x", "--output"),
+        ("import", "app:MobileNetV2", "-o"),
+        ("cloud", "package", "digits", "--target", "lambda-zip", "-o"),
+        ("emr", "package", "-o"),
+        ("bench", "tails", "digits", "images", "-o"),
+    ],
+)
+def test_what_is_written_here_is_not_written_to_a_folder_named_s3(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert hybrid_batch.run([*arguments, "s3://bucket/key"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "hybrid-batch: s3://bucket/key is no place on this machine, which --output must be; give a local path.\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_running_on_a_bundle_never_imports_tensorflow(tmp_path):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from data.local_path import LocalPath
+
 
 @click.command("package")
 @click.option(
@@ -18,7 +20,7 @@ import click
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     default=Path("emr-package"),
     show_default=True,
     help="Folder to write them to.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from data.local_path import LocalPath
 from inference.commands.plot_file import PlotFile
 from inference.commands.tail_options import access_options
 
@@ -67,7 +68,7 @@ class BenchOptions:
     token_file: str | None
     prices: str | None
     plot: Path | None
-    output: str | None
+    output: Path | None
     dry_run: bool
     yes: bool
     as_json: bool
@@ -124,7 +125,13 @@ def command() -> None:
 @access_options
 @click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: us-east-1]")
 @click.option("--plot", type=PlotFile(), help="Draw the result (png, svg, pdf).")
-@click.option("-o", "--output", metavar="FOLDER", help="Save the result there as tails.json and tails.png.")
+@click.option(
+    "-o",
+    "--output",
+    type=LocalPath(),
+    metavar="FOLDER",
+    help="Save the result there as tails.json and tails.png.",
+)
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be sent to paid tails and what that costs; send nothing."
 )
@@ -208,7 +215,7 @@ def _check(options: BenchOptions, experiment: "Experiment") -> None:
         raise WrongUsage(f"{idle[0]} computes the whole model alone, and no --cut given is that; add --cut c000.")
     if options.output and not options.dry_run:
         try:
-            Path(options.output).mkdir(parents=True, exist_ok=True)
+            options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WrongUsage(f"Cannot write to {options.output} ({error}); give a folder.") from error
 
@@ -248,7 +255,7 @@ def _save(result: "Result", options: BenchOptions) -> None:
     if options.plot:
         draw_result(result, options.plot)
     if options.output:
-        folder = Path(options.output)
+        folder = options.output
         (folder / "tails.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         draw_result(result, folder / "tails.png")
 

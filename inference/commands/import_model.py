@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from data.local_path import LocalPath
+
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]
     """`224` or `224x160`: height and width in pixels."""
@@ -23,9 +25,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
 
 @click.command("import")
 @click.argument("model")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The bundle's folder.  [default: NAME.bundle here]"
-)
+@click.option("-o", "--output", type=LocalPath(), help="The bundle's folder.  [default: NAME.bundle here]")
 @click.option(
     "--scale",
     type=click.Choice(["0-255", "0-1", "-1-1", "caffe", "torch"]),

@@ -19,6 +19,6 @@ class PlotFile(click.ParamType):  # type: ignore[type-arg]
         path = Path(value)
         if path.suffix not in _FORMATS or not path.absolute().parent.is_dir():
             raise WrongUsage(
-                f"Cannot draw to {path}; give a file in a folder there is, that ends in {', '.join(_FORMATS)}."
+                f"Cannot draw to {value}; give a file in a folder there is, that ends in {', '.join(_FORMATS)}."
             )
         return path

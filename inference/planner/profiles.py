@@ -112,7 +112,8 @@ def _read(place: Path, subject: Subject, say: Callable[[str], None]) -> Profile 
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        say(f"The profile {place} cannot be used ({error!r}); measuring again.")
+        cause = getattr(error, "strerror", None) or "what it holds is no profile"
+        say(f"The profile {place} cannot be used ({cause}); measuring again.")
         return None
     if not profile.codecs.keys() >= set(_TENSOR_CODECS):
         say("The profile lacks codecs that were added since; measuring again.")

@@ -69,6 +69,8 @@ def command(
 
     if runner and engine != "mrjob":
         raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")
+    if no_files and output:
+        raise WrongUsage(f"--no-files writes nothing and --output {output} says where to; leave out one of them.")
     check_sliceable(by)
     evaluate = import_module(ENGINES[engine]).evaluate  # late: mrjob is an extra
     work = find_work(runs, all_runs)

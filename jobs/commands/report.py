@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from data.local_path import LocalPath
+
 
 @click.command("report")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     default="hybrid-batch-report.html",
     show_default=True,
     help="Where to write the page.",

@@ -199,7 +199,7 @@ def test_labels_that_are_no_classes_are_told(capsys, tmp_path):
     labels.write_text("image,label\n3/none.png,3\n")
     code, line = refused(capsys, tmp_path, "--labels", labels)
     assert code == 2
-    assert "names 1 images that do not exist" in line
+    assert "names an image that does not exist" in line
 
 
 def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):

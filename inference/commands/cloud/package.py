@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from data.local_path import LocalPath
+
 
 @click.command("package")
 @click.argument("model", default="digits")
@@ -23,7 +25,7 @@ import click
     help="Python of the machines; Lambda's 3.11 has a system too old for the libraries.",
 )  # fmt: skip
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="PATH",
+    "-o", "--output", type=LocalPath(), metavar="PATH",
     help="Where to write it; by default MODEL-TARGET-ARCH here.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
