@@ -112,7 +112,7 @@ def _plan(options: PlanOptions) -> None:
     from inference.planner.prices import TABLE, read_prices
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
-    from inference.tails import open_tail, public_address
+    from inference.tails import measuring_patience, open_tail, public_address
     from inference.tails.settings import TailSettings
 
     limited = _is_limited(options)
@@ -128,7 +128,8 @@ def _plan(options: PlanOptions) -> None:
     )
     engine = open_engine(options.engine, bundle)
     images = _find_images(options, bundle)
-    settings = TailSettings(options.in_flight, spill=options.spill, token_file=options.token_file, say=_say)
+    patience = measuring_patience(options.tail or "")
+    settings = TailSettings(options.in_flight, patience, options.spill, options.token_file, _say)
     with open_tail(options.tail, bundle, engine, settings) if options.tail else nullcontext() as tail:
         subject = Subject(bundle, engine, tail, public_address(options.tail or ""), options.batch_size, images)
         profile = open_profile(subject, _say)

@@ -47,13 +47,13 @@ def command(  # one parameter an option
     from inference.models import open_model
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
-    from inference.tails import open_tail, public_address
+    from inference.tails import measuring_patience, open_tail, public_address
     from inference.tails.settings import TailSettings
 
     bundle = open_model(model, _say)
     compiler = open_engine(engine, bundle)
     found = find_images(images) if images else None
-    settings = TailSettings(spill=spill, token_file=token_file, say=_say)
+    settings = TailSettings(patience=measuring_patience(tail or ""), spill=spill, token_file=token_file, say=_say)
     with open_tail(tail, bundle, compiler, settings) if tail else nullcontext() as opened:
         subject = Subject(bundle, compiler, opened, public_address(tail or ""), batch_size, found)
         profile = open_profile(subject, _say, fresh=fresh)

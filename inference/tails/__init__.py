@@ -8,6 +8,7 @@ from data.errors import WrongUsage
 from inference.bundle import Bundle
 from inference.engines import Engine
 from inference.tails.answer import Answer
+from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 from inference.wire import Frame
 
@@ -101,6 +102,11 @@ def usual_in_flight(address: str) -> int:
     """Requests at once where the user says nothing: one tail is kept busy by 4; Lambda has an environment for each, and
     a new account only ten; a queue has up to 15 workers, each of which computes one while it fetches the next."""
     return {"lambda": 8, "sqs": 32}.get(address.partition(":")[0], 4)
+
+
+def measuring_patience(address: str) -> Patience:
+    """How long to wait for a tail that is measured. What starts in the cloud takes longer than a server."""
+    return Patience(answer_s=30, attempts=2) if address.startswith("http") else Patience()
 
 
 def public_address(address: str) -> str:

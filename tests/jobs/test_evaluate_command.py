@@ -149,6 +149,7 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
         ["absent", "--engine", "abacus"],
         ["absent", "--by", "x"],
         ["absent", "--runner", "local"],
+        ["absent", "--no-files", "--output", "out"],
     ],
 )
 def test_wrong_usage_is_2(

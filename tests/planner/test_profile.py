@@ -18,7 +18,7 @@ from inference.planner.profile import Link, Profile
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.sample import Sample, take_sample
 from inference.planner.subject import Subject
-from inference.planner.there import find_lie, link_of
+from inference.planner.there import find_lie, link_of, measure_there
 from inference.tails.http import HttpExchange, http_tail
 from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
@@ -133,7 +133,7 @@ def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
     assert all(curve.points[-1][1] > 0 for curve in profile.tail.times.values())
     assert profile.tail.link.rate_bps > 1e6
     assert profile.tail.link.round_trip_us > 0
-    assert profile.tail.picture_us > 0
+    assert 5 < profile.tail.picture_us < 1e6
     assert 0 < profile.tail.ask_us < 1e6
     assert 0 < profile.tail.answer_us < 1e6
     assert all(cost.decode_us >= 0 for cost in profile.codecs.values())
@@ -148,6 +148,17 @@ class LyingTail(ServedTail):
         answer = super().infer(cut_id, frame)
         times = replace(answer.times, tail_us=int(answer.times.tail_us * self.factor) + (self.factor > 1) * 10**6)
         return replace(answer, times=times)
+
+
+@pytest.mark.parametrize(("while_it_works", "shares"), [([100, 200] * 3, True), ([100, 200, 100, 110], False)])
+def test_a_tail_whose_work_slows_work_here_shares_the_cores(here, digits_server, while_it_works, shares):
+    """Alone and while the tail works, three times: strangers slow work too, but not always."""
+    told = iter(while_it_works)
+    with http_tail(digits_server.url, here.bundle) as tail:
+        subject = replace(here, tail=tail, address=digits_server.url)
+        found = measure_there(subject, tail, sample_of(here).files, ["fp16"], lambda: next(told), budget_s=0)
+    assert found.speed.shares_cores is shares
+    assert not list(told)
 
 
 def test_a_tail_that_tells_impossible_times_is_not_believed(here, digits_server):
