@@ -151,9 +151,10 @@ class S3TriggerTail:
             if new:
                 pause_s, end = _FIRST_PAUSE_S, time.monotonic() + self._patience_s
             elif time.monotonic() > end:
+                some, none = "the function's log in AWS may say why", "check that the trigger is deployed for"
                 raise TailUnreachable(
                     f"No reply to {len(names) - len(found)} of {len(names)} pictures came below {self._place}/out/ for "
-                    f"{self._patience_s:.0f} s; check that the trigger is deployed for {self._place}/in/."
+                    f"{self._patience_s:.0f} s; {some if found else f'{none} {self._place}/in/'}."
                 )
             else:
                 pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)

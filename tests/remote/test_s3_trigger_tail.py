@@ -211,6 +211,16 @@ def handle(event, context):
 """
 
 
+def test_a_function_that_fails_at_some_pictures_is_there(bucket, bundle, digits):
+    frame = Frame(codecs.encode_pictures(bundle.input, [b"no picture", digits[0]]))
+    with (
+        S3TriggerTail(trigger(bucket, DEAF), bundle, HASTE) as tail,
+        pytest.raises(TailUnreachable, match="1 of 2 pictures .*; the function's log in AWS may say why"),
+    ):
+        tail.infer("c000", frame)
+    assert left(bucket) == []
+
+
 def test_an_interrupted_run_takes_its_pictures_away(bucket, tmp_path):
     """The function replies to the question whether it is there, and to no picture."""
     place = trigger(bucket, DEAF)
