@@ -216,7 +216,7 @@ def test_a_function_that_fails_at_some_pictures_is_there(bucket, bundle, digits)
     settings = TailSettings(patience=Patience(answer_s=8))  # a function takes a moment to start
     with (
         S3TriggerTail(trigger(bucket, DEAF), bundle, settings) as tail,
-        pytest.raises(TailUnreachable, match="1 of 2 pictures .*; the function's log in AWS may say why"),
+        pytest.raises(TailUnreachable, match=r"1 of 2 pictures .*; the function's log in AWS may say why"),
     ):
         tail.infer("c000", frame)
     assert left(bucket) == []
