@@ -7,7 +7,7 @@ from rich.table import Table
 
 from data.records import LOCAL_CUT, STAGES
 from data.screen import open_console
-from inference.planner.figures import figure
+from inference.planner.figures import figure, percent
 from inference.runner import Job
 from inference.totals import Totals
 
@@ -47,13 +47,8 @@ def _way(job: Job, way: str, share: float) -> str:
     """One of several ways the images went."""
     cut, _, codec = way.partition(" ")
     if cut == LOCAL_CUT:
-        return f"{_percent(share)} whole here"
-    return f"{_percent(share)} {cut} {job.bundle.cut(cut).name} in {codec}"
-
-
-def _percent(share: float) -> str:
-    """A share of the images that is neither none nor all is never told as if it were."""
-    return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+        return f"{percent(share)} whole here"
+    return f"{percent(share)} {cut} {job.bundle.cut(cut).name} in {codec}"
 
 
 def _stages(totals: Totals) -> str:

@@ -8,7 +8,7 @@ import click
 
 from inference.commands.plot_file import PlotFile
 from inference.commands.tail_options import tail_options
-from inference.planner.figures import figure
+from inference.planner.figures import figure, percent
 
 if TYPE_CHECKING:
     from data.images import Images
@@ -238,7 +238,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
             f"{one.sent_bytes:,.0f}",
             figure(one.rate),
             one.bound,
-            f"{one.share:.0%}",
+            percent(one.share),
             figure(one.shared_rate),
             f"{one.latency_us / 1000:.1f}",
             f"{one.cost:.3g}",

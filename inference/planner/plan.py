@@ -9,7 +9,7 @@ from inference.bundle import Bundle
 from inference.cuts import WHOLE, Cut
 from inference.planner.calibration import Choice
 from inference.planner.candidates import Candidate, Conditions, list_candidates
-from inference.planner.figures import figure
+from inference.planner.figures import figure, percent
 from inference.planner.prices import Prices, read_prices
 from inference.planner.profile import Profile
 
@@ -123,18 +123,22 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
         little = ", a gain within the errors of measuring" if value(best) < value(chosen) else ""
         return (
             f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
-            f"{link}, {best.name} in {best.codec}, gives {_told(best, wishes)}{little}."
+            f"{link}, {best.name} in {best.codec}, gives {_told(best, wishes)}{_shared(best, wishes)}{little}."
         )
-    shared = wishes.objective == "throughput" and chosen.share < 1
     words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"
-    if shared:
-        words += f" with {chosen.share:.0%} of the images sent and the others whole here"
-    words += f", bound by the {chosen.bound}" if not shared else ""
+    words += _shared(chosen, wishes) or f", bound by the {chosen.bound}"
     if local is not None:
         words += f"; all local gives {_told(local, wishes)}"
     if profile.tail is not None and profile.tail.shares_cores:
         words += "; the tail works on this machine's own cores"
     return words + "."
+
+
+def _shared(candidate: Candidate, wishes: Wishes) -> str:
+    """How the work is shared, where it is."""
+    if wishes.objective != "throughput" or candidate.share >= 1:
+        return ""
+    return f" with {percent(candidate.share)} of the images sent and the others whole here"
 
 
 def _told(candidate: Candidate, wishes: Wishes) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.planner.figures import figure
+from inference.planner.figures import figure, percent
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,11 @@ from inference.planner.figures import figure
 )
 def test_three_digits_and_no_exponent(value, told):
     assert figure(value) == told
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0, "0%"), (0.001, "<1%"), (0.006, "1%"), (0.5, "50%"), (0.994, "99%"), (0.999, ">99%"), (1, "100%")],
+)
+def test_some_is_never_told_as_none_or_all(share, told):
+    assert percent(share) == told
