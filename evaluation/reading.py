@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from evaluation.columns import COLUMNS, WORDS, NotRecords
 from evaluation.shape import SLICED_BY
 
-ROWS = 32_768  # of 20 columns so many stay in a processor's cache; twice as many take 50 MB more and no less time
+ROWS = 49_152  # fewer take longer, and more take more memory: see docs/decisions.md
 _TOP5_LABELS = ("top5.", ".label")
 
 
