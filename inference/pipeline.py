@@ -14,6 +14,7 @@ Out = TypeVar("Out")
 # What a stage that waits for others is given to end: a thread inside a library of C++ when the interpreter ends aborts
 # the process.
 _GRACE_S = 1.0
+_TICK_S = 0.5  # Python hears a signal that comes just before a wait only after it
 
 
 class _Stopped(Exception):
@@ -108,7 +109,7 @@ class _Stage(Generic[In, Out]):
     def __next__(self) -> Out:
         with self._changed:
             while not (self._stopped or (self._slots[0].done if self._slots else self._ended)):
-                self._changed.wait()
+                self._changed.wait(_TICK_S)
             if self._stopped:
                 raise _Stopped
             if not self._slots:
