@@ -99,8 +99,9 @@ class _Stage(Generic[In, Out]):
             self._changed.notify_all()
 
     def join(self, end: float | None) -> None:
-        """Wait for what is under way; until `end`, if there is one, where the stage is not patient."""
-        for thread in self._threads:
+        """Wait for what is under way; until `end`, if there is one, where the stage is not patient. An interrupt may
+        have come while the threads were started: the others find that the stage was stopped."""
+        for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(None if self._patient or end is None else max(0, end - time.monotonic()))
 
     def __iter__(self) -> Self:

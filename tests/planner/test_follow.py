@@ -281,7 +281,6 @@ def test_no_more_is_meant_for_the_tail_than_may_be_on_its_way(bundle):
     assert len([cut for cut in splits if cut is not None]) == 2
 
 
-@pytest.mark.skipif("CI" in os.environ, reason="on a busy machine a run in fourteen waits for the silent tail")
 def test_after_an_interrupt_nothing_more_is_computed_here(bundle, tmp_path, monkeypatch):
     """A batch that was waited for in vain would be, while the interpreter ends."""
     computed: list[float] = []

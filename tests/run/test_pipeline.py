@@ -134,6 +134,21 @@ def test_whoever_leaves_stops_all_stages_and_waits_for_what_they_do():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
 
 
+def test_an_interrupt_while_threads_are_started_is_raised_and_nothing_else(monkeypatch):
+    """Those that never ran cannot be waited for."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == "test_1":
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
+        pipeline.overlap(lambda item: item, range(9), name="test", workers=3)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
+
+
 def test_an_interrupt_gives_a_stage_that_waits_for_others_a_moment_to_end():
     begun, gate, done = threading.Event(), threading.Event(), threading.Event()
 
