@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format soak bench architecture lock digits clean
+.PHONY: help install demo test lint format soak spark4 bench architecture lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | expand -t 14
 
 install: $(READY)  ## everything into .venv, from the lock file
 
@@ -38,6 +38,11 @@ format: $(READY)  ## bring the code into its form
 soak: $(READY)  ## 10,000 images through a queue while its workers are killed at random
 	$(BIN)/python -m pytest -s tests/queue/soak.py
 
+spark4: $(READY)  ## the engines' tests with the newest Spark 4, which takes a Java 17 of the machine
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .spark4 'pyspark>=4,<5'
+	PYTHONPATH=.spark4 $(BIN)/python -c 'import pyspark; print("Spark", pyspark.__version__)'
+	PYTHONPATH=.spark4 $(BIN)/python -m pytest tests/jobs/test_partitions.py tests/jobs/test_compare_engines.py -k spark
+
 bench: $(READY)  ## measure; prints tables and writes bench/results/*.json
 	$(BIN)/python -m bench
 
@@ -54,4 +59,4 @@ digits: $(READY)  ## make the sample images, train the sample model and import i
 		-o data/digits/digits.bundle --force
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .spark4 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
