@@ -18,7 +18,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
             self.fail(f"{value!r} is no size; write 224 or 224x160 (height x width).", param, ctx)
         return int(sides[0]), int(sides[-1])
 

@@ -150,6 +150,12 @@ def test_shapes_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: Pat
     assert refuse(file) == "The model takes 6 channels, which does not fit --colour rgb."
 
 
+@pytest.mark.parametrize("size", ["0", "8x8x8", "-8", "²", ""])
+def test_what_is_no_size(capfd: pytest.CaptureFixture[str], size: str) -> None:
+    assert hybrid_batch.run(["import", "model.h5", "--size", size]) == 2
+    assert f"{size!r} is no size; write 224 or 224x160" in capfd.readouterr().err
+
+
 def test_settings_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     grey = saved(classifier(keras, convolution, (16, 16, 1)), tmp_path / "grey.keras")
     assert refuse(grey, "--colour", "bgr") == "The model takes 1 channels, which does not fit --colour bgr."
