@@ -2,12 +2,13 @@
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
-from urllib3.util import Url, make_headers
+from urllib3.util import Url
 
 from data.aws import aws_session
 from data.aws_api import one_line
@@ -45,7 +46,7 @@ class Password:
     """Shows a user name and a password with every request, as an address may hold them."""
 
     def __init__(self, auth: str) -> None:
-        self._headers = make_headers(basic_auth=auth)
+        self._headers = {"Authorization": basic(auth)}
 
     def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
         """See Access."""
@@ -94,7 +95,12 @@ def find_access(url: Url, token_file: str | None) -> Access | None:
     for service, pattern in _GATEWAYS.items():
         if url.scheme == "https" and (found := pattern.fullmatch(url.host or "")):
             return Signature(service, found[1])
-    return Password(unquote(url.auth)) if url.auth else None
+    return Password(url.auth) if url.auth else None
+
+
+def basic(auth: str) -> str:
+    """The header that shows `USER:PASSWORD` as a URL spells it, percent signs and all: whatever bytes that means."""
+    return f"Basic {b64encode(unquote_to_bytes(auth)).decode()}"
 
 
 def on_this_machine(url: Url) -> bool:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 from urllib3.exceptions import LocationParseError
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.util import Url, parse_url
 
 from data.errors import WrongUsage
-from inference.tails.access import on_this_machine
+from inference.tails.access import basic, on_this_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +36,5 @@ def find_proxy(url: Url) -> Proxy | None:
             f"The environment's proxy for {url.scheme}://{url.netloc} is no http://HOST:PORT; correct or unset "
             f"{(url.scheme or '').upper()}_PROXY and ALL_PROXY, or name the host in NO_PROXY."
         )
-    auth = unquote(proxy.auth) if proxy.auth else None
-    return Proxy(proxy._replace(auth=None).url, make_headers(proxy_basic_auth=auth))
+    headers = {"Proxy-Authorization": basic(proxy.auth)} if proxy.auth else {}
+    return Proxy(proxy._replace(auth=None).url, headers)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+from base64 import b64decode
 from urllib.parse import quote, unquote
 
 import pytest
@@ -138,6 +139,15 @@ def test_a_password_does_not_either():
         assert isinstance(access, Password)
         assert "hidden" not in f"{access} {access!r}"
     assert find_access(parse_url("http://example.com"), None) is None
+
+
+@pytest.mark.parametrize("spelt", ["caf%C3%A9%3A%E2%82%AC", "café%3a€"])
+def test_a_password_may_have_any_letters(script, bundle, spelt):
+    server = script(error(400, "enough"))
+    with http_tail(server.url.replace("://", f"://me:{spelt}@"), bundle) as tail, pytest.raises(TailRefused):
+        tail.check("c000")
+    shown = server.requests[0].headers["authorization"].removeprefix("Basic ")
+    assert b64decode(shown).decode() == "me:café:€"
 
 
 def test_nothing_that_is_printed_tells_secrets(token_file, bundle, monkeypatch):

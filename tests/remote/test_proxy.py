@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+from base64 import b64encode
 
 import pytest
 from urllib3.util import parse_url
@@ -28,13 +29,13 @@ def no_proxies(monkeypatch):
 @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
 def test_a_proxy_is_told_whom_to_ask(script, bundle, monkeypatch, variable):
     server = script(error(400, "enough"))
-    monkeypatch.setenv(variable, server.url.replace("://", "://me:secret@"))
+    monkeypatch.setenv(variable, server.url.replace("://", "://me:secret%E2%82%AC@"))
     with http_tail(FAR, bundle, ONCE) as tail, pytest.raises(TailRefused, match="enough") as raised:
         tail.check("c000")
     (request,) = server.requests
     assert request.path == f"{FAR}/v2/models/digits"
     assert request.headers["host"] == "tail.invalid:8000"
-    assert request.headers["proxy-authorization"].startswith("Basic ")
+    assert request.headers["proxy-authorization"] == f"Basic {b64encode('me:secret€'.encode()).decode()}"
     assert "secret" not in str(raised.value)
 
 
@@ -108,21 +109,15 @@ def tls_port(script, certificate):
     return server.server_address[1]
 
 
-def test_a_certificate_that_is_named_is_trusted(bundle, monkeypatch, certificate, tls_port):
+@pytest.mark.parametrize(
+    ("host", "kind", "says"),
+    [("127.0.0.1", TailRefused, "a word in confidence"), ("localhost", TailUnreachable, "valid for")],
+)
+def test_a_certificate_that_is_named_is_trusted_under_its_own_name(
+    bundle, monkeypatch, certificate, tls_port, host, kind, says
+):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    with (
-        http_tail(f"https://127.0.0.1:{tls_port}", bundle, ONCE) as tail,
-        pytest.raises(TailRefused, match="a word in confidence"),
-    ):
-        tail.check("c000")
-
-
-def test_of_another_name_it_is_not(bundle, monkeypatch, certificate, tls_port):
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    with (
-        http_tail(f"https://localhost:{tls_port}", bundle, ONCE) as tail,
-        pytest.raises(TailUnreachable, match="valid for"),
-    ):
+    with http_tail(f"https://{host}:{tls_port}", bundle, ONCE) as tail, pytest.raises(kind, match=says):
         tail.check("c000")
 
 
