@@ -1,8 +1,9 @@
 """Messages that gather before they are sent. The moment for which they do is too long to end within a test."""
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -35,9 +36,14 @@ def send(outbox: Outbox, *texts: str, hurry: bool = False) -> None:
         list(senders.map(lambda text: outbox.send(Outgoing(text), hurry=hurry), texts))
 
 
-def await_one(outbox: Outbox) -> None:
-    while not outbox._waiting:
-        time.sleep(0.01)
+@contextmanager
+def one_that_waits(outbox: Outbox) -> Iterator[Future[None]]:
+    """A message, and its sender, who is in no hurry."""
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(outbox.send, Outgoing("waits"), hurry=False)
+        while not outbox._waiting:
+            time.sleep(0.01)
+        yield waiting
 
 
 def test_a_full_load_goes_together(counted, work_queue):
@@ -50,9 +56,7 @@ def test_a_full_load_goes_together(counted, work_queue):
 
 def test_who_is_in_a_hurry_takes_along_who_waits(counted, work_queue):
     outbox = Outbox(counted)
-    with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(outbox.send, Outgoing("waits"), hurry=False)
-        await_one(outbox)
+    with one_that_waits(outbox) as waiting:
         assert counted.calls == []
         send(outbox, "at once", hurry=True)
         waiting.result(10)
@@ -69,9 +73,7 @@ def test_large_messages_wait_for_no_others(counted, work_queue):
 
 def test_closing_lets_go_who_waits(counted, work_queue):
     outbox = Outbox(counted)
-    with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(outbox.send, Outgoing("waits"), hurry=False)
-        await_one(outbox)
+    with one_that_waits(outbox) as waiting:
         outbox.close()
         with pytest.raises(CancelledError):
             waiting.result(10)
