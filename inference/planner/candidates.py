@@ -65,11 +65,6 @@ class Candidate:
         return Split(self.cut, self.codec)
 
     @property
-    def head_macs(self) -> float:
-        """Of one image, here."""
-        return float("inf") if self.cut is None else self.cut.head_macs
-
-    @property
     def name(self) -> str:
         """For people."""
         if self.cut is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from data.errors import WrongUsage
 from inference import codecs
 from inference.bundle import Bundle
-from inference.cuts import WHOLE, Cut
+from inference.cuts import Cut
 from inference.planner.calibration import Choice
 from inference.planner.candidates import Candidate, Conditions, list_candidates
 from inference.planner.figures import figure, percent
@@ -69,7 +69,7 @@ def make_plan(
     value = OBJECTIVES[wishes.objective]
     best = min(map(value, allowed))
     near = [candidate for candidate in allowed if value(candidate) <= best * _WORTH]
-    few = _FEW if wishes.objective == "throughput" else 0
+    few = min(_FEW, max(profile.times)) if wishes.objective == "throughput" else 0
     chosen = min(near, key=lambda one: (one.sent_bytes > 0, one.batch < few, one.batch, value(one)))
     link = now.link if now else profile.tail.link if profile.tail else None
     sending = min((one for one in allowed if one.cut is not None), key=value, default=None)
@@ -78,13 +78,13 @@ def make_plan(
 
 
 def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) -> list[Candidate]:
-    least = bundle.cut(wishes.min_cut).head_macs if wishes.min_cut is not None else 0
+    cuts = _cuts_from(bundle, wishes.min_cut)
     kept = [
         candidate
         for candidate in candidates
-        if candidate.head_macs >= least
-        and (candidate.cut is None or candidate.codec in _codecs_of(candidate.cut, wishes))
-        and (wishes.min_cut in (None, WHOLE) or candidate.cut is not bundle.whole)
+        if (
+            candidate.cut is None or (candidate.cut.id in cuts and candidate.codec in _codecs_of(candidate.cut, wishes))
+        )
         and (wishes.max_sent_bytes is None or candidate.sent_bytes <= wishes.max_sent_bytes)
     ]
     if wishes.min_rate is None:
@@ -97,6 +97,19 @@ def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) ->
             f"the fastest is {best.name} with {figure(_rate(best, wishes))}, so ask for less or allow more."
         )
     return fast
+
+
+def _cuts_from(bundle: Bundle, min_cut: str | None) -> frozenset[str]:
+    """The ids of the cuts that keep here at least what this one does. Work tells which they are; of cuts with equal
+    work, as before and after a pooling, their order in the bundle, which is that of a walk through the graph for all
+    but some of those with several tensors."""
+    least = bundle.whole if min_cut is None else bundle.cut(min_cut)
+    if least is bundle.whole:
+        return frozenset(cut.id for cut in bundle.cuts)
+    after = bundle.cuts[bundle.cuts.index(least) + 1 :]
+    equal = [cut for cut in after if cut.head_macs == least.head_macs and not cut.is_frontier]
+    more = [cut for cut in bundle.cuts if cut.head_macs > least.head_macs]
+    return frozenset(cut.id for cut in (least, *equal, *more))
 
 
 def _codecs_of(cut: Cut, wishes: Wishes) -> tuple[str, ...]:

@@ -67,6 +67,15 @@ def test_of_equal_plans_latency_wants_the_smallest_batch_and_throughput_one_of_e
     assert make_plan(NARROW, profile, Wishes("latency")).chosen.batch == 1
 
 
+def test_throughput_wants_the_largest_of_small_batches():
+    """What `--batch-size 4` allows."""
+    profile = profile_of(1000, 400, 1e5 * MBIT)
+    times = {1: profile.times[1], 4: profile.times[1]}
+    small = replace(profile, times=times, tail=replace(profile.tail, times=times))
+    assert make_plan(NARROW, small, Wishes()).chosen.batch == 4
+    assert make_plan(NARROW, without_tail(small), Wishes()).chosen.batch == 4
+
+
 def test_the_share_fills_both_ends():
     """Alone this machine takes 1000 us; away an image takes 1000 us and 500 us of head: 2/3 sent, 1/3 kept."""
     bundle = chain((1, 500))
@@ -134,6 +143,14 @@ def test_a_minimal_cut_keeps_its_layers_and_the_pictures_here():
     assert plan.chosen.split.name == "c002"
     with pytest.raises(CutNotFound):
         make_plan(NARROW, profile_of(1, 1, 1), Wishes(min_cut="layer9"))
+
+
+def test_a_minimal_cut_is_no_earlier_one_whose_layers_are_as_much_work():
+    """As a pooling, or an activation: it costs no multiplications, and may be what the user wants to have happened."""
+    pooled = chain((100, 500), (60, 500), (80, 500), (50, 900))
+    plan = make_plan(pooled, profile_of(20_000, 10, 1000 * MBIT), Wishes("latency", min_cut="c002"))
+    assert {one.split.name for one in plan.allowed} == {"local", "c002", "c003", "c004"}
+    assert {one.split.name for one in plan.candidates} == {"local", "c000", "c001", "c002", "c003", "c004"}
 
 
 def test_sent_bytes_are_limited_an_image():
