@@ -216,6 +216,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
         table.add_column(heading)
     for heading in (
         "batch",
+        "decode",
         "head",
         "encode",
         "link",
@@ -234,7 +235,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
             one.name,
             one.codec,
             str(one.batch),
-            *(f"{us / 1000:.2f}" for us in (one.head_us, one.encode_us, one.link_us, one.tail_us)),
+            *(f"{us / 1000:.2f}" for us in (one.decode_us, one.head_us, one.encode_us, one.link_us, one.tail_us)),
             f"{one.sent_bytes:,.0f}",
             figure(one.rate),
             one.bound,

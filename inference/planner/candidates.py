@@ -36,9 +36,9 @@ class Conditions:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way. `cut` None: all here. `share` of the images is sent when the others stay whole here; `shared_rate` is
-    then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`, `away_us`
-    the slower of link and tail. Seconds of the
-    cloud and dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
+    then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`: of those on this machine's
+    cores, which share them, the longest. `away_us` is the slower of link and tail. Seconds of the cloud and dollars are
+    for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
 
     cut: Cut | None
     codec: str
@@ -162,12 +162,13 @@ class _Arithmetic:
         return self._now.head * self._profile.times[batch].points[-1][1] + self._decode_us / self._cores
 
     def _local(self, batch: int) -> Candidate:
-        busy_us = self._whole_us(batch)
-        head_us = busy_us - self._decode_us / self._cores
+        busy_us, decode_us = self._whole_us(batch), self._decode_us / self._cores
+        head_us = busy_us - decode_us
+        bound = "head" if head_us >= decode_us else "decode"
         rate = 1e6 / max(busy_us, 1e-3)
         return Candidate(
             None, NO_CODEC, batch, self._decode_us, head_us, 0, 0, 0, 0, 0,
-            rate, "head", 0, 0, rate, batch * (head_us + self._decode_us), 0, 0,
+            rate, bound, 0, 0, rate, batch * (head_us + self._decode_us), 0, 0,
         )  # fmt: skip
 
     def _remote(
@@ -190,8 +191,13 @@ class _Arithmetic:
         sent, received = payload + _FRAME_BYTES / batch, self._output_bytes + _FRAME_BYTES / batch
         up_us, down_us = (_wire_us(size, link) for size in (sent, received))
         trip_us = up_us + down_us + link.round_trip_us / batch
-        beside_us = decode_us + encode_us + tail.ask_us / batch
-        here_us = head_us + beside_us / self._cores + (tail_us if tail.shares_cores else 0)
+        here = {
+            "decode": decode_us / self._cores,
+            "head": head_us,
+            "encode": (encode_us + tail.ask_us / batch) / self._cores,
+            "tail": tail_us if tail.shares_cores else 0.0,
+        }
+        here_us = sum(here.values())
         # What is in flight hides the round trip only if there is enough of it.
         link_us = max(up_us, down_us, (trip_us + tail_us) / self._in_flight)
         away_us = max(link_us, tail_us)
@@ -211,7 +217,7 @@ class _Arithmetic:
             received_bytes=received,
             rate=1e6 / slowest,
             away_us=away_us,
-            bound="head" if here_us == slowest else "tail" if tail_us == slowest else "link",
+            bound=max(here, key=here.__getitem__) if here_us == slowest else "tail" if tail_us == slowest else "link",
             share=share,
             shared_rate=1e6 / max(slowest if share == 1 else share * away_us, 1e-3),
             latency_us=batch * (decode_us + head_us + encode_us + trip_us + tail_us),

@@ -139,7 +139,7 @@ def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wish
             f"{link}, {best.name} in {best.codec}, gives {_told(best, wishes)}{_shared(best, wishes)}{little}."
         )
     words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"
-    words += _shared(chosen, wishes) or f", bound by the {chosen.bound}"
+    words += _shared(chosen, wishes) or f", bound by the {chosen.bound} stage"
     if local is not None:
         words += f"; all local gives {_told(local, wishes)}"
     if profile.tail is not None and profile.tail.shares_cores:

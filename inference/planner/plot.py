@@ -6,7 +6,7 @@ from data.errors import MissingExtra, WrongUsage
 from inference.planner.candidates import Candidate
 from inference.planner.plan import Plan
 
-_STAGES = ("head", "encode", "link", "tail")
+_STAGES = ("decode", "head", "encode", "link", "tail")
 
 
 def draw_plan(plan: Plan, path: Path) -> None:

@@ -45,6 +45,19 @@ def test_throughput_is_that_of_the_slowest_stage_and_latency_the_sum():
     assert candidate(NARROW, profile_of(1000, 1e6, 1 * MBIT), "c002").bound == "tail"
 
 
+def test_of_the_stages_on_this_machine_the_longest_is_told():
+    profile = profile_of(1000, 400, 1000 * MBIT)
+    pictures = replace(profile.pictures, decode_us=profile.device.cores * 1200)
+    assert candidate(NARROW, replace(profile, pictures=pictures), "c002").bound == "decode"
+    slow = {name: replace(cost, encode_us=100) for name, cost in profile.codecs.items()}
+    assert candidate(NARROW, replace(profile, codecs=slow), "c002").bound == "encode"
+    for tail_us, bound in ((400, "head"), (4000, "tail")):
+        near = replace(profile_of(1000, tail_us, 1000 * MBIT).tail, shares_cores=True)
+        assert candidate(NARROW, replace(profile, tail=near), "c002").bound == bound
+    local = make_plan(NARROW, replace(profile, tail=None, pictures=pictures), Wishes()).chosen
+    assert (local.cut, local.bound, local.decode_us) == (None, "decode", pictures.decode_us)
+
+
 def test_what_is_in_flight_hides_the_round_trip_only_if_enough():
     profile = profile_of(10, 10, 1000 * MBIT, round_trip_us=100_000)
     one = candidate(NARROW, profile, "c002", batch=1, in_flight=4)
