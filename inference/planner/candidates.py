@@ -37,8 +37,8 @@ class Conditions:
 class Candidate:
     """One way. `cut` None: all here. `share` of the images is sent when the others stay whole here; `shared_rate` is
     then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`: of those that
-    share this machine's cores the longest. `away_us` is the slower of link and tail. Seconds of the cloud and dollars are
-    for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
+    share this machine's cores the longest. `away_us` is the slower of link and tail. Seconds of the cloud and
+    dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
 
     cut: Cut | None
     codec: str
