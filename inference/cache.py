@@ -1,9 +1,13 @@
-"""The user's cache: imported models and compiled segments, each a folder that appears whole; all safe to delete."""
+"""The user's cache: imported models and compiled segments, each a folder that appears whole, and small files of what
+was measured; all safe to delete."""
 
 import contextlib
 import os
 import shutil
 from pathlib import Path
+
+from data.errors import StorageFailed
+from data.local_storage import LocalStorage
 
 SEGMENTS_LIMIT_BYTES = 4 << 30
 
@@ -16,6 +20,14 @@ def cache_folder(kind: str) -> Path:
 
         root = platformdirs.user_cache_dir("hybrid-batch")
     return Path(root) / kind
+
+
+def keep_file(place: Path, text: str) -> None:
+    """Write a file of the cache whole or not at all: others may be reading it. Raises StorageFailed."""
+    try:
+        LocalStorage(place.parent, str(place.parent)).replace(place.name, text.encode())
+    except StorageFailed as error:
+        raise StorageFailed(f"{str(error).rstrip('.')}, by HYBRID_BATCH_CACHE.") from error
 
 
 def prune(folder: Path, limit_bytes: int = SEGMENTS_LIMIT_BYTES) -> None:

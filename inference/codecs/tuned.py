@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import WrongUsage
-from inference.cache import cache_folder
+from inference.cache import cache_folder, keep_file
 from inference.codecs.carry import Carry
 from inference.codecs.quantised import Grid
 from inference.cuts import TensorSpec
@@ -27,12 +27,10 @@ def is_tuned(codec: str) -> bool:
 
 
 def keep_grids(grids: Mapping[str, Grid]) -> str:
-    """The codec of these grids, by tensor name; from now on `read_grids` finds them."""
+    """The codec of these grids, by tensor name; from now on `read_grids` finds them. Raises StorageFailed."""
     text = json.dumps({name: asdict(grid) for name, grid in sorted(grids.items())}, default=np.ndarray.tolist)
     codec = f"{TUNED}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    folder = cache_folder("grids")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{codec}.json").write_text(text, encoding="utf-8")
+    keep_file(cache_folder("grids") / f"{codec}.json", text)
     return codec
 
 

@@ -10,6 +10,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from data.images import Images
 from inference import codecs
 from inference.batch import to_scores
 from inference.bundle import Bundle
-from inference.cache import cache_folder
+from inference.cache import cache_folder, keep_file
 from inference.codecs.jpeg import JPEG_QUALITY, recompress
 from inference.codecs.tuned import is_known, is_tuned, keep_grids
 from inference.cuts import Cut
@@ -78,7 +79,8 @@ def choose_codec(
 ) -> Choice:
     """The codec of least bytes at this cut that loses at most `limit_points` per cent on up to 200 of the images, or
     `fp32` (`image` where the whole model is remote) if none does. Found once, then kept in the user's cache by
-    bundle, cut, sample and limit. Raises WrongUsage if no image can be read."""
+    bundle, cut, sample and limit. Raises WrongUsage if no image can be read, StorageFailed if what is found cannot be
+    kept."""
     rows = _sample_rows(images)
     place = cache_folder("calibrations") / f"{_key(bundle, engine, cut, rows, limit_points)}.json"
     if (kept := _read(place)) is not None:
@@ -87,8 +89,8 @@ def choose_codec(
     sample = _load(bundle, images, rows)
     choose = _choose_pictures if cut is bundle.whole else _choose_tensors
     choice = choose(bundle, engine, cut, sample, limit_points)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(asdict(choice)), encoding="utf-8")
+    with suppress(StorageFailed):  # then it is only found again
+        keep_file(place, json.dumps(asdict(choice)))
     return choice
 
 

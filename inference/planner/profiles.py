@@ -10,15 +10,15 @@ tail, for it changes by the hour.
 import hashlib
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+from data.errors import StorageFailed
 from inference import codecs
-from inference.cache import cache_folder
+from inference.cache import cache_folder, keep_file
 from inference.cuts import WHOLE
 from inference.engines import compile_tail
 from inference.planner.device import cores, find_device
@@ -46,7 +46,8 @@ def open_profile(
     if profile is None:
         say(f"Measuring {subject.bundle.name} here{f' and at {subject.address}' if subject.tail else ''}, once …")
         profile = measure(subject, sample, budget_s)
-        _write(place, profile)
+        with suppress(StorageFailed):  # a cache that cannot be written only costs the measuring
+            keep_file(place, json.dumps(profile.to_dict()))
         return profile
     profile = replace(profile, pictures=sample.pictures)
     if subject.tail is not None and profile.tail is not None:
@@ -130,14 +131,3 @@ def _read(place: Path, subject: Subject, say: Callable[[str], None]) -> Profile 
         say(f"An image takes this machine {now / 1000:.2f} ms now and took {then / 1000:.2f} ms then; measuring again.")
         return None
     return profile
-
-
-def _write(place: Path, profile: Profile) -> None:
-    """Whole or not at all; a cache that cannot be written only costs the measuring."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, encoding="utf-8") as file:
-            json.dump(asdict(profile), file)
-        os.replace(file.name, place)  # noqa: PTH105
-    except OSError:
-        return

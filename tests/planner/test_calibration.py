@@ -303,3 +303,22 @@ def test_the_commands_offer_every_codec():
     from inference.commands.run import _CODECS
 
     assert ["auto", *codecs.TENSOR_CODECS, *codecs.PICTURE_CODECS] == _CODECS
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, capsys, monkeypatch):
+    import hybrid_batch
+
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").touch()
+    command = ["run", str(ROOT / "data/digits/images"), "--split", "c008", "--codec", "auto", "--log", str(tmp_path)]
+    assert hybrid_batch.run(command) == 1
+    assert capsys.readouterr().err.endswith(
+        ".json: a file stands where a folder is needed; choose another place, by HYBRID_BATCH_CACHE.\n"
+    )
+
+
+def test_what_cannot_be_kept_of_pictures_is_found_all_the_same(digits, engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "file" / "cache"))
+    (tmp_path / "file").touch()
+    choice = choose_codec(digits, engine, digits.whole, images(), limit_points=100, say=Said())
+    assert choice.codec == codecs.IMAGE
