@@ -15,11 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure.
-settings.register_profile("project", deadline=None)
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+HANG_S = 200.0  # no machine is so busy: what takes longer hangs
 
 # Started in the background by a shell, tests would ignore Ctrl-C, and so would all that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,9 +38,17 @@ def shared_data() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port where nobody listens, which the system gives to nobody else: it stays bound as long as these tests run,
+    and whoever is told it may listen there all the same."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port = int(holder.getsockname()[1])
+    if sys.platform == "linux":
+        holder.detach()
+    else:  # where two may not have it, even if one of them does not listen
+        holder.close()
+    return port
 
 
 @contextmanager
@@ -61,12 +70,8 @@ def local_aws(folder: Path, **settings: str) -> Iterator[str]:
         _await_health(f"{url}/_ministack/health", process, log)
         yield url
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # nothing in it is to be kept
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +82,8 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _await_health(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            break
+    end = time.monotonic() + HANG_S
+    while process.poll() is None and time.monotonic() < end:
         try:
             if httpx.get(url, trust_env=False).is_success:
                 return
@@ -100,15 +104,19 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         env=os.environ | {"RCLONE_CONFIG": os.devnull},
     )
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not is_open(port):
+            assert process.poll() is None, "rclone did not start"
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()
+        process.wait()
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens at a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -176,7 +184,7 @@ def serve(cache: Path) -> Iterator[Callable[..., Server]]:
     for server in servers:
         server.process.terminate()
         try:
-            server.process.wait(20)
+            server.process.wait(HANG_S)
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()
