@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import HANG_S
+
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -88,8 +90,8 @@ class Chromium:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
-        self._listener.join(20)
+        self.process.wait(HANG_S)
+        self._listener.join(HANG_S)
         os.close(self._write)
         os.close(self._read)
 
@@ -99,9 +101,9 @@ class Chromium:
 
     def _next(self) -> dict[str, Any]:
         try:
-            message = self._inbox.get(timeout=20)
+            message = self._inbox.get(timeout=HANG_S)
         except Empty:
-            raise AssertionError(f"Chromium said nothing for 20 seconds; it is {self.process.poll()}") from None
+            raise AssertionError(f"Chromium said nothing for {HANG_S:g} seconds; it is {self.process.poll()}") from None
         method, parameters = message.get("method"), message.get("params", {})
         if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.said.append(json.dumps(parameters))

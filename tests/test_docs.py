@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import hybrid_batch
-from tests.conftest import ROOT, free_port
+from tests.conftest import HANG_S, ROOT, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -51,7 +51,7 @@ def test_every_command_of_the_readme_runs_in_its_order(tmp_path):
             line = command.replace("8000", port)
             if line.endswith("&"):
                 servers.append(subprocess.Popen(line.rstrip("& ").split(), cwd=tmp_path, env=environment))
-                await_server(f"http://127.0.0.1:{port}/v2/health/ready")
+                await_server(f"http://127.0.0.1:{port}/v2/health/ready", servers[-1])
                 continue
             done = subprocess.run(
                 ["/bin/bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -61,18 +61,18 @@ def test_every_command_of_the_readme_runs_in_its_order(tmp_path):
     finally:
         for server in servers:
             server.terminate()
-            server.wait(20)
+            server.wait(HANG_S)
 
 
-def await_server(url: str) -> None:
-    for _ in range(200):
+def await_server(url: str, server: "subprocess.Popen[bytes]") -> None:
+    while server.poll() is None:
         try:
-            if httpx.get(url, trust_env=False).is_success:
+            if httpx.get(url, trust_env=False, timeout=HANG_S).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise AssertionError(f"{url} never answered")
+    raise AssertionError(f"{url} never answered: the server ended with {server.returncode}")
 
 
 def test_the_demo_runs(tmp_path):

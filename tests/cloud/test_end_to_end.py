@@ -13,7 +13,7 @@ import pytest
 
 from bench.lambda_runtime import bare_python
 from hybrid_batch import run as command
-from tests.conftest import ROOT
+from tests.conftest import HANG_S, ROOT
 from tests.made_runs import read_records
 
 IMAGES = str(ROOT / "data/digits/images")
@@ -61,7 +61,7 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
     finally:
         for process in processes:
             process.terminate()
-        totals = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        totals = [json.loads(process.communicate(timeout=HANG_S)[0]) for process in processes]
     assert all(one["refused"] == one["dropped"] == 0 for one in totals)
     assert sum(one["answered"] for one in totals) > 0
 

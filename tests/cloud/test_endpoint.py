@@ -17,7 +17,7 @@ from inference.engines import open_engine
 from inference.models import open_model
 from inference.tails.exchange import Reply, Request
 from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
-from tests.conftest import ROOT, Server
+from tests.conftest import HANG_S, ROOT, Server
 
 MODEL = "/v2/models/digits"
 
@@ -120,7 +120,7 @@ def test_the_endpoint_says_what_the_server_says(
     bundle: Bundle, endpoint: Endpoint, pictures: list[bytes], digits_server: Server
 ) -> None:
     asked = requests(bundle, pictures)
-    with httpx.Client(base_url=digits_server.url, trust_env=False) as client:
+    with httpx.Client(base_url=digits_server.url, trust_env=False, timeout=HANG_S) as client:
         for name, request in asked.items():
             there = client.request(request.method, request.path, headers=request.headers, content=request.content)
             here = endpoint.answer(request)
@@ -136,7 +136,7 @@ def test_what_is_too_large_is_refused_alike(bundle: Bundle, serve: Callable[...,
     request = Request("POST", f"{MODEL}/infer", {}, bytes(2 << 20))
     reply = small.answer(request)
     url = serve("digits", "--max-request-mb", "1").url
-    there = httpx.post(f"{url}{MODEL}/infer", content=request.content, trust_env=False)
+    there = httpx.post(f"{url}{MODEL}/infer", content=request.content, trust_env=False, timeout=HANG_S)
     assert (reply.status, reply.message) == (there.status_code, there.json()["error"])
     assert reply.status == 413
     assert json.loads(small.answer(Request("GET", MODEL)).content)["parameters"]["max_request_bytes"] == 500

@@ -29,11 +29,11 @@ from inference.cloud.token import token_hash, write_token
 from inference.cloud.wanted import Wanted, default_name
 from tests.cloud.conftest import list_everything
 from tests.cloud.template import without
-from tests.conftest import local_aws
+from tests.conftest import HANG_S, local_aws
 
 NAME = "hybrid-batch-stacks"
 BUCKET = f"{NAME}-000000000000-us-east-1"
-PATIENCE = Patience(0.05, 60)
+PATIENCE = Patience(0.05, HANG_S)
 
 
 def quiet(_: str) -> None:

@@ -12,6 +12,7 @@ from evaluation.report import to_json
 from hybrid_batch import run as command
 from jobs import inline
 from jobs.parts import find_work
+from tests.conftest import HANG_S
 from tests.emr.places import LOGS
 from tests.emr_double import EmrDouble
 
@@ -36,7 +37,7 @@ def test_the_report_is_that_of_the_inline_engine(
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

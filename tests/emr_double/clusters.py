@@ -3,6 +3,7 @@
 import threading
 import time
 
+from tests.conftest import HANG_S
 from tests.emr_double.cluster import Cluster, Step
 from tests.emr_double.life import Life
 from tests.emr_double.machine import Machine
@@ -90,7 +91,7 @@ class Clusters:
         return {}
 
     def await_end(self, cluster: Cluster) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANG_S
         while cluster.state not in ENDED:
             assert time.monotonic() < end, f"{cluster.id} still stands, {cluster.state}"
             time.sleep(0.01)

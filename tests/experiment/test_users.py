@@ -18,7 +18,7 @@ from inference.experiment.usage import Usage
 from inference.experiment.way import Way
 from inference.models import open_model
 from inference.tails.local import LocalTail
-from tests.conftest import ROOT, free_port
+from tests.conftest import HANG_S, ROOT, free_port
 from tests.scripted import Script, error, reply
 
 FILES = [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::60]]
@@ -143,7 +143,7 @@ def test_users_send_what_the_server_understands(load):
     with started_server(bundle) as server:
         body = load.prepared[0].body(bundle)
         address = f"{server.url}/v2/models/digits/versions/c005/infer"
-        answer = httpx.post(address, content=body.join(), headers=body.headers, trust_env=False)
+        answer = httpx.post(address, content=body.join(), headers=body.headers, trust_env=False, timeout=HANG_S)
     assert answer.status_code == 200
     outputs = json.loads(answer.content[: int(answer.headers["Inference-Header-Content-Length"])])["outputs"]
     scores = answer.content[-outputs[0]["parameters"]["binary_data_size"] :]

@@ -22,6 +22,7 @@ from inference.engines import ENGINES, Engine, compile_head, compile_tail, open_
 from inference.importer import ImportSettings, import_source
 from inference.sources import trace
 from inference.verify import sample_images
+from tests.conftest import HANG_S
 from tests.inference.made_models import BODIES, classifier
 
 
@@ -151,7 +152,7 @@ for _ in range(3):
     command = [sys.executable, "-c", program, str(bundle.path)]
     folder = Path(hybrid_batch.__file__).parent
     started = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) for _ in range(3)]
-    assert [(process.communicate(timeout=200)[1], process.returncode) for process in started] == [(b"", 0)] * 3
+    assert [(process.communicate(timeout=HANG_S)[1], process.returncode) for process in started] == [(b"", 0)] * 3
     assert sorted({file.name for file in (cache / "segments").glob("*/*")}) == ["segment.bin", "segment.xml"]
     assert not list((cache / "segments").glob(".*"))
 

@@ -11,6 +11,7 @@ import hybrid_batch
 from data.errors import NotABundle, StorageFailed
 from inference.bundle import read_bundle
 from inference.models import open_model
+from tests.conftest import HANG_S
 from tests.inference.made_models import classifier, convolution
 
 ROOT = Path(hybrid_batch.__file__).parent
@@ -43,7 +44,7 @@ print(bundle.sha256, len(said), 'tensorflow' in sys.modules)
 
 def test_processes_at_once_import_once(file: Path) -> None:
     started = [python(OPEN, file) for _ in range(4)]
-    results = [process.communicate(timeout=200) for process in started]
+    results = [process.communicate(timeout=HANG_S) for process in started]
     assert [process.returncode for process in started] == [0] * 4, results
     assert [err for _, err in results] == [""] * 4
     words = [out.split() for out, _ in results]
@@ -104,7 +105,7 @@ assert all(found.holds for found in verify_cuts(bundle, engine, bundle.cuts))
 print(sorted({'tensorflow', 'keras', 'tf_keras', 'h5py', 'torch', 'pandas'} & set(sys.modules)))
 """
     process = python(program, bundle)
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out, err) == (0, "[]\n", "")
 
 

@@ -3,6 +3,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import HANG_S
+
 
 @pytest.fixture(autouse=True, scope="module")
 def own_java() -> Iterator[None]:
@@ -15,5 +17,5 @@ def own_java() -> Iterator[None]:
         if gateway is not None:
             gateway.shutdown()
             gateway.proc.stdin.close()
-            gateway.proc.wait(30)
+            gateway.proc.wait(HANG_S)
             SparkContext._gateway = SparkContext._jvm = None

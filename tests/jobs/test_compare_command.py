@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybrid_batch import run as command
+from tests.conftest import HANG_S
 from tests.made_records import record, write_run
 
 A = [record(image=f"{n:02d}.png", label="ab"[n % 2], prediction="ab"[n % 2]) for n in range(40)]
@@ -40,7 +41,7 @@ def test_json_is_the_comparison_and_nothing_else(engine: str, runs: list[str]) -
     arguments = ["compare", *runs, "--engine", engine, "--json", "--by", "codec", "--fail-if", "only_a > 0"]
     # In a process of its own: what a library logs shows only where nobody has set logging up.
     done = subprocess.run(
-        [sys.executable, "-m", "hybrid_batch", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "hybrid_batch", *arguments], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     comparison = json.loads(done.stdout)

@@ -18,6 +18,7 @@ from evaluation.pairing import Bag
 from jobs import compare_inline, compare_mrjob, compare_spark, sides
 from jobs.sides import Comparing, SidePart, find_comparing
 from jobs.spark_session import spark_session
+from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
 A = random_records(600, ["cat", "dog", 'tab\t"line\n', "é"], seed=1)
@@ -65,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def script(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
     command = [sys.executable, "-m", f"jobs.{name}", *arguments]
-    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def test_engines_agree_in_one_bucket_and_in_many(

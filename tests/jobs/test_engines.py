@@ -18,6 +18,7 @@ from evaluation.shape import Report
 from jobs import evaluate_mrjob, evaluate_spark, inline
 from jobs.parts import Part, find_work
 from jobs.spark_session import find_java, spark_session
+from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
@@ -80,7 +81,7 @@ def script(name: str, *arguments: str, **environment: str) -> "subprocess.Comple
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -13,6 +13,7 @@ from evaluation.counting import count_table
 from evaluation.report import build, to_json
 from hybrid_batch import run as command
 from jobs.parts import find_work
+from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
 RECORDS = random_records(200, ["a", "b"])
@@ -29,7 +30,7 @@ def test_json_is_the_report_and_nothing_else(engine: list[str], tmp_path: Path) 
         [sys.executable, "-m", "hybrid_batch", "evaluate", tmp_path, "--engine", *engine, "--json"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG_S,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")

@@ -10,7 +10,7 @@ from time import sleep
 import psutil
 import pytest
 
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, HANG_S
 from tests.made_records import random_records, write_run
 
 COMPARE = ("compare", "{0}", "{1}", "--engine")
@@ -45,7 +45,7 @@ def interrupted(command: list[str], begun: Callable[[list[str]], bool], group: b
             sleep(0.05)
         (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
         code = process.wait()
-        _, left = psutil.wait_procs(children, timeout=20)
+        _, left = psutil.wait_procs(children, timeout=HANG_S)
         for child in left:
             child.kill()
         assert not left
@@ -68,7 +68,6 @@ def starting(commands: list[str]) -> bool:
     return any("SparkSubmit" in command for command in commands)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", [EVALUATE, COMPARE], ids=["evaluate", "compare"])
 @pytest.mark.parametrize(
     ("begun", "group"), [(counting, True), (counting, False), (starting, True)], ids=["terminal", "kill", "early"]

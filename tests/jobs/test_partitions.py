@@ -15,6 +15,7 @@ import pytest
 from evaluation.report import to_json
 from jobs import evaluate_mrjob, inline
 from jobs.parts import Part, find_work
+from tests.conftest import HANG_S
 from tests.made_partitions import BY, expected, sha256, write_partition
 
 # Both masters in one process, whose Java is warm by the second.
@@ -62,7 +63,7 @@ def test_mrjob(runner: str, some: slice, runs: list[str], tmp_path: Path, monkey
 
 def test_spark(runs: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SPARK, *runs[::7]], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", SPARK, *runs[::7]], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     for reports in json.loads(done.stdout).values():

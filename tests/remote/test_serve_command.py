@@ -13,6 +13,7 @@ from hybrid_batch import run
 from inference.commands.serve import command
 from inference.server import make_app
 from inference.service import ServiceSettings
+from tests.conftest import HANG_S
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -49,7 +50,8 @@ def test_a_port_in_use_is_wrong_usage(capfd):
 
 def test_an_open_address_is_served_with_a_warning(serve):
     server = serve("--host", "0.0.0.0")  # noqa: S104
-    assert httpx.get(f"http://127.0.0.1:{server.address[1]}/v2/health/live", trust_env=False).status_code == 200
+    url = f"http://127.0.0.1:{server.address[1]}/v2/health/live"
+    assert httpx.get(url, trust_env=False, timeout=HANG_S).status_code == 200
     code, said = server.stop()
     assert code == 0
     assert said.startswith("Warning: whoever reaches 0.0.0.0")

@@ -18,6 +18,7 @@ from inference.tails.settings import TailSettings
 from inference.tails.spill import SPILL, Spill
 from inference.tails.worker import BUNDLE
 from inference.wire import HEADER_LENGTH, Frame, encode_request
+from tests.conftest import HANG_S
 from tests.made_functions import make_function
 from tests.narrow import Narrow
 
@@ -211,7 +212,7 @@ def test_a_server_reads_what_is_too_large_for_it_from_s3(bucket, versions, bundl
             assert len(versions()) == 1 + objects, "one was put there by the check"
     assert left(bucket) == []
     for name, words in ((f"s3://{bucket}/elsewhere/{'0' * 32}", "not below"), (f"{place}/{'0' * 32}", "is gone")):
-        reply = httpx.post(f"{url}{INFER}", headers={SPILL: name}, trust_env=False)
+        reply = httpx.post(f"{url}{INFER}", headers={SPILL: name}, trust_env=False, timeout=HANG_S)
         assert (reply.status_code, words in reply.text) == (400, True)
 
 
@@ -220,7 +221,7 @@ def test_a_server_without_a_place_says_so(bucket, bundle, engine, server):
     tail = open_tail(server.url, bundle, engine, TailSettings(spill=place))
     with tail, pytest.raises(TailRefused, match="reads no requests from S3"):
         tail.check("c000")
-    reply = httpx.post(f"{server.url}{INFER}", headers={SPILL: f"{place}/{'0' * 32}"}, trust_env=False)
+    reply = httpx.post(f"{server.url}{INFER}", headers={SPILL: f"{place}/{'0' * 32}"}, trust_env=False, timeout=HANG_S)
     assert reply.status_code == 400
     assert "No requests are read from S3 here" in reply.json()["error"]
 
