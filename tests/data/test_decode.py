@@ -306,13 +306,13 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
     folder = shared_data / "images" / "edge"
     readable = {}
     for path in folder.iterdir():
-        began = time.monotonic()
+        began = time.thread_time()  # waiting for a busy machine is no work
         try:
             decode(path.read_bytes(), Preparation(64, 64))
             readable[path.name] = True
         except CannotDecode:
             readable[path.name] = False
-        assert time.monotonic() - began < 30, path
+        assert time.thread_time() - began < 30, path
     assert len(readable) == 97
     assert readable == expected
 

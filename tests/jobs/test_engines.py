@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import sleep
@@ -178,12 +179,13 @@ def test_spark_4_asks_for_a_java_of_the_machine(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="there is one thread, and no other to stop")
 def test_an_interrupt_leaves_the_threads_only_the_parts_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = []
+    counted, interrupted = [], threading.Event()
 
     def slow(parts: Iterator[Part], _: Sequence[str]) -> None:
         for part in parts:
-            sleep(0.002)
+            sleep(0.1 if interrupted.is_set() else 0.002)  # all would then take the threads minutes
             if part.index == 20:  # by then every thread is at work
+                interrupted.set()
                 raise KeyboardInterrupt
             counted.append(part)
 

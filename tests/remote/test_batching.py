@@ -7,6 +7,7 @@ import pytest
 from inference.admission import Busy, Closing, Room
 from inference.batching import Batcher
 from inference.tails.worker import TailWorker
+from tests.conftest import HANG_S
 
 
 class SlowEngine:
@@ -26,7 +27,7 @@ class SlowEngine:
         def call(tensors):
             self.batches.append(len(tensors[0]))
             self.started.set()
-            assert self.go.wait(10)
+            assert self.go.wait(HANG_S)
             return segment(tensors)
 
         return call
@@ -43,12 +44,12 @@ def together(batcher, slow, first, others):
     done = [Future() for _ in (first, *others)]
     leader = threading.Thread(target=batcher.compute, args=(*first, done[0]))
     leader.start()
-    assert slow.started.wait(10)
+    assert slow.started.wait(HANG_S)
     for other, future in zip(others, done[1:], strict=True):
         batcher.compute(*other, future)  # returns at once
     assert not any(future.done() for future in done)
     slow.go.set()
-    leader.join(20)
+    leader.join(HANG_S)
     return done
 
 

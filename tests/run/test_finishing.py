@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from inference.finishing import Finishing, TooLate
+from tests.conftest import HANG_S
 
 
 def test_it_is_left_when_the_work_is_done_and_lets_none_begin_later():
@@ -12,12 +13,12 @@ def test_it_is_left_when_the_work_is_done_and_lets_none_begin_later():
     def work():
         with finishing.work():
             begun.set()
-            gate.wait(10)
+            gate.wait(HANG_S)
             done.set()
 
     with pytest.raises(KeyboardInterrupt), finishing:
         threading.Thread(target=work).start()
-        assert begun.wait(10)
+        assert begun.wait(HANG_S)
         threading.Timer(0.1, gate.set).start()
         raise KeyboardInterrupt
     assert done.is_set()

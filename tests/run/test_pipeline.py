@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from inference.pipeline import Pipeline
+from tests.conftest import HANG_S
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def test_results_come_in_order_whatever_finishes_first(overlap):
 
     def stage(item: int) -> int:
         if item == 0:
-            gates[2].wait(10)
+            gates[2].wait(HANG_S)
         gates[item].set()
         return item * 10
 
@@ -47,7 +48,7 @@ def test_one_slow_item_holds_up_no_other_until_so_many_are_held(overlap):
 
     def stage(item: int) -> int:
         if item == 0:
-            gate.wait(10)
+            gate.wait(HANG_S)
         if item == 7:
             done.set()
         return item
@@ -56,7 +57,7 @@ def test_one_slow_item_holds_up_no_other_until_so_many_are_held(overlap):
     first = threading.Thread(target=lambda: seen.append(next(results)))
     seen: list[int] = []
     first.start()
-    assert done.wait(10)  # 2 workers, 1 ahead and 6 held are 9 items
+    assert done.wait(HANG_S)  # 2 workers, 1 ahead and 6 held are 9 items
     assert seen == []
     gate.set()
     first.join()
@@ -64,7 +65,7 @@ def test_one_slow_item_holds_up_no_other_until_so_many_are_held(overlap):
 
 
 def test_stages_work_while_the_caller_does(overlap):
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=HANG_S)
 
     def stage(item: int) -> int:
         if item == 1:
@@ -106,7 +107,7 @@ def test_no_result_waits_for_the_next(overlap):
 
     def items() -> Iterator[int]:
         for item in range(3):
-            assert turns[item].wait(10)
+            assert turns[item].wait(HANG_S)
             yield item
 
     results = overlap(lambda item: item + 1, overlap(lambda item: item * 10, items(), name="test"), name="test")
@@ -121,13 +122,13 @@ def test_whoever_leaves_stops_all_stages_and_waits_for_what_they_do():
 
     def slow(item: int) -> int:
         begun.set()
-        gate.wait(10)
+        gate.wait(HANG_S)
         done.set()
         return item
 
     with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
         pipeline.overlap(lambda item: item, pipeline.overlap(slow, range(9), name="test"), name="test")
-        assert begun.wait(10)
+        assert begun.wait(HANG_S)
         threading.Timer(0.1, gate.set).start()
         raise KeyboardInterrupt
     assert done.is_set()
@@ -149,18 +150,19 @@ def test_an_interrupt_while_threads_are_started_is_raised_and_nothing_else(monke
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
 
 
-def test_an_interrupt_gives_a_stage_that_waits_for_others_a_moment_to_end():
+def test_an_interrupt_gives_a_stage_that_waits_for_others_a_moment_to_end(monkeypatch):
+    monkeypatch.setattr("inference.pipeline._GRACE_S", HANG_S)
     begun, gate, done = threading.Event(), threading.Event(), threading.Event()
 
     def computing(item: int) -> int:
         begun.set()
-        gate.wait(10)
+        gate.wait(HANG_S)
         done.set()
         return item
 
     with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
         pipeline.overlap(computing, range(9), name="test", patient=False)
-        assert begun.wait(10)
+        assert begun.wait(HANG_S)
         threading.Timer(0.1, gate.set).start()
         raise KeyboardInterrupt
     assert done.is_set()
@@ -171,17 +173,17 @@ def test_an_interrupt_does_not_wait_for_a_stage_that_waits_for_others():
 
     def waiting(item: int) -> int:
         begun.set()
-        gate.wait(10)
+        gate.wait(HANG_S)
         return item
 
     with pytest.raises(KeyboardInterrupt), Pipeline() as pipeline:
         pipeline.overlap(
             lambda item: item, pipeline.overlap(waiting, range(9), name="test", patient=False), name="last"
         )
-        assert begun.wait(10)
+        assert begun.wait(HANG_S)
         raise KeyboardInterrupt
     left = [thread for thread in threading.enumerate() if thread.name.startswith("test")]
     assert len(left) == 1
     gate.set()
-    left[0].join(10)
+    left[0].join(HANG_S)
     assert not left[0].is_alive()
