@@ -79,14 +79,14 @@ def choose_codec(
 ) -> Choice:
     """The codec of least bytes at this cut that loses at most `limit_points` per cent on up to 200 of the images, or
     `fp32` (`image` where the whole model is remote) if none does. Found once, then kept in the user's cache by
-    bundle, cut, sample and limit. Raises WrongUsage if no image can be read, StorageFailed if what is found cannot be
+    bundle, cut, sample and limit. Raises WrongUsage if no image can be classified, StorageFailed if what is found cannot be
     kept."""
     rows = _sample_rows(images)
     place = cache_folder("calibrations") / f"{_key(bundle, engine, cut, rows, limit_points)}.json"
     if (kept := _read(place)) is not None:
         return kept
     say(f"Calibrating the codec of {cut.id} on {len(rows)} images, once …")
-    sample = _load(bundle, images, rows)
+    sample = _scored(bundle, engine, _load(bundle, images, rows))
     choose = _choose_pictures if cut is bundle.whole else _choose_tensors
     choice = choose(bundle, engine, cut, sample, limit_points)
     with suppress(StorageFailed):  # then it is only found again
@@ -95,16 +95,20 @@ def choose_codec(
 
 
 def measure_drop(before: np.ndarray, after: np.ndarray, truth: np.ndarray | None) -> Drop:
-    """Of scores (images, classes) by those of the same images coded; `truth` is their classes, -1 where not known."""
+    """Of scores (images, classes) by those of the same images coded; `truth` is their classes, -1 where not known. An
+    image that has no finite scores once it was coded is lost."""
+    finite = np.isfinite(after).all(axis=1, keepdims=True)
+    after = np.where(finite, after, 0)
+    tops = np.where(finite[:, 0], after.argmax(axis=1), -1)
     if truth is not None and (known := truth >= 0).any():
-        before, after, classes = before[known], after[known], truth[known]
-        right, still = before.argmax(axis=1) == classes, after.argmax(axis=1) == classes
+        before, after, tops, classes = before[known], after[known], tops[known], truth[known]
+        right, still = before.argmax(axis=1) == classes, tops == classes
         worse, better = int((right & ~still).sum()), int((~right & still).sum())
         most = _most_lost(worse, better, len(classes))
         points = worse - better
     else:
         truth, classes = None, before.argmax(axis=1)
-        points = int((after.argmax(axis=1) != classes).sum())
+        points = int((tops != classes).sum())
         most = _most_changed(points, len(classes))
     rows = np.arange(len(classes))
     lost = float((before[rows, classes] - after[rows, classes]).mean())
@@ -178,6 +182,17 @@ def _load(bundle: Bundle, images: Images, rows: Sequence[_Row]) -> _Sample:
     if not files:
         raise WrongUsage(f"None of {len(rows)} images can be read, so --codec auto cannot choose; name a codec.")
     return _Sample(files, np.stack(pixels), np.array(truth))
+
+
+def _scored(bundle: Bundle, engine: Engine, sample: _Sample) -> _Sample:
+    """Without the images that the model gives no finite scores, which are errors in a run."""
+    good = np.isfinite(_scores(bundle, engine, bundle.whole)([sample.pixels])).all(axis=1)
+    if not good.any():
+        raise WrongUsage(
+            f"The model gives none of {len(good)} images finite scores, so --codec auto cannot choose; name a codec."
+        )
+    files = [file for file, one in zip(sample.files, good, strict=True) if one]
+    return _Sample(files, sample.pixels[good], sample.truth[good])
 
 
 def _choose_pictures(bundle: Bundle, engine: Engine, cut: Cut, sample: _Sample, limit_points: float) -> Choice:

@@ -62,7 +62,7 @@ def tune(
             there, back = (
                 np.sqrt(scores([*few[:place], few[place] + way, *few[place + 1 :]])) for way in (noise, -noise)
             )
-            moves: np.ndarray = (there - back) / 2
+            moves: np.ndarray = np.nan_to_num((there - back) / 2)  # noise may lead where a model has no scores
             return moves
 
         alone = len(reaches) <= _MOST_ALONE

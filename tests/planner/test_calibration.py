@@ -67,6 +67,14 @@ def test_images_without_a_label_do_not_count_where_others_have_one():
     assert (drop.images, drop.points) == (1, 0)
 
 
+def test_an_image_that_coding_leaves_without_scores_is_lost():
+    after = scores([np.nan, 0.1], CAT, [0.2, np.inf])
+    drop = measure_drop(scores(CAT, CAT, DOG), after, np.array([0, 0, 1]))
+    assert drop.points == pytest.approx(100 * 2 / 3)
+    assert drop.probability_points == pytest.approx(100 * 1.8 / 3)
+    assert measure_drop(scores(CAT, CAT, DOG), after, None).points == pytest.approx(100 * 2 / 3)
+
+
 @pytest.mark.parametrize("truth", [None, np.array([-1, -1])])
 def test_without_labels_a_drop_is_predictions_changed(truth):
     drop = measure_drop(scores(CAT, DOG), scores(DOG, DOG), truth)
@@ -154,6 +162,32 @@ def test_images_that_cannot_be_read_are_left_out_until_none_is_left(digits, engi
     assert choice.drop.images == 1
 
 
+class Unsure:
+    """The model, but that it gives no number where it is not sure enough."""
+
+    name = "openvino"
+
+    def __init__(self, engine: Engine, least: float) -> None:
+        self._engine, self._least = engine, least
+
+    def compile(self, inputs, outputs):
+        segment = self._engine.compile(inputs, outputs)
+        if outputs[0].elements != 10:
+            return segment
+        return lambda tensors: [
+            np.where(scores.max(axis=1, keepdims=True) > self._least, scores, np.nan) for scores in segment(tensors)
+        ]
+
+
+@pytest.mark.parametrize("cut", ["c008", "c016", "c000"])
+def test_images_without_finite_scores_are_left_out_until_none_is_left(digits, engine, cut):
+    choice = choose_codec(digits, Unsure(engine, 0.95), digits.cut(cut), images(), limit_points=1, say=Said())
+    assert 100 < choice.drop.images < 200
+    assert 0 <= choice.drop.most_points < 10
+    with pytest.raises(WrongUsage, match="none of 200 images finite scores"):
+        choose_codec(digits, Unsure(engine, 2), digits.cut(cut), images(), limit_points=2, say=Said())
+
+
 def test_jpeg_is_of_the_models_size_and_the_smaller_the_lower_its_quality(digits):
     from data.decode import decode
 
@@ -239,6 +273,18 @@ def test_a_tail_that_hears_nothing_gives_equal_steps():
     steps = tune([TensorSpec("a:0", (4, 4, 3), "FP32")], [values], lambda _: np.ones((8, 2)) / 2).steps["a:0"]
     assert (steps == steps[0]).all()
     assert steps[0] > 0
+
+
+def test_noise_that_leads_where_the_model_has_no_scores_tells_nothing():
+    values = np.abs(np.random.default_rng(0).normal(size=(32, 4, 4, 3)).astype(np.float32))
+
+    def tail(tensors):
+        least = tensors[0].min(axis=(1, 2, 3))
+        return np.where(least[:, None] >= 0, halves(tensors[0].mean(axis=(1, 2, 3))), np.nan)
+
+    tuning = tune([TensorSpec("a:0", (4, 4, 3), "FP32")], [values], tail)
+    assert np.isfinite(tuning.steps["a:0"]).all()
+    assert np.isfinite(tuning.carries["a:0"].shares).all()
 
 
 def test_whole_numbers_are_not_tuned():
