@@ -79,7 +79,7 @@ def choose_codec(
 ) -> Choice:
     """The codec of least bytes at this cut that loses at most `limit_points` per cent on up to 200 of the images, or
     `fp32` (`image` where the whole model is remote) if none does. Found once, then kept in the user's cache by
-    bundle, cut, sample and limit. Raises WrongUsage if no image can be classified, StorageFailed if what is found cannot be
+    bundle, cut, sample and limit. Raises WrongUsage if no image can be classified, StorageFailed if grids cannot be
     kept."""
     rows = _sample_rows(images)
     place = cache_folder("calibrations") / f"{_key(bundle, engine, cut, rows, limit_points)}.json"
