@@ -20,6 +20,7 @@ from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 
 SCHEME = "sqs:"
+_SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
 _SILENCE_S = 10.0
 _OTHERS_S = 10.0  # for a worker with our bundle, once one that has another has refused
 _REFUSED_PAUSE_S = 0.5
@@ -89,11 +90,15 @@ class QueueExchange:
 
     def _open(self) -> _Way:
         with self._opening:
+            if self._closed.is_set():
+                raise CancelledError
             if self._way is None:
                 work = Queue.open(self.name.removeprefix(SCHEME))
                 silence = threading.Timer(_SILENCE_S, self._tell_silence, [work.name])
                 silence.daemon = True
-                self._way = _Way(work, Outbox(work), Replies(work), silence)
+                replies = Replies(work)
+                self._way = _Way(work, Outbox(work), replies, silence)
+                time.sleep(_SETTLE_S)  # whoever is interrupted here has what `close` must end
                 silence.start()
                 threading.Thread(target=tidy, args=[work], name="tidy", daemon=True).start()
             return self._way

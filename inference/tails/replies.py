@@ -1,7 +1,6 @@
 """The replies to one client of a work queue: a queue of its own, and a thread that hands out what comes there."""
 
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,7 +12,6 @@ from inference.tails.leftover import keep_alive, life
 from inference.tails.message import read_id, replies_name
 
 _RETENTION_S = 3600
-_SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
 _PAUSE_S = 1.0
 _POLL_S = 5  # and as long, at most, until it is noticed that there is nobody any more to reply
 
@@ -31,7 +29,6 @@ class Replies:
             )
         self._work = work
         self._queue = work.create_sibling(name, _RETENTION_S, life())
-        time.sleep(_SETTLE_S)
         self._waiting: dict[str, Future[Incoming]] = {}
         self._change = threading.Condition()
         self._closed = False
@@ -73,6 +70,7 @@ class Replies:
             self._closed = True
             for reply in self._waiting.values():
                 reply.cancel()
+            self._waiting.clear()
             self._change.notify()
         with suppress(AwsRefused, AwsUnreachable):
             self._queue.destroy()
@@ -106,7 +104,7 @@ class Replies:
     def _hand_out(self, message: Incoming) -> None:
         with suppress(BadFrame), self._change:
             reply = self._waiting.pop(read_id(message), None)
-            if reply is not None and not reply.cancelled():
+            if reply is not None:
                 reply.set_result(message)
 
     def _fail(self, error: AwsRefused) -> None:

@@ -84,7 +84,7 @@ def queue(work_queue: WorkQueue) -> Queue:
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local AWS knows a new queue at once; a run in a process of its own waits as it does for AWS."""
-    monkeypatch.setattr("inference.tails.replies._SETTLE_S", 0)
+    monkeypatch.setattr("inference.tails.queue._SETTLE_S", 0)
 
 
 class Worker:

@@ -19,6 +19,7 @@ from inference.tails.exchange import Reply, Request
 from inference.tails.message import read_id, read_request, write_reply
 from inference.tails.patience import Patience
 from inference.tails.queue import QueueExchange, queue_tail
+from inference.tails.replies import Replies
 from inference.tails.settings import TailSettings
 from tests.conftest import COMMAND
 from tests.made_runs import await_parts
@@ -211,8 +212,45 @@ def test_a_name_too_long_for_its_replies(aws, bundle):
 
     name = "n" * 60
     boto3.client("sqs").create_queue(QueueName=name)
+    before = threading.active_count()
     with queue_tail(f"sqs:{name}", bundle) as tail, pytest.raises(WrongUsage, match="too long"):
         tail.check("c000")
+    assert threading.active_count() == before
+
+
+def test_nothing_is_made_after_closing(work_queue, bundle):
+    tail = queue_tail(f"sqs:{work_queue.name}", bundle)
+    tail.close()
+    with pytest.raises(TailUnreachable, match="closed before"):
+        tail.check("c000")
+    assert work_queue.replies() == []
+
+
+def test_who_waits_when_it_closes_is_let_go_and_nobody_else_stumbles(queue):
+    """Threads that end by an exception fail the test."""
+    replies = Replies(queue)
+    with replies.expected("0" * 32) as reply:
+        queue.destroy()
+        replies.close()
+        assert reply.cancelled()
+        while any(thread.name == "replies" for thread in threading.enumerate()):
+            time.sleep(0.05)  # it learns that the queues are gone
+
+
+def test_an_interrupt_while_a_new_queue_settles_leaves_none(work_queue, bundle, monkeypatch):
+    monkeypatch.setattr("inference.tails.queue._SETTLE_S", 20)
+
+    def interrupt() -> None:
+        while not work_queue.replies():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as other, pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with queue_tail(f"sqs:{work_queue.name}", bundle) as tail:
+            other.submit(interrupt)
+            tail.check("c000")
+    assert work_queue.replies() == []
 
 
 def test_a_queue_in_another_region(work_queue, monkeypatch):
