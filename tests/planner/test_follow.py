@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,42 +18,72 @@ from bench.link import Conditions, open_link
 from data.images import Images, find_images
 from data.labels import label_images
 from data.runs import RunFolder
-from data.storage import Storage, open_storage
+from data.storage import open_storage
 from inference.batch import Batch
 from inference.bundle import Bundle, read_bundle, write_bundle
 from inference.engines import open_engine
 from inference.models import open_model
+from inference.planner.candidates import Conditions as ConditionsNow
 from inference.planner.curve import Curve
 from inference.planner.follow import Follower
 from inference.planner.joining import Joining
 from inference.planner.plan import Wishes
 from inference.planner.profile import Link, Profile
+from inference.planner.watch import Watch
 from inference.runner import Job, Pace, run_shards
-from inference.split import HERE
+from inference.split import HERE, Split
+from inference.tails.answer import Answer
 from inference.tails.http import http_tail
 from inference.tails.local import LocalTail
 from inference.tails.patience import Patience
+from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
-from tests.conftest import COMMAND, ROOT, free_port
+from inference.wire import Frame
+from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.planner.made_profiles import profile_of
 from tests.scripted import Script, reply
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
 
-@dataclass
-class SlowRoot:
-    """The pictures' folder, each read taking a while, so that a run of small pictures lasts."""
+class Steady(Watch):
+    """Finds machine, tail and link as the profile says they are, whatever this machine has to do besides."""
 
-    root: Storage
-    pause_s: float
+    def __init__(self, profile: Profile, in_flight: int = 4) -> None:
+        super().__init__(profile, in_flight)
+        self._stated = profile.tail.link
+
+    @property
+    def conditions(self) -> ConditionsNow:
+        return ConditionsNow(self._stated, 1.0, 1.0)
+
+
+@pytest.fixture
+def steady(monkeypatch) -> None:
+    monkeypatch.setattr("inference.planner.follow.Watch", Steady)
+
+
+Gate = tuple[int, Callable[[], object]]
+
+
+class Paced:
+    """The pictures' folder, where one can be read when all but the last few before it are done, so that whatever the
+    machine does the tail is never full; and those from the gate's place on not before it is open."""
+
+    def __init__(self, images: Images, gate: Gate, ahead: int = 24) -> None:
+        self._root, self._ahead, (self._from, self._open) = images.root, ahead, gate
+        self._places = {name: place for place, name in enumerate(images.table["image"].to_pylist())}
+        self.done = 0
 
     def __getattr__(self, name):
-        return getattr(self.root, name)
+        return getattr(self._root, name)
 
     def read(self, name, limit=None):
-        time.sleep(self.pause_s)
-        return self.root.read(name, limit)
+        place, end = self._places[name], time.monotonic() + HANG_S
+        while self.done < place - self._ahead or (place >= self._from and not self._open()):
+            assert time.monotonic() < end, f"picture {place} was never due"
+            time.sleep(0.002)
+        return self._root.read(name, limit)
 
 
 class Tails:
@@ -102,22 +132,33 @@ def stated(bundle: Bundle, head_us: float, tail_us: float, rate_bps: float) -> P
     return replace(made, times=line(head_us), tail=replace(made.tail, times=line(tail_us)))
 
 
+OPEN: Gate = (0, lambda: True)
+
+
 def follow(
-    bundle: Bundle, profile: Profile, url: str, log: Path, watch: Callable[[Batch], None] = lambda _: None, *,
-    pause_s: float = 0.01, wishes: Wishes | None = None, joining: bool = False,
+    bundle: Bundle, profile: Profile, url: str, log: Path, watch: Callable[[int], None] = lambda _: None, *,
+    gate: Callable[[list[str], Follower | Joining], Gate] = lambda *_: OPEN,
+    wishes: Wishes | None = None, joining: bool = False, answer_s: float = HANG_S,
 ) -> tuple[list[dict], list[str], Follower]:  # fmt: skip
-    """Run the sample; its records, what was said, and who followed, or with `joining` would once the tail answers."""
+    """Run the sample; its records, what was said, and who followed, or with `joining` would once the tail answers.
+    `watch` hears how many are done, and `gate` makes the gate of what is said and who follows."""
     said: list[str] = []
     engine = open_engine("openvino", bundle)
     found = find_images(str(IMAGES))
-    images = Images(SlowRoot(found.root, pause_s), label_images(found.table, "folders", bundle.labels).table)
+    images = Images(found.root, label_images(found.table, "folders", bundle.labels).table)
     folder = RunFolder(open_storage(str(log / "run=x")))
-    settings = TailSettings(4, Patience(connect_s=2, answer_s=5, attempts=1))
+    settings = TailSettings(4, Patience(connect_s=HANG_S, answer_s=answer_s, attempts=1))
     with http_tail(url, bundle, settings) as tail:
         follower = Follower(bundle, profile, wishes or Wishes(min_cut="c003"), tail, said.append)
-        first = Joining(tail, 8, lambda: follower, said.append) if joining else follower
-        job = Job(bundle, HERE, engine, tail, url, images, folder, 40, Pace(8), first)
-        totals = run_shards(job, watch)
+        first = Joining(tail, engine, 8, lambda _: follower, said.append) if joining else follower
+        paced = Paced(images, gate(said, first))
+
+        def count(batch: Batch) -> None:
+            watch(paced.done + len(batch.images))
+            paced.done += len(batch.images)
+
+        job = Job(bundle, HERE, engine, tail, url, replace(images, root=paced), folder, 40, Pace(8), first)
+        totals = run_shards(job, count)
     records = [record for shard in folder.parts() for record in folder.read_part(shard).to_pylist()]
     assert Counter(record["image"] for record in records) == dict.fromkeys(found.table["image"].to_pylist(), 1)
     assert totals.images == 360
@@ -125,17 +166,13 @@ def follow(
     return records, said, follower
 
 
-def test_a_tail_that_dies_for_good_does_not_stop_the_run(bundle, tails, tmp_path):
-    done = 0
-
-    def watch(batch: Batch) -> None:
-        nonlocal done
-        done += len(batch.images)
+def test_a_tail_that_dies_for_good_does_not_stop_the_run(steady, bundle, tails, tmp_path):
+    def watch(done: int) -> None:
         if done >= 100:
             tails.kill()
 
     records, said, _ = follow(bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path, watch)
-    assert sum(record["tail"] == tails.url for record in records[:80]) > 40
+    assert {record["tail"] for record in records[:80]} == {tails.url}
     assert {record["tail"] for record in records[-80:]} == {"local"}
     assert {record["cut"] for record in records[-80:]} == {"local"}
     assert len(said) == 1
@@ -143,24 +180,26 @@ def test_a_tail_that_dies_for_good_does_not_stop_the_run(bundle, tails, tmp_path
     assert said[0].endswith("Going on here until it answers again.")
 
 
-def test_a_tail_that_returns_gets_its_split_back(bundle, tails, tmp_path):
-    done, killed = 0, 0.0
+def test_a_tail_that_returns_gets_its_split_back(steady, bundle, tails, tmp_path):
+    killed = False
 
-    def watch(batch: Batch) -> None:
-        nonlocal done, killed
-        done += len(batch.images)
+    def watch(done: int) -> None:
+        nonlocal killed
         if done >= 50 and not killed:
-            killed = time.monotonic()
+            killed = True
             tails.kill()
-        if killed and tails.process is None and done >= 80:
+        if done >= 120 and tails.process is None:
             tails.start()
 
     profile = stated(bundle, 20_000, 1000, 1e8)
-    records, said, _ = follow(bundle, profile, tails.url, tmp_path, watch, pause_s=0.04)
+    records, said, _ = follow(
+        bundle, profile, tails.url, tmp_path, watch,
+        gate=lambda said, _: (160, lambda: said[-1:] == ["The tail answers again."]),
+    )  # fmt: skip
     where = [record["tail"] == "local" for record in records]
-    assert sum(where[:40]) < 20
-    assert sum(where) >= 8
-    assert sum(where[-40:]) < 20
+    assert not any(where[:40])
+    assert all(where[80:120])
+    assert not any(where[-160:])
     assert said[-1] == "The tail answers again."
 
 
@@ -176,45 +215,85 @@ def other_digits(bundle, tmp_path) -> Path:
     return other
 
 
-def test_another_model_at_the_address_is_not_used(bundle, tails, tmp_path, other_digits):
-    done = 0
-
-    def watch(batch: Batch) -> None:
-        nonlocal done
-        done += len(batch.images)
+def test_another_model_at_the_address_is_not_used(steady, bundle, tails, tmp_path, other_digits):
+    def watch(done: int) -> None:
         if done == 80:
             tails.kill()
             tails.start(str(other_digits))
 
-    records, said, _ = follow(bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path / "log", watch)
+    records, said, _ = follow(
+        bundle, stated(bundle, 20_000, 1000, 1e8), tails.url, tmp_path / "log", watch,
+        gate=lambda said, _: (160, lambda: said and said[-1].endswith("Going on here.")),
+    )  # fmt: skip
+    assert {record["tail"] for record in records[:56]} == {tails.url}
     assert {record["tail"] for record in records[-80:]} == {"local"}
     assert "serve" in said[-1]
     assert said[-1].endswith("Going on here.")
 
 
 def test_a_link_that_slows_down_and_an_outage_lose_nothing(bundle, tails, tmp_path):
-    fast, slow, none = Conditions(100, 2), Conditions(0.3, 2), Conditions(0)
-    with open_link("127.0.0.1", tails.port, (0, fast), (1.0, slow), (2.0, none), (3.0, fast)) as link:
-        records, _, follower = follow(bundle, stated(bundle, 20_000, 1000, 1e8), link.url, tmp_path, pause_s=0.03)
+    conditions = {80: Conditions(0.3, 2), 160: Conditions(0), 240: Conditions(100, 2)}
+
+    def watch(done: int) -> None:
+        for count in [count for count in conditions if done >= count]:
+            link.change((0, conditions.pop(count)))
+
+    with open_link("127.0.0.1", tails.port, (0, Conditions(100, 2))) as link:
+        profile = stated(bundle, 20_000, 1000, 1e8)
+        records, _, follower = follow(bundle, profile, link.url, tmp_path, watch, answer_s=8)
     assert {record["tail"] for record in records} == {link.url, "local"}
     assert follower.plan.candidates
 
 
-def test_what_the_tail_has_no_time_for_stays_here(bundle, tails, tmp_path):
-    """A link that carries a part of the images only: the others are computed whole here meanwhile."""
-    with open_link("127.0.0.1", tails.port, (0, Conditions(0.5, 2))) as link:
-        records, _, _ = follow(bundle, stated(bundle, 2000, 100, 5e5), link.url, tmp_path, pause_s=0.004)
-    sent = sum(record["tail"] == link.url for record in records)
-    assert 20 < sent < 340
+def test_what_the_tail_has_no_time_for_stays_here(steady, bundle, tails, tmp_path, monkeypatch):
+    """A tail that answers once for every two batches that others do: those are computed whole here meanwhile."""
+    kept, left, changed = 0, 360, threading.Condition()
+
+    def admit(follower: Follower, batch: Batch) -> Split:
+        nonlocal kept, left
+        split = admitted(follower, batch)
+        with changed:
+            kept, left = kept + (split.cut is None), left - len(batch.images)
+            changed.notify_all()
+        return split
+
+    def infer(tail: ServedTail, cut_id: str, frame: Frame) -> Answer:
+        nonlocal kept
+        answer = inferred(tail, cut_id, frame)
+        with changed:
+            assert changed.wait_for(lambda: kept >= 2 or not left, HANG_S)
+            kept -= 2
+        return answer
+
+    admitted, inferred = Follower.admit, ServedTail.infer
+    monkeypatch.setattr(Follower, "admit", admit)
+    monkeypatch.setattr(ServedTail, "infer", infer)
+    monkeypatch.setattr(Paced, "read", lambda paced, name, limit=None: paced._root.read(name, limit))
+    records, _, _ = follow(bundle, stated(bundle, 2000, 100, 5e5), tails.url, tmp_path)
+    sent = sum(record["tail"] == tails.url for record in records)
+    assert 20 < sent <= 360 / 3 + 4 * 8
     for record in records:
         assert (record["cut"] == "local") == (record["tail"] == "local") == (record["sent_bytes"] == 0)
 
 
 def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path):
-    """The profile says that the link is slow; it is not."""
+    """The profile says that the link is slow; it is not. Until that is noticed pictures come one by one."""
+    noticed = threading.Event()
+
+    def gate(said: list[str], follower: Follower) -> Gate:
+        def is_open() -> bool:
+            if follower.switches:
+                noticed.set()
+            else:
+                time.sleep(0.2)
+            return True
+
+        return 40, is_open
+
     profile = stated(bundle, 40_000, 10, 2e5)
     wishes = Wishes(min_cut="c001")
-    records, said, follower = follow(bundle, profile, tails.url, tmp_path, pause_s=0.02, wishes=wishes)
+    records, said, follower = follow(bundle, profile, tails.url, tmp_path, gate=gate, wishes=wishes)
+    assert noticed.is_set()
     assert follower.switches >= 1
     assert {record["cut"] for record in records} >= {"c008", "c001"}
     assert any("The link is" in line for line in said)
@@ -222,32 +301,33 @@ def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp
 
 def test_the_smallest_cut_allowed_is_kept_to(bundle, tails, tmp_path):
     wishes = Wishes(min_cut="c006")
-    records, _, _ = follow(bundle, stated(bundle, 20_000, 10, 1e9), tails.url, tmp_path, wishes=wishes, pause_s=0.002)
+    records, _, _ = follow(bundle, stated(bundle, 20_000, 10, 1e9), tails.url, tmp_path, wishes=wishes)
     allowed = {cut.id for cut in bundle.cuts if cut.head_macs >= bundle.cut("c006").head_macs} | {"local"}
     assert {record["cut"] for record in records} <= allowed
 
 
-def test_a_tail_that_appears_late_is_joined(bundle, tails, tmp_path):
+def test_a_tail_that_appears_late_is_joined(steady, bundle, tails, tmp_path):
     tails.kill()
-    done = 0
 
-    def watch(batch: Batch) -> None:
-        nonlocal done
-        done += len(batch.images)
+    def watch(done: int) -> None:
         if done >= 50 and tails.process is None:
             tails.start()
 
     profile = stated(bundle, 20_000, 1000, 1e8)
-    records, said, _ = follow(bundle, profile, tails.url, tmp_path, watch, pause_s=0.03, joining=True)
+    records, said, _ = follow(
+        bundle, profile, tails.url, tmp_path, watch, joining=True, gate=lambda _, first: (160, lambda: first._joined)
+    )
     assert {record["tail"] for record in records[:40]} == {"local"}
-    assert sum(record["tail"] == tails.url for record in records[-80:]) > 40
+    assert {record["tail"] for record in records[-160:]} == {tails.url}
     assert said == []
 
 
 def test_another_model_that_appears_late_is_not_joined(bundle, tails, tmp_path, other_digits):
     tails.start(str(other_digits))
     profile = stated(bundle, 20_000, 1000, 1e8)
-    records, said, _ = follow(bundle, profile, tails.url, tmp_path / "log", joining=True)
+    records, said, _ = follow(
+        bundle, profile, tails.url, tmp_path / "log", joining=True, gate=lambda said, _: (40, lambda: said)
+    )
     assert {record["tail"] for record in records} == {"local"}
     assert len(said) == 1
     assert said[0].endswith("serve the same bundle there. Going on here.")
@@ -293,8 +373,8 @@ def test_after_an_interrupt_nothing_more_is_computed_here(bundle, tmp_path, monk
     monkeypatch.setattr(LocalTail, "infer", noted)
     metadata = json.dumps({"parameters": {"sha256": bundle.sha256}}).encode()
     silent = threading.Event()
-    server = Script(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(20) and b"")
-    settings = TailSettings(4, Patience(connect_s=2, answer_s=20, attempts=1))
+    server = Script(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(HANG_S) and b"")
+    settings = TailSettings(4, Patience(connect_s=HANG_S, answer_s=HANG_S, attempts=1))
     found = find_images(str(IMAGES))
     folder = RunFolder(open_storage(str(tmp_path / "run=x")))
 
@@ -317,7 +397,7 @@ def test_after_an_interrupt_nothing_more_is_computed_here(bundle, tmp_path, monk
     assert senders
     silent.set()
     for sender in senders:
-        sender.join(20)
+        sender.join(HANG_S)
     server.shutdown()
     server.server_close()
     assert not [at for at in computed if at > left]
