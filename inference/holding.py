@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from data.errors import AwsRefused, AwsUnreachable
@@ -25,9 +24,7 @@ class Holding:
         self._keeper.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._keeper.join()
         with suppress(AwsRefused, AwsUnreachable):  # they come back by themselves, later

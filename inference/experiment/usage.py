@@ -1,7 +1,6 @@
 """What a server uses while it works: the processor's time, and memory at its most."""
 
 import threading
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -25,9 +24,7 @@ class Usage:
         self._watcher.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._watcher.join()
         self.cpu_s = self._spent_s() - self._before

@@ -1,7 +1,6 @@
 """A tail finishes what a head began: one verb, `infer(cut, frame)`, wherever the work is done."""
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol, Self
 
 from data.errors import WrongUsage
@@ -37,9 +36,7 @@ class Tail(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
 
 def open_tail(address: str, bundle: Bundle, engine: Engine, settings: TailSettings | None = None) -> Tail:

@@ -1,7 +1,6 @@
 """The tail in this process: frames are encoded and decoded as for any other, so accuracy is that of the codec."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from inference.bundle import Bundle
@@ -49,7 +48,5 @@ class LocalTail:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -5,7 +5,6 @@ import threading
 import time
 from dataclasses import replace
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -96,9 +95,7 @@ class ServedTail:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _accept(self, reply: Reply) -> None:
