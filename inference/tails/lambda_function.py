@@ -93,7 +93,7 @@ class LambdaExchange:
             body = told.get("body") or ""
             content = b64decode(body, validate=True) if told.get("isBase64Encoded") else body.encode()
             return int(told["statusCode"]), headers, content
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise TailRefused(
                 f"{self.name} answered {payload[:200].decode(errors='replace')!r}, which is no reply of a tail; "
                 "name the function that `hybrid-batch cloud deploy` made."
