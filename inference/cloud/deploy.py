@@ -18,6 +18,11 @@ from inference.cloud.token import new_token, token_hash
 from inference.cloud.wanted import Wanted
 
 _TOKEN = "TokenSha256"  # noqa: S105 - the name of a parameter
+_STANDS = "AlreadyExistsException"
+
+
+class _MadeByOthers(StackFailed):
+    """What is being made for the first time stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def deploy(deployment: Deployment, patience: Patience, tell: Callable[[str], Non
     try:
         return _deploy(deployment, patience, tell)
     except HybridBatchError as error:
-        if deployment.standing:
+        if deployment.standing or isinstance(error, _MadeByOthers):
             raise
         raise _undone(deployment, error, patience, tell) from error
 
@@ -153,6 +158,10 @@ def _change(api: Api, call: Call, patience: Patience, tell: Callable[[str], None
     except AwsRefused as error:
         if UNCHANGED in str(error):
             return None
+        if error.code == _STANDS:
+            raise _MadeByOthers(
+                f"Somebody else made {call.parameters['StackName']} meanwhile; deploy again to change it."
+            ) from error
         raise
     stack = await_end(api, stack_id, patience, tell)
     if stack.state in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:

@@ -7,11 +7,14 @@ from typing import Any
 from data.aws_api import Api
 from data.errors import AwsRefused, StackFailed
 from data.waiting import Patience
+from inference.cloud.api import function_exists
 from inference.cloud.bucket import Bucket
 from inference.cloud.stack import Stack, await_end, find_stack, resources, why_failed
+from inference.tails.message import is_replies_name, replies_name
 
 _TRIES = 3  # whoever uses the tail may write into the bucket while it is emptied
 _LOGS = "logs/"
+_FUNCTIONS = "/aws/lambda/"  # where the logs of functions are
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def find_remains(api: Api, name: str) -> Remains:
         objects=len(names),
         logs=sum(name.startswith(_LOGS) for name in names),
         queues=list(_reply_queues(api, name)),
-        log_groups=list(_log_groups(api, name)),
+        log_groups=list(_log_groups(api, name, stack)),
     )
 
 
@@ -77,7 +80,7 @@ def destroy(api: Api, name: str, patience: Patience, tell: Callable[[str], None]
         remains.bucket.delete()
     for url in _reply_queues(api, name):
         api.ask("sqs", "delete_queue", QueueUrl=url)
-    for group in _log_groups(api, name):  # a function that still answered makes its group anew
+    for group in _log_groups(api, name, None):  # a function that still answered makes its group anew
         api.ask("logs", "delete_log_group", logGroupName=group)
 
 
@@ -101,14 +104,17 @@ def _delete_stack(
 
 def _reply_queues(api: Api, name: str) -> Iterator[str]:
     """The URLs of queues that runs have left behind."""
-    prefix = f"{name}-replies-"
-    yield from api.pages("sqs", "list_queues", "QueueUrls", "NextToken", QueueNamePrefix=prefix, MaxResults=1000)
+    prefix = replies_name(name, "")
+    for url in api.pages("sqs", "list_queues", "QueueUrls", "NextToken", QueueNamePrefix=prefix, MaxResults=1000):
+        if is_replies_name(name, url.rpartition("/")[2]):
+            yield url
 
 
-def _log_groups(api: Api, name: str) -> Iterator[str]:
-    ours = {f"/aws/lambda/{name}", f"/aws/lambda/{name}-authorise"}
-    for group in api.pages(
-        "logs", "describe_log_groups", "logGroups", "nextToken", logGroupNamePrefix=f"/aws/lambda/{name}"
-    ):
-        if group["logGroupName"] in ours:
+def _log_groups(api: Api, name: str, stack: Stack | None) -> Iterator[str]:
+    """Of the functions of the deployment; without its stack a function that stands is somebody else's."""
+    ours = {f"{_FUNCTIONS}{function}": function for function in (name, f"{name}-authorise")}
+    prefix = f"{_FUNCTIONS}{name}"
+    for group in api.pages("logs", "describe_log_groups", "logGroups", "nextToken", logGroupNamePrefix=prefix):
+        function = ours.get(group["logGroupName"])
+        if function and (stack or not function_exists(api, function)):
             yield group["logGroupName"]

@@ -7,12 +7,12 @@ from typing import Any
 from data.aws_api import Api
 from data.errors import AwsRefused
 from data.queues import Queue
+from inference.cloud.api import exists, function_exists, is_absent
 from inference.cloud.bucket import Bucket
 from inference.cloud.stack import Stack
 from inference.tails.leftover import clients
 
 WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
-_ABSENT = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,8 @@ def find_gone(api: Api, stack: Stack) -> tuple[str, ...]:
     bucket = stack.outputs["Bucket"]
     return (
         *([] if Bucket(api, bucket, name).stands() else [f"bucket {bucket}"]),
-        *(
-            f"function {one}"
-            for one in functions
-            if not _exists(api, "lambda", "get_function_configuration", FunctionName=one)
-        ),
-        *(f"queue {one}" for one in queues if not _exists(api, "sqs", "get_queue_url", QueueName=one)),
+        *(f"function {one}" for one in functions if not function_exists(api, one)),
+        *(f"queue {one}" for one in queues if not exists(api, "sqs", "get_queue_url", QueueName=one)),
     )
 
 
@@ -111,26 +107,12 @@ def tell_gone(name: str, gone: tuple[str, ...]) -> str:
     )
 
 
-def _exists(api: Api, service: str, operation: str, **names: str) -> bool:
-    try:
-        api.ask(service, operation, **names)
-    except AwsRefused as error:
-        if _is_absent(error):
-            return False
-        raise
-    return True
-
-
-def _is_absent(error: AwsRefused) -> bool:
-    return any(word in error.code for word in _ABSENT)
-
-
 def _messages(api: Api, name: str) -> Messages | None:
     waiting, hidden = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
     try:
         queue, dead = _attributes(api, name, waiting, hidden), _attributes(api, f"{name}-dead", waiting)
     except AwsRefused as error:
-        if _is_absent(error):  # while the stack is being deleted, or deleted by hand
+        if is_absent(error):  # while the stack is being deleted, or deleted by hand
             return None
         raise
     return Messages(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))

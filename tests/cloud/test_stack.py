@@ -153,6 +153,20 @@ def test_only_the_owner_reads_the_file_of_a_token(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_of_two_who_deploy_at_once_the_second_leaves_the_first_alone(api: Api, tmp_path: Path) -> None:
+    """Between plan and deed lies the question whether to go on."""
+    package = make_package(tmp_path)
+    plans = [plan_deployment(api, wanted(), package, renew_token=False) for _ in range(2)]
+    deploy(plans[0], PATIENCE, quiet)
+    with pytest.raises(StackFailed, match=f"Somebody else made {NAME} meanwhile; deploy again to change it"):
+        deploy(plans[1], PATIENCE, quiet)
+    stack = find_stack(api, NAME)
+    assert stack
+    assert stack.stands
+    assert plans[0].token
+    assert token_there() == token_hash(plans[0].token)
+
+
 # The local AWS cannot make the alarm that wakes the workers, which is as good a failure as any.
 FAILS = wanted(NAME, "lambda", "queue", max_workers=1)
 
@@ -222,8 +236,8 @@ def test_what_runs_left_behind_is_removed_and_what_is_not_ours_is_not(api: Api, 
 
     put_up(api, make_package(tmp_path), wanted(NAME, "queue", "trigger"))
     sqs, s3, logs = boto3.client("sqs"), boto3.client("s3"), boto3.client("logs")
-    mine = sqs.create_queue(QueueName=f"{NAME}-replies-1f")["QueueUrl"]
-    other = sqs.create_queue(QueueName=f"{NAME}-other")["QueueUrl"]
+    mine = sqs.create_queue(QueueName=f"{NAME}-replies-{'1f' * 6}")["QueueUrl"]
+    others = [sqs.create_queue(QueueName=f"{NAME}-{name}")["QueueUrl"] for name in ("other", "replies-europe")]
     logs.create_log_group(logGroupName=f"/aws/lambda/{NAME}-other")
     for key in ("spill/a", "logs/run=x/_run.json"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
@@ -231,9 +245,25 @@ def test_what_runs_left_behind_is_removed_and_what_is_not_ours_is_not(api: Api, 
     assert (remains.objects, remains.logs, remains.queues) == (3, 1, [mine])
     destroy(api, NAME, PATIENCE, quiet)
     assert find_remains(api, NAME).is_nothing
-    assert sqs.list_queues(QueueNamePrefix=NAME)["QueueUrls"] == [other]
-    sqs.delete_queue(QueueUrl=other)
+    assert sorted(sqs.list_queues(QueueNamePrefix=NAME)["QueueUrls"]) == others
+    for other in others:
+        sqs.delete_queue(QueueUrl=other)
     logs.delete_log_group(logGroupName=f"/aws/lambda/{NAME}-other")
+
+
+def test_the_log_of_a_function_of_somebody_else_is_left_alone(api: Api, tmp_path: Path) -> None:
+    import boto3
+
+    logs, functions = boto3.client("logs"), boto3.client("lambda")
+    code, role = {"ZipFile": make_package(tmp_path).path.read_bytes()}, "arn:aws:iam::000000000000:role/others"
+    functions.create_function(FunctionName=NAME, Runtime="python3.12", Role=role, Handler="h.h", Code=code)
+    log = f"/aws/lambda/{NAME}"
+    logs.create_log_group(logGroupName=log)
+    assert find_remains(api, NAME).is_nothing
+    destroy(api, NAME, PATIENCE, quiet)
+    assert logs.describe_log_groups(logGroupNamePrefix=log)["logGroups"]
+    functions.delete_function(FunctionName=NAME)
+    assert find_remains(api, NAME).log_groups == [log]
 
 
 def test_a_stack_of_somebody_else_is_left_alone(
