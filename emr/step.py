@@ -32,7 +32,10 @@ class Step:
         if word == "COMPLETED":
             return State(word, ended=True, succeeded=True)
         if word not in _UNFINISHED:
-            # Of a step that its cluster took along EMR says no more than "Job terminated".
+            if word == "CANCELLED":
+                # Of a step that its cluster took along EMR says no more than "Job terminated"; since then the cluster,
+                # which may have been well when it was asked, says why.
+                cluster = self._cluster()["Status"]
             reasons = filter(None, (_reason(step), _cluster_reason(cluster)))
             return State(word, ended=True, reason="; ".join(reasons))
         if cluster["State"] in _GONE:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.conftest import HANG_S
 from tests.emr.places import LOGS, ROLE, new, serverless, standing
 from tests.emr_double import EmrDouble, Fate, Fault
 
@@ -12,12 +13,14 @@ TRACE = 'Traceback (most recent call last):\n  File "m.py", line 1, in <module>\
 SENTENCE = "hybrid-batch: s3://b/run=x/part-00000.parquet is not a readable Parquet file; remove it.\n"
 NOISE = "24/01/01 00:00:00 INFO ShutdownHookManager: Shutdown hook called\n"
 ALWAYS = 1000
+ENOUGH_S = HANG_S
 RUN = Fate()
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command that fails: where it submits, what is wrong, and what it must say."""
+    """A command that fails: where it submits, what is wrong, and what it must say. Of `timeout_s` nothing passes before
+    the job is in the state `until`, and then all of it at once."""
 
     place: Places
     said: str
@@ -26,7 +29,8 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     more: tuple[str, ...] = ()
-    timeout_s: int = 60
+    timeout_s: float = ENOUGH_S
+    until: str = ""
 
 
 def cluster(**changes: Any) -> Places:
@@ -135,7 +139,11 @@ SCENARIOS = {
     "cancelled by another": Scenario(standing, r"ended CANCELLED \(Cancelled by user\)", fate=Fate("cancelled")),
     "the machines are lost": Scenario(standing, "cluster TERMINAT.*INSTANCE_FAILURE: All core", fate=Fate("lost")),
     "a job that never ends": Scenario(
-        standing, r"not ended after 3 s \(.*RUNNING\), and was cancelled", fate=Fate("never"), timeout_s=3
+        standing,
+        r"not ended after 3 s \(.*RUNNING\), and was cancelled",
+        fate=Fate("never"),
+        timeout_s=3,
+        until="RUNNING",
     ),
     "credentials expire meanwhile": Scenario(
         standing,
@@ -168,6 +176,6 @@ SCENARIOS = {
     "a job run fails": Scenario(serverless, "ended FAILED .*: MemoryError: no 2 GB", fate=Fate("fail", TRACE + NOISE)),
     "a job run is cancelled": Scenario(serverless, r"ended CANCELLED \(Cancelled by", fate=Fate("cancelled")),
     "a job run never ends": Scenario(
-        serverless, "not ended after 3 s .*RUNNING.*was cancelled", fate=Fate("never"), timeout_s=3
+        serverless, "not ended after 3 s .*RUNNING.*was cancelled", fate=Fate("never"), timeout_s=3, until="RUNNING"
     ),
 }

@@ -1,5 +1,6 @@
 """The door to EMR: what is asked again, and what is not."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -14,9 +15,11 @@ from tests.emr_double.policy import POLICY
 
 
 def test_a_server_that_never_answers_is_given_up(double: EmrDouble) -> None:
-    double.trouble.faults.append(Fault("ListClusters", silent_s=1))
+    later = threading.Event()
+    double.trouble.faults.append(Fault("ListClusters", until=later))
     with pytest.raises(AwsUnreachable, match=r"does not answer list_clusters .*[Tt]imeout"):
         open_api(timeout_s=0.2).send(Call("emr", "list_clusters", {}))
+    later.set()
     assert double.requests == ["ListClusters"]  # and botocore has not asked again by itself
 
 

@@ -1,11 +1,13 @@
 """status, logs, cancel and fetch, on jobs of every kind."""
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 
 from hybrid_batch import run as command
+from tests.conftest import HANG_S
 from tests.emr.places import LOGS, new, serverless, standing
 from tests.emr_double import EmrDouble, Fate
 
@@ -36,12 +38,14 @@ def say(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]
 
 
 def await_state(say: Callable[..., tuple[int, str, str]], job: str, word: str) -> dict[str, object]:
-    for _ in range(500):
+    end = time.monotonic() + HANG_S
+    while True:
         _, out, _ = say("status", job, "--json")
         state: dict[str, object] = json.loads(out)
         if state["state"] == word:
             return state
-    raise AssertionError(state)
+        assert time.monotonic() < end, state
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("place", PLACES)

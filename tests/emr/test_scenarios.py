@@ -1,13 +1,16 @@
 """Whatever goes wrong on EMR ends in the right exit code, in one clear sentence, and without a cluster left."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from hybrid_batch import run as command
-from tests.emr.scenarios import SCENARIOS
-from tests.emr_double import EmrDouble, Fault
+from tests.emr.places import new
+from tests.emr.scenarios import ENOUGH_S, SCENARIOS, Scenario
+from tests.emr_double import EmrDouble, Fate, Fault
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +24,26 @@ def far_bucket(ministack: str) -> None:
     s3.create_bucket(Bucket="emr-far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
 
 
+class Clock:
+    """What the command takes for the time."""
+
+    def __init__(self, double: EmrDouble, scenario: Scenario) -> None:
+        self._double, self._scenario, self._now = double, scenario, 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        due = not self._scenario.until or self._scenario.until in states(self._double)
+        time.sleep(seconds)
+        self._now += due * self._scenario.timeout_s if self._scenario.timeout_s < ENOUGH_S else seconds
+
+
+def states(double: EmrDouble) -> set[str]:
+    steps = [step.state for cluster in double.clusters.all.values() for step in cluster.steps]
+    return {*steps, *(job_run.state for job_run in double.serverless.runs.values())}
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_it_fails_in_one_sentence_and_leaves_nothing(
     name: str,
@@ -31,6 +54,7 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     scenario = SCENARIOS[name]
+    monkeypatch.setattr("emr.watch.time", Clock(double, scenario))
     place, uri = scenario.place(double), make_run()
     double.trouble.fate = scenario.fate
     double.trouble.faults.extend(Fault(**vars(fault)) for fault in scenario.faults)
@@ -46,3 +70,27 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
     for made in double.clusters.all.values():
         if made.tags:
             double.clusters.await_end(made)
+
+
+class Loss(threading.Event):
+    """Whoever waits for it sees every cluster lost."""
+
+    def __init__(self, double: EmrDouble) -> None:
+        super().__init__()
+        self._double = double
+
+    def wait(self, timeout: float | None = None) -> bool:
+        for made in self._double.clusters.all.values():
+            self._double.clusters.end(made, "INSTANCE_FAILURE", "All core instances were lost")
+            self._double.clusters.await_end(made)
+        return True
+
+
+def test_a_cluster_that_is_lost_between_two_questions_says_why(
+    double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was well when it was asked, and the step that is asked then has gone with it."""
+    double.trouble.fate = Fate("stuck")
+    double.trouble.faults.append(Fault("DescribeStep", "ThrottlingException", until=Loss(double)))
+    assert command(["emr", "submit", make_run(), *new(double), "--wait", "--poll", "0.02"]) == 1
+    assert "INSTANCE_FAILURE: All core instances were lost" in capfd.readouterr().err

@@ -12,7 +12,7 @@ from hybrid_batch import run as command
 from jobs import inline
 from jobs.parts import find_work
 from tests.emr.places import new, serverless, standing
-from tests.emr_double import EmrDouble
+from tests.emr_double import EmrDouble, Fate
 
 PLACES = {
     "a step with mrjob": (standing, ["--engine", "mrjob"]),
@@ -34,7 +34,7 @@ def test_the_report_is_that_of_the_inline_engine(
 ) -> None:
     import boto3
 
-    uri = make_run()
+    double.trouble.fate, uri = Fate(shown=True), make_run()
     key = f"{uri.removeprefix('s3://emr/')}/part-00001.parquet"
     boto3.client("s3").put_object(Bucket="emr", Key=key, Body=b"PAR1")
     where, options = PLACES[place]

@@ -18,9 +18,12 @@ class Step:
     state: str = "PENDING"
     reason: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
+    shown: threading.Event = field(default_factory=threading.Event)
     created: float = field(default_factory=time.time)
 
     def describe(self) -> Answer:
+        if self.state == "RUNNING":
+            self.shown.set()
         jar = self.config["HadoopJarStep"]
         status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
         if self.state == "FAILED":

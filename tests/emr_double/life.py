@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from tests.conftest import HANG_S
 from tests.emr_double.cluster import Cluster, Step
 from tests.emr_double.machine import Done, Machine
 
@@ -74,6 +75,8 @@ class Life:
             done = self._execute(step)
         except Exception as error:  # what a broken double says must reach the test
             done = Done(1, f"{type(error).__name__}: {error}")
+        if step.fate.shown:
+            step.shown.wait(HANG_S)
         if not step.fate.quiet and cluster.request.get("LogUri"):
             self._log(cluster, step, done)
         if step.cancel.is_set():

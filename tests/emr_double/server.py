@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.conftest import HANG_S
 from tests.emr_double.cluster import Cluster
 from tests.emr_double.clusters import Clusters
 from tests.emr_double.machine import Machine
@@ -135,9 +135,10 @@ class Handler(BaseHTTPRequestHandler):
         if key != "test":
             raise Refused("UnrecognizedClientException", "The security token included in the request is invalid.")
         fault = self.double.trouble.take(operation)
+        if fault and fault.until:
+            fault.until.wait(HANG_S)
         if fault and not fault.acts:
             if not fault.code:
-                time.sleep(fault.silent_s)
                 return None
             raise Refused(fault.code, fault.message, fault.status)
         answer: Answer = getattr(service, operation)(region, request)

@@ -1,5 +1,6 @@
 """What can go wrong: answers that are faults, and fates of jobs."""
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ class Refused(Exception):
 
 @dataclass
 class Fault:
-    """An operation fails `times` times; without `code` the connection is cut after `silent_s`, with `acts` when the
-    deed is done."""
+    """An operation fails `times` times; without `code` the connection is cut, with `acts` when the deed is done.
+    `until` is what the answer waits for."""
 
     operation: str
     code: str = ""
@@ -23,7 +24,7 @@ class Fault:
     status: int = 400
     times: int = 1
     acts: bool = False
-    silent_s: float = 0
+    until: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Fate:
 
     run: they are executed; fail: they end with `stderr` as their log; never: they run until cancelled; stuck: the
     cluster stays STARTING; bootstrap, capacity, lost: the cluster ends with an error before, before, or during
-    the job; cancelled: somebody else cancels. `quiet`: no logs are written.
+    the job; cancelled: somebody else cancels. `quiet`: no logs are written. `shown`: a step does not end before
+    somebody was told that it runs.
     """
 
     kind: str = "run"
     stderr: str = ""
     quiet: bool = False
+    shown: bool = False
 
 
 @dataclass
