@@ -87,7 +87,8 @@ def run_shards(job: Job, watch: Callable[[Batch], None]) -> Totals:
 
     images = sum(len(rows) for _, rows in missing)
     following = job.follow.running(images, work.compile) if job.follow else nullcontext()
-    with following, work.finishing, Pipeline() as pipeline:
+    # Who follows ends first: batches may be waiting for what it measures.
+    with work.finishing, Pipeline() as pipeline, following:
         batches: Iterator[Batch] = plan_batches(table, missing, lambda: _route(job))
         for name, stage, workers, held in _stages(job, work):
             patient = name != _SEND or isinstance(job.tail, LocalTail)  # who waits for others may be left waiting

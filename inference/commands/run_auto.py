@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from inference.commands.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from inference.engines import Engine
     from inference.following import Follow
     from inference.planner.follow import Follower
     from inference.runner import Job
@@ -45,14 +46,14 @@ def follow(options: RunOptions, job: "Job", say: Callable[[str], None], *, away:
 
     if not away:
         try:
-            return _follower(options, job, say)
+            return _follower(options, job, job.engine, say)
         except TailUnreachable as error:
             say(f"{error} Starting here until it answers.")
-    return Joining(job.tail, options.batch_size, lambda: _follower(options, job, say), say)
+    return Joining(job.tail, job.engine, options.batch_size, lambda engine: _follower(options, job, engine, say), say)
 
 
-def _follower(options: RunOptions, job: "Job", say: Callable[[str], None]) -> "Follower":
-    """Measure, unless that was done before, and plan."""
+def _follower(options: RunOptions, job: "Job", engine: "Engine", say: Callable[[str], None]) -> "Follower":
+    """Measure with an engine, unless that was done before, and plan."""
     from inference.codecs import HALF
     from inference.planner.follow import Follower
     from inference.planner.limited import calibrator, limit_wishes, links_around
@@ -62,12 +63,12 @@ def _follower(options: RunOptions, job: "Job", say: Callable[[str], None]) -> "F
 
     cut = job.bundle.cut(options.min_cut).id if options.min_cut else None
     wishes = Wishes(min_cut=cut, codecs=(options.codec or HALF,), in_flight=options.in_flight)
-    subject = Subject(job.bundle, job.engine, job.tail, job.tail_name, options.batch_size, job.images)
+    subject = Subject(job.bundle, engine, job.tail, job.tail_name, options.batch_size, job.images)
     profile = open_profile(subject, say, budget_s=_BUDGET_S)
     for note in profile.tail.notes if profile.tail else ():
         say(f"Note: {note}")
     if options.codec == "auto" and profile.tail is not None:
-        calibrate = calibrator(job.bundle, job.engine, job.images, options.max_accuracy_drop, say)
+        calibrate = calibrator(job.bundle, engine, job.images, options.max_accuracy_drop, say)
         wishes = limit_wishes(job.bundle, profile, wishes, links_around(profile.tail.link), calibrate)
     follower = Follower(job.bundle, profile, wishes, job.tail, say)
     say(f"Plan: {follower.plan.why}")

@@ -1,7 +1,8 @@
 """A run whose tail is away at the start: all is done here until the tail first answers, then it is followed.
 
 What is measured for that wants this machine to itself, so batches wait meanwhile: seconds for a tail that was measured
-before, up to a quarter of a minute for a new one.
+before, up to a quarter of a minute for a new one, longer where codecs are calibrated. A run that is left meanwhile does
+not wait for the rest of it.
 """
 
 import threading
@@ -11,8 +12,11 @@ from contextlib import ExitStack, contextmanager
 from data.errors import HybridBatchError, TailUnreachable
 from inference.batch import Batch
 from inference.cuts import WHOLE
+from inference.engines import Engine
+from inference.finishing import TooLate
 from inference.following import Follow, Route
 from inference.planner.probe import Probe
+from inference.planner.stoppable import Stoppable
 from inference.split import HERE, Split
 from inference.tails import Tail
 
@@ -20,10 +24,20 @@ _TICK_S = 0.2
 
 
 class Joining:
-    """See Follow. `follow` measures, plans and makes who follows from then on; `say` is told why nobody will."""
+    """See Follow. `follow` measures with the engine it is given, plans, and makes who follows from then on; `say` is
+    told why nobody will."""
 
-    def __init__(self, tail: Tail, batch_size: int, follow: Callable[[], Follow], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tail: Tail,
+        engine: Engine,
+        batch_size: int,
+        follow: Callable[[Engine], Follow],
+        say: Callable[[str], None],
+    ) -> None:
         self._tail, self._here, self._follow, self._say = tail, Route(HERE, batch_size), follow, say
+        self._stop = threading.Event()
+        self._engine = Stoppable(engine, self._stop)
         self._undisturbed = threading.Lock()  # held while it is measured
         self._joined: Follow | None = None
         self._left = 0
@@ -59,31 +73,32 @@ class Joining:
     def running(self, images: int, ready: Callable[[Split], None]) -> Iterator[None]:
         """See Follow."""
         self._left = images
-        stop = threading.Event()
         with ExitStack() as joined:
-            joiner = threading.Thread(target=self._await, args=(stop, ready, joined), name="join", daemon=True)
+            joiner = threading.Thread(target=self._await, args=(ready, joined), name="join", daemon=True)
             joiner.start()
             try:
                 yield
             finally:
-                stop.set()
+                self._stop.set()
                 joiner.join()
 
-    def _await(self, stop: threading.Event, ready: Callable[[Split], None], joined: ExitStack) -> None:
+    def _await(self, ready: Callable[[Split], None], joined: ExitStack) -> None:
         probe = Probe(self._tail)
-        while self._joined is None and not stop.wait(_TICK_S):
+        while self._joined is None and not self._stop.wait(_TICK_S):
             try:
                 if probe.finds(WHOLE):
-                    self._join(stop, ready, joined)
+                    self._join(ready, joined)
             except TailUnreachable:  # it went away again
                 probe = Probe(self._tail)
+            except TooLate:
+                return
             except HybridBatchError as error:
                 self._say(f"{error} Going on here.")
                 return
 
-    def _join(self, stop: threading.Event, ready: Callable[[Split], None], joined: ExitStack) -> None:
+    def _join(self, ready: Callable[[Split], None], joined: ExitStack) -> None:
         with self._undisturbed:
-            if self._left and not stop.is_set():
-                follow = self._follow()
+            if self._left and not self._stop.is_set():
+                follow = self._follow(self._engine)
                 joined.enter_context(follow.running(self._left, ready))
                 self._joined = follow
