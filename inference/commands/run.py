@@ -218,7 +218,13 @@ def _do(job: "Job") -> "Totals":
 
 
 def _stands(job: "Job") -> str:
-    return f"{len(job.folder.parts())} shards are in {job.folder.uri}, the same command does the rest."
+    from data.errors import StorageFailed
+
+    try:
+        shards = f"{len(job.folder.parts())} shards are"
+    except StorageFailed:  # it may be why the user interrupts
+        shards = "what was committed is"
+    return f"{shards} in {job.folder.uri}, the same command does the rest."
 
 
 def _close(options: RunOptions, job: "Job", totals: "Totals") -> None:

@@ -4,12 +4,16 @@ import json
 import shutil
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
 import hybrid_batch
-from tests.conftest import COMMAND, ROOT, Server, free_port
+from inference.models import open_model
+from tests.conftest import COMMAND, HANG_S, ROOT, Server, free_port
 from tests.made_runs import await_parts, read_records, without_times
+from tests.scripted import Script, reply
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
@@ -285,6 +289,27 @@ def test_an_interrupt_stops_cleanly(capsys, tmp_path, number):
     assert len(error.splitlines()) == 1
     assert not list(tmp_path.glob("run=*/_SUCCESS"))
     assert run(capsys, IMAGES, "--log", tmp_path)["images"] == 360
+
+
+def test_an_interrupt_is_one_even_where_the_log_cannot_be_asked(tmp_path):
+    metadata = json.dumps({"parameters": {"sha256": open_model("digits").sha256}}).encode()
+    silent = threading.Event()
+    server = Script(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(HANG_S) and b"")
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path / "log"), "--split", "c006", "--tail", server.url]
+    runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while len(server.asked) < 3:
+        assert runner.poll() is None
+        time.sleep(0.01)
+    (folder,) = (tmp_path / "log").iterdir()
+    folder.rename(tmp_path / "away")
+    folder.symlink_to(folder)
+    runner.send_signal(signal.SIGINT)
+    _, error = runner.communicate(timeout=HANG_S)
+    silent.set()
+    server.shutdown()
+    server.server_close()
+    assert runner.returncode == 130
+    assert error.endswith(f"Interrupted; what was committed is in {folder}, the same command does the rest.\n")
 
 
 def test_signals_are_as_they_were_after_a_run(capsys, tmp_path):
