@@ -7,6 +7,7 @@ nothing here does either. So the function is asked what it serves, before anythi
 import json
 import re
 from base64 import b64decode
+from contextlib import closing
 
 from data.aws_api import Api, Call
 from data.errors import AwsRefused, AwsUnreachable, TailRefused, TailUnreachable
@@ -30,14 +31,13 @@ def ask_lambda(address: str) -> bool | None:
     region = function.split(":")[3] if function.startswith("arn:") else None
     parameters = {"FunctionName": function, "Payload": json.dumps(_EVENT).encode(), "LogType": "Tail"}
     try:
-        api = Api.open({"lambda": "Lambda"}, "docs/cloud.md", region=region)
-        answer = api.send(Call("lambda", "invoke", parameters))
+        with closing(Api.open({"lambda": "Lambda"}, "docs/cloud.md", region=region)) as api:
+            answer = api.send(Call("lambda", "invoke", parameters))
+            answer["Payload"].close()
     except AwsRefused as error:
         raise TailRefused(str(error)) from error
     except AwsUnreachable as error:
         raise TailUnreachable(str(error)) from error
-    answer["Payload"].read()
-    api.close()
     return read_start(answer.get("LogResult", ""))
 
 
