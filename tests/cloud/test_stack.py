@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from data.aws_api import Api, Call
-from data.errors import AwsRefused, StackFailed, WrongUsage
+from data.errors import AwsRefused, StackFailed, StorageFailed, WrongUsage
 from data.upload import Upload
 from data.waiting import Patience
 from hybrid_batch import run as command
@@ -25,7 +25,7 @@ from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
 from inference.cloud.stack import TEMPLATE, Stack, await_end, find_stack, stack_call, why_failed
 from inference.cloud.status import tails_of
-from inference.cloud.token import token_hash, write_token
+from inference.cloud.token import replacing, token_hash, write_token
 from inference.cloud.wanted import Wanted, default_name
 from tests.cloud.conftest import list_everything
 from tests.cloud.template import without
@@ -151,6 +151,26 @@ def test_only_the_owner_reads_the_file_of_a_token(tmp_path: Path) -> None:
     write_token(path, "secret")
     assert path.read_text() == "secret\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for nowhere in (tmp_path, tmp_path / "none" / "token", path / "token"):
+        with pytest.raises(StorageFailed, match="Cannot write the token to"):
+            write_token(nowhere, "secret")
+
+
+def test_a_token_that_is_not_made_good_takes_no_other_away(tmp_path: Path) -> None:
+    path, told = tmp_path / "token", list[str]()
+    with pytest.raises(KeyboardInterrupt), replacing(path, "first", told.append):
+        assert path.read_text() == "first\n"
+        raise KeyboardInterrupt
+    assert (path.read_text(), told) == ("first\n", [])
+    with pytest.raises(StackFailed), replacing(path, "second", told.append):
+        raise StackFailed
+    before = tmp_path / "token.before"
+    assert (path.read_text(), before.read_text()) == ("second\n", "first\n")
+    assert told == [f"the token of before is in {before}"]
+    with replacing(path, "third", told.append):
+        assert before.read_text() == "second\n"
+    assert path.read_text() == "third\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_of_two_who_deploy_at_once_the_second_leaves_the_first_alone(api: Api, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`hybrid-batch cloud deploy`: a model's tail in the cloud."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,14 +133,9 @@ def _deploy(options: DeployOptions) -> None:
         _show_plan(deployment, costs, options.as_json)
         return
     _confirm(deployment, costs, options.yes)
-    if deployment.token and options.token_file:
-        from pathlib import Path
-
-        from inference.cloud.token import write_token
-
-        write_token(Path(options.token_file), deployment.token)
     try:
-        stack, changed = carry_out(deployment, Patience(options.poll, options.wait), tell)
+        with _token_kept(deployment, options.token_file):
+            stack, changed = carry_out(deployment, Patience(options.poll, options.wait), tell)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted: what was begun of {wanted.name} goes on in the cloud; `hybrid-batch cloud status` shows it, "
@@ -148,6 +144,15 @@ def _deploy(options: DeployOptions) -> None:
     if not changed:
         click.echo("Everything stands as it should; nothing was changed.", err=True)
     _show(stack, deployment, options)
+
+
+def _token_kept(deployment: "Deployment", file: str | None) -> AbstractContextManager[None]:
+    """A new token is in the file before anything is changed."""
+    from pathlib import Path
+
+    from inference.cloud.token import replacing
+
+    return replacing(Path(file), deployment.token, tell) if deployment.token and file else nullcontext()
 
 
 def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
