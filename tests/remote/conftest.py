@@ -15,6 +15,7 @@ from inference.bundle import Bundle
 from inference.engines import Engine, Segment, compile_head, open_engine
 from inference.models import open_model
 from inference.tails.local import LocalTail
+from tests.conftest import HANG_S
 from tests.scripted import Script
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +44,7 @@ class Server:
         """Exit code, and what it said on stderr."""
         self.process.terminate()
         try:
-            _, said = self.process.communicate(timeout=20)
+            _, said = self.process.communicate(timeout=HANG_S)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)  # its workers too
             _, said = self.process.communicate()

@@ -1,5 +1,6 @@
 """A real server process, asked by plain HTTP and by the unmodified client of Triton."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -12,16 +13,20 @@ from http.client import HTTPConnection
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from data.errors import OtherBundle, TailRefused, TailUnreachable
 from inference import codecs
+from inference.server import make_app
+from inference.service import ServiceSettings
 from inference.tails.http import http_tail
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_request
+from tests.conftest import HANG_S, is_open
 from tests.remote.conftest import ROOT
 
 HASTE = TailSettings(patience=Patience(attempts=2, first_pause_s=0.01))
@@ -31,7 +36,7 @@ CODECS = ("fp32", "fp16", "int8")
 
 @pytest.fixture
 def http(server):
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=HANG_S) as client:
         yield client
 
 
@@ -240,7 +245,7 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
         with pytest.raises(TailRefused, match=r"413.*--max-request-mb"):
             tail.infer("c004", large)
         assert len(tail.infer("c004", frame()).scores) == 8
-    connection = HTTPConnection(*small.address, timeout=20)
+    connection = HTTPConnection(*small.address, timeout=HANG_S)
     connection.request("POST", "/v2/models/digits/infer", bytes(48 << 20))  # sends all of it before it reads
     assert connection.getresponse().status == 413
     connection.close()
@@ -249,26 +254,26 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
         for _ in range(64):
             yield bytes(1 << 16)
 
-    reply = httpx.post(f"{small.url}/v2/models/digits/infer", content=endless(), trust_env=False)
+    reply = httpx.post(f"{small.url}/v2/models/digits/infer", content=endless(), trust_env=False, timeout=HANG_S)
     assert reply.status_code == 413
 
 
 def test_headers_without_end_are_not_read(serve):
     server = serve()
-    with socket.create_connection(server.address, timeout=20) as client:
+    with socket.create_connection(server.address, timeout=HANG_S) as client:
         client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\nEndless: ")
         with pytest.raises(OSError, match=r"reset|pipe|aborted"):
             for _ in range(256):
                 client.sendall(b"x" * (1 << 20))
-    assert httpx.get(f"{server.url}/v2/health/live", trust_env=False).status_code == 200
+    assert httpx.get(f"{server.url}/v2/health/live", trust_env=False, timeout=HANG_S).status_code == 200
 
 
 def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
     narrow = serve("--queue", "1")
     with open_request(narrow.address, encode_request(frame())) as held:
-        reply = httpx.get(f"{narrow.url}/v2/health/ready", trust_env=False)
+        reply = httpx.get(f"{narrow.url}/v2/health/ready", trust_env=False, timeout=HANG_S)
         assert reply.status_code == 200
-        with httpx.Client(base_url=narrow.url, trust_env=False) as client:
+        with httpx.Client(base_url=narrow.url, trust_env=False, timeout=HANG_S) as client:
             busy = post(client, frame())
             assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
             assert "ask again" in busy.json()["error"]
@@ -292,43 +297,72 @@ def impatient():
     host, _, port = process.stdout.readline().strip().removeprefix("http://").rpartition(":")
     yield host, int(port)
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=HANG_S)
 
 
 def test_who_stops_in_the_middle_of_a_request_loses_the_place(impatient, frame):
-    with open_request(impatient, encode_request(frame())) as held:
+    body = encode_request(frame())
+    with open_request(impatient, body, expect=False) as held:
         status, content = held.reply()
         assert (status, json.loads(content)) == (408, {"error": "Nothing came for 0.5 s; send the request again."})
-        with httpx.Client(base_url="http://{}:{}".format(*impatient), trust_env=False) as client:
-            assert post(client, frame()).status_code == 200
+    with open_request(impatient, body, expect=False, missing=0) as whole:
+        assert whole.reply()[0] == 200
 
 
-def test_who_is_slow_but_goes_on_is_waited_for(impatient, frame):
-    body = encode_request(frame())
+class Clocked(asyncio.SelectorEventLoop):
+    """A loop whose time passes when it is told to."""
 
-    def slowly():
-        for piece in (body.join()[:1], body.join()[1:9], body.join()[9:20], body.join()[20:]):
-            time.sleep(0.25)
-            yield piece
+    now = 0.0
 
-    url = "http://{}:{}/v2/models/digits/versions/c004/infer".format(*impatient)
-    assert httpx.post(url, content=slowly(), headers=body.headers, trust_env=False).status_code == 200
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("pause_s", "status"), [(0.49, 200), (0.51, 408)])
+def test_who_is_slow_but_goes_on_is_waited_for(bundle, frame, pause_s, status):
+    """As long as each piece comes in time; all of them together may take longer."""
+    app, body = make_app(ServiceSettings(bundle, patience_s=0.5)), encode_request(frame())
+    content = body.join()
+    pieces = [content[:1], content[1:9], content[9:20], content[20:]]
+    path = "/v2/models/digits/versions/c004/infer"
+    headers = [(name.lower().encode(), value.encode()) for name, value in body.headers.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": headers, "root_path": "", "http_version": "1.1", "scheme": "http"}
+    sent = []
+
+    async def receive():
+        loop.now += pause_s
+        await asyncio.sleep(0)  # what is due is done
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    async def send(message):
+        sent.append(message)
+
+    loop = Clocked()
+    loop.run_until_complete(app(scope, receive, send))
+    loop.close()
+    app.state.service.close()
+    assert sent[0]["status"] == status
 
 
 class open_request:  # noqa: N801 - used as a context
-    """An inference request of which the last byte has not been sent."""
+    """An inference request of which the last byte has not been sent. With `expect` the server has let it in: it asks
+    for the content only then."""
 
-    def __init__(self, address, body):
+    def __init__(self, address, body, *, expect=True, missing=1):
         content = body.join()
-        headers = "".join(f"{name}: {value}\r\n" for name, value in body.headers.items())
-        self._last = content[-1:]
-        self._socket = socket.create_connection(address, timeout=20)
-        self._socket.sendall(
-            f"POST /v2/models/digits/versions/c004/infer HTTP/1.1\r\nHost: x\r\n{headers}"
-            f"Content-Length: {len(content)}\r\n\r\n".encode()
-            + content[:-1]
-        )
-        time.sleep(0.1)  # for the server to have read it
+        told = {**body.headers, "Content-Length": len(content), **({"Expect": "100-continue"} if expect else {})}
+        headers = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        sent, self._last = content[: len(content) - missing], content[len(content) - missing :]
+        self._socket = socket.create_connection(address, timeout=HANG_S)
+        head = f"POST /v2/models/digits/versions/c004/infer HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+        if expect:
+            self._socket.sendall(head)
+            answer = self._socket.recv(1 << 16)
+            assert answer.startswith(b"HTTP/1.1 100 "), answer
+            assert answer.endswith(b"\r\n\r\n"), answer
+        self._socket.sendall(sent if expect else head + sent)
 
     def __enter__(self):
         return self
@@ -363,7 +397,8 @@ def test_shutdown_finishes_what_is_in_flight_and_refuses_the_rest(serve, bundle,
     body = encode_request(frame())
     held = [open_request(server.address, body) for _ in range(8)]
     server.process.send_signal(number)
-    time.sleep(1.2 if options else 0.4)
+    while is_open(server.address[1]):
+        time.sleep(0.05)
     assert server.process.poll() is None, "it left requests in flight behind"
     with http_tail(server.url, bundle, HASTE) as late, pytest.raises(TailUnreachable):
         late.infer("c004", frame())
@@ -390,7 +425,7 @@ def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
         while len(answered) < 20:
             time.sleep(0.01)
         server.process.kill()
-        errors = [future.exception(timeout=20) for future in running]
+        errors = [future.exception(timeout=HANG_S) for future in running]
     assert all(isinstance(error, TailUnreachable) for error in errors)
     assert server.url in str(errors[0])
     assert all((scores == answered[0]).all() for scores in answered)
@@ -398,11 +433,10 @@ def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
 
 def test_killing_the_parent_of_several_workers_leaves_none_behind(serve, bundle):
     server = serve("--workers", "2")
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(workers) >= 2
     server.process.kill()
     server.process.wait()
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(server.address) != 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("workers still listen after their parent was killed")
+    _, left = psutil.wait_procs(workers, timeout=HANG_S)
+    assert not left, "workers still work after their parent was killed"
+    assert not is_open(server.address[1])
