@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-from data.errors import HybridBatchError
+from data.errors import HybridBatchError, WrongUsage
 from data.queues import MOST_BYTES, Queue
 from inference.bundle import Bundle, read_bundle
 from inference.endpoint import Endpoint, Limits
@@ -42,6 +42,10 @@ def work(settings: WorkerSettings, say: Callable[[str], None]) -> Totals:
     bundle = settings.bundle
     spill = Spill(settings.spill) if settings.spill else None
     queue = Queue.open(settings.queue)
+    if queue.visibility_s == 0:
+        raise WrongUsage(
+            f"Queue {queue.name!r} has a visibility timeout of 0 s, so that every worker gets each request; give it 30."
+        )
     limits = (
         Limits(batch=settings.max_batch) if spill else Limits(sent_bytes=MOST_BYTES // 4 * 3, batch=settings.max_batch)
     )

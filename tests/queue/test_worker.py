@@ -245,6 +245,15 @@ class Stuck(Endpoint):
         return super().answer_all(requests)
 
 
+def test_a_queue_that_hides_nothing_is_refused(make_queue):
+    """Each message would be given to every worker at once, and a worker be busy hiding what it has in hand."""
+    queue = make_queue(visibility_s=0)
+    command = [*COMMAND, "worker", "digits", "--queue", queue.name, "--idle-exit", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"Queue {queue.name!r} has a visibility timeout of 0 s" in done.stderr
+
+
 @pytest.mark.parametrize("in_time", [False, True])
 def test_what_is_in_hand_when_told_to_stop_is_finished_in_time_or_given_back(make_queue, bundle, in_time):
     queue = Queue.open(make_queue(visibility_s=60).name)
