@@ -20,6 +20,7 @@ from data.waiting import Patience
 from hybrid_batch import run as command
 from inference.cloud import stack as stacks
 from inference.cloud.api import open_api
+from inference.cloud.bucket import Bucket
 from inference.cloud.deploy import deploy, plan_deployment
 from inference.cloud.destroy import destroy, find_remains
 from inference.cloud.package import Package
@@ -269,6 +270,20 @@ def test_what_runs_left_behind_is_removed_and_what_is_not_ours_is_not(api: Api, 
     for other in others:
         sqs.delete_queue(QueueUrl=other)
     logs.delete_log_group(logGroupName=f"/aws/lambda/{NAME}-other")
+
+
+def test_who_interrupts_removing_is_told_how_to_go_on(
+    api: Api, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Bucket) -> None:
+        raise KeyboardInterrupt
+
+    put_up(api, make_package(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "empty", interrupt)
+        assert command(["cloud", "destroy", NAME, "--yes"]) == 130
+    assert f"some of {NAME} may stand; `hybrid-batch cloud destroy {NAME}` removes the rest." in capfd.readouterr().err
+    assert not find_remains(api, NAME).is_nothing
 
 
 def test_the_log_of_a_function_of_somebody_else_is_left_alone(api: Api, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
     Example:
       hybrid-batch cloud destroy hybrid-batch-digits
     """
+    from data.errors import Interrupted
     from data.waiting import Patience
     from inference.cloud.api import open_api
     from inference.cloud.destroy import destroy as carry_out
@@ -39,7 +40,12 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
         _show(remains)
     if not dry_run and not remains.is_nothing:
         confirm(f"Remove all this from {api.region}?", sure=yes)
-        carry_out(api, name, Patience(poll, wait), tell)
+        try:
+            carry_out(api, name, Patience(poll, wait), tell)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Interrupted: some of {name} may stand; `hybrid-batch cloud destroy {name}` removes the rest."
+            ) from None
         click.echo(f"Nothing is left of {name}.", err=True)
     if as_json:
         show_json(remains.describe())
