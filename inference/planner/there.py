@@ -4,6 +4,7 @@ The tail's speed is found with frames of zeros that hardly take bytes, so a slow
 The link's rate is found with frames that do not compress, of two sizes, so that what is equal in both drops out.
 """
 
+import math
 import statistics
 import threading
 import time
@@ -86,6 +87,12 @@ def measure_there(
     return There(
         TailSpeed(address, times, picture_us, link, shares, tuple(notes), ask_us, answer_us, tail.room), decode_us
     )
+
+
+def whole_there_us(bundle: Bundle, tail: Tail) -> float:
+    """µs of the whole model on one image in the tail now, to compare with what a profile says."""
+    frame = Frame(codecs.encode("int8", bundle.whole.boundary, _zeros(bundle.whole, 1)))
+    return float(min(answer.times.tail_us for answer in _ask(tail, bundle.whole, frame, math.inf)))
 
 
 def measure_link(bundle: Bundle, tail: Tail) -> Link:

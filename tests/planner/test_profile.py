@@ -127,6 +127,34 @@ def test_a_profile_that_is_no_longer_true_is_measured_again(here, change, words)
     assert said[0].endswith("measuring again.")
 
 
+def test_a_tail_that_is_another_one_now_is_measured_again(here, digits_server):
+    """Its speed, whatever the address says; but not where its word was not believed."""
+    said: list[str] = []
+    with http_tail(digits_server.url, here.bundle) as tail:
+        subject = replace(here, tail=tail, address=digits_server.url)
+        open_profile(subject, said.append, budget_s=0)
+        path = path_of(subject)
+        stored = json.loads(path.read_text())
+        stored["tail"]["times"]["1"]["points"][-1][1] = 1e6
+        path.write_text(json.dumps(stored | {"tail": stored["tail"] | {"notes": ["It lies."]}}))
+        assert open_profile(subject, said.append, budget_s=0).tail.times[1].points[-1][1] == 1e6
+        assert len(said) == 1
+        path.write_text(json.dumps(stored))
+        assert open_profile(subject, said.append, budget_s=0).tail.times[1].points[-1][1] < 1e6
+    assert said[1].startswith(f"An image takes {digits_server.url} ")
+    assert said[1].endswith("ms now and took 1000.00 ms then; measuring again.")
+
+
+def test_a_profile_that_is_reused_knows_how_much_the_tail_takes_at_once(here, serve):
+    """The frames that tell the link's rate grow to a megabyte."""
+    server, said = serve("digits", "--max-request-mb", "1"), []
+    for _ in range(2):
+        with http_tail(server.url, here.bundle) as tail:
+            profile = open_profile(replace(here, tail=tail, address=server.url), said.append, budget_s=0)
+        assert profile.tail.room == 1 << 20
+    assert len(said) == 1
+
+
 def test_a_tail_and_the_link_to_it_are_measured(here, digits_server):
     with http_tail(digits_server.url, here.bundle) as tail:
         profile = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=2)
@@ -181,7 +209,7 @@ def test_a_tail_nobody_answers_at_is_told_before_anything_is_measured(here):
         http_tail(address, here.bundle, TailSettings(patience=Patience(attempts=1))) as tail,
         pytest.raises(TailUnreachable, match=f"No answer from {address}"),
     ):
-        measure(replace(here, tail=tail, address=address), sample_of(here))
+        open_profile(replace(here, tail=tail, address=address), lambda _: None)
 
 
 def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
