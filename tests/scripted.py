@@ -5,6 +5,7 @@ import socketserver
 import threading
 from dataclasses import dataclass
 
+SILENCE = object()
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -19,7 +20,8 @@ class Asked:
 
 
 class Script(socketserver.ThreadingTCPServer):
-    """Answers the n-th request as the n-th behaviour says, and the last one for ever."""
+    """Answers the n-th request as the n-th behaviour says, and the last one for ever; SILENCE answers nothing until the
+    server is shut down."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -30,8 +32,12 @@ class Script(socketserver.ThreadingTCPServer):
         self.asked: list[str] = []  # the paths
         self.requests: list[Asked] = []
         self.connections = 0
-        self.lock = threading.Lock()
+        self.lock, self.over = threading.Lock(), threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def shutdown(self):
+        self.over.set()
+        super().shutdown()
 
     @property
     def url(self):
@@ -54,7 +60,9 @@ class _Player(socketserver.StreamRequestHandler):
                 self.server.requests.append(Asked(method, path, headers, body))
                 turn = min(len(self.server.asked), len(self.server.behaviours)) - 1
             reply = self.server.behaviours[turn]
-            if reply is None:
+            if reply is SILENCE:
+                self.server.over.wait()
+            if reply is None or reply is SILENCE:
                 return
             if callable(reply):
                 reply = reply(path)

@@ -20,10 +20,15 @@ from inference.tails.patience import Patience
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_response
-from tests.scripted import JSON, error, reply
+from tests.conftest import HANG_S
+from tests.scripted import JSON, SILENCE, error, reply
 
-HASTE = TailSettings(patience=Patience(connect_s=1, answer_s=0.5, attempts=4, first_pause_s=0.01, longest_pause_s=0.02))
-
+HASTE = TailSettings(
+    patience=Patience(
+        connect_s=HANG_S, answer_s=HANG_S, attempts=4, silence_s=HANG_S, first_pause_s=0.01, longest_pause_s=0.02
+    )
+)
+GREAT_HASTE = replace(HASTE, patience=replace(HASTE.patience, answer_s=0.5))  # for tails that never answer
 
 DROP = None
 CUT_OFF = b"HTTP/1.1 200 x\r\nContent-Length: 500\r\n\r\ncut off"
@@ -80,12 +85,13 @@ def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
         (error(429, "too many"), "429 too many"),
         (CUT_OFF, "closed in the middle"),
         (b"nonsense\r\n\r\n", "no HTTP"),
-        (lambda _: time.sleep(2) or b"", "timed out"),
+        (SILENCE, "timed out"),
     ],
 )
 def test_after_enough_attempts_the_tail_is_unreachable(script, bundle, frame, behaviour, cause):
     server = script(behaviour)
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailUnreachable) as raised:
+    haste = GREAT_HASTE if behaviour is SILENCE else HASTE
+    with http_tail(server.url, bundle, haste) as tail, pytest.raises(TailUnreachable) as raised:
         tail.infer("c004", frame)
     assert len(server.asked) == HASTE.patience.attempts
     assert server.url in str(raised.value)
@@ -123,15 +129,15 @@ def test_what_an_address_holds_is_sent_and_not_told(script, bundle):
 
 
 def test_a_long_silence_is_told_once(script, bundle, frame):
-    server = script(lambda _: time.sleep(2) or b"")
+    server = script(SILENCE)
     said = []
-    patience = replace(HASTE.patience, silence_s=0.4)
+    patience = replace(GREAT_HASTE.patience, silence_s=0.4)
     with http_tail(server.url, bundle, TailSettings(patience=patience, say=said.append)) as tail:
         for _ in range(2):
             with pytest.raises(TailUnreachable):
                 tail.infer("c004", frame)
     assert len(said) == 1
-    assert re.fullmatch(rf"No answer from {server.url} in \d s \(timed out\); asking again\.", said[0])
+    assert re.fullmatch(rf"No answer from {server.url} in \d+ s \(timed out\); asking again\.", said[0])
 
 
 def test_a_short_one_is_not(script, bundle, frame):
@@ -215,8 +221,8 @@ def test_a_server_with_another_hash_is_refused_by_name(script, bundle):
 
 
 def test_closing_ends_the_waiting(script, bundle, frame):
-    server = script(BUSY)
-    patient = Patience(attempts=30)
+    server = script(error(429, "too many", "Retry-After: 9999\r\n"))
+    patient = Patience(longest_retry_after_s=9999)
     tail = http_tail(server.url, bundle, TailSettings(patience=patient))
     raised = []
 
@@ -232,7 +238,7 @@ def test_closing_ends_the_waiting(script, bundle, frame):
         time.sleep(0.01)
     time.sleep(0.1)
     tail.close()
-    thread.join(0.8)
+    thread.join(HANG_S)
     assert len(raised) == 1
 
 

@@ -18,12 +18,14 @@ from inference.tails.lambda_function import PAYLOAD_BYTES, LambdaExchange, _payl
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 from inference.wire import Frame
-from tests.conftest import ROOT, free_port
+from tests.conftest import HANG_S, ROOT, free_port
 from tests.made_functions import make_function
 from tests.made_runs import read_records
 from tests.scripted import reply
 
-HASTE = TailSettings(patience=Patience(connect_s=1, answer_s=20, attempts=3, first_pause_s=0.01, longest_pause_s=0.02))
+HASTE = TailSettings(
+    patience=Patience(connect_s=HANG_S, answer_s=HANG_S, attempts=3, first_pause_s=0.01, longest_pause_s=0.02)
+)
 KILLED = "Runtime exited with error: signal: killed"
 IMAGES = ROOT / "data" / "digits" / "images" / "0"
 
@@ -92,7 +94,7 @@ def test_a_function_that_is_throttled_is_asked_again(aws, bundle, frame):
     name = make_function("import time\n" + "from inference.cloud import handler\ndef handle(event, context):\n"
                          "    time.sleep(0.2)\n    return handler.handle(event, context)")  # fmt: skip
     boto3.client("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
-    patience = Patience(attempts=50, first_pause_s=0.05, longest_pause_s=0.2)
+    patience = Patience(attempts=100_000, first_pause_s=0.05, longest_pause_s=0.2)
     with lambda_tail(f"lambda:{name}", bundle, TailSettings(4, patience)) as tail, ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: tail.infer("c004", frame), range(8)))
     assert len(answers) == 8
@@ -111,10 +113,10 @@ def test_a_function_that_stays_throttled_is_busy(aws, bundle, frame):
 @pytest.mark.parametrize(
     ("code", "timeout_s", "words"),
     [
-        ("import time\ndef handle(event, context): time.sleep(9)", 1, ("in the time it has", "--timeout")),
-        ("def handle(event, context): raise KeyError('weights')", 9, ("failed", "weights", "its log in AWS")),
-        ("import os\ndef handle(event, context): os._exit(1)", 9, ("failed", "its log in AWS")),
-        ("import not_packed", 9, ("failed", "not_packed")),
+        ("import time\ndef handle(event, context): time.sleep(99)", 1, ("in the time it has", "--timeout")),
+        ("def handle(event, context): raise KeyError('weights')", 100, ("failed", "weights", "its log in AWS")),
+        ("import os\ndef handle(event, context): os._exit(1)", 100, ("failed", "its log in AWS")),
+        ("import not_packed", 100, ("failed", "not_packed")),
     ],
 )
 def test_a_function_that_gives_no_answer_is_told_once(aws, bundle, frame, code, timeout_s, words):

@@ -12,10 +12,11 @@ from inference.tails.http import http_tail
 from inference.tails.patience import Patience
 from inference.tails.proxy import find_proxy
 from inference.tails.settings import TailSettings
+from tests.conftest import HANG_S
 from tests.scripted import error
 
 FAR = "http://tail.invalid:8000/stage"
-ONCE = TailSettings(patience=Patience(connect_s=2, answer_s=2, attempts=1))
+ONCE = TailSettings(patience=Patience(connect_s=HANG_S, answer_s=HANG_S, attempts=1))
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 

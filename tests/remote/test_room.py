@@ -22,7 +22,7 @@ from inference.split import HERE
 from inference.tails.served import ServedTail
 from inference.tails.settings import TailSettings
 from inference.wire import Frame, encode_request
-from tests.conftest import ROOT
+from tests.conftest import HANG_S, ROOT
 from tests.narrow import Narrow
 from tests.planner.made_profiles import chain, profile_of, scaled
 
@@ -76,8 +76,9 @@ def test_plans_keep_within_the_room():
 
 
 @pytest.mark.parametrize("room", [300, None])
-def test_what_is_too_large_for_the_way_is_done_here(bundle, engine, tmp_path, room):
-    """The plan was made for a way without limit."""
+def test_what_is_too_large_for_the_way_is_done_here(bundle, engine, tmp_path, monkeypatch, room):
+    """The plan was made for a way without limit, and is not made again."""
+    monkeypatch.setattr("inference.planner.follow._TICK_S", HANG_S)
     found = find_images(str(IMAGES / "0"))
     images = Images(found.root, label_images(found.table, "none", bundle.labels).table)
     folder = RunFolder(open_storage(str(tmp_path / "run=x")))

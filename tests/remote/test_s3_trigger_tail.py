@@ -20,7 +20,7 @@ from inference.tails.patience import Patience
 from inference.tails.s3_trigger import S3TriggerTail
 from inference.tails.settings import TailSettings
 from inference.wire import Frame
-from tests.conftest import COMMAND, ROOT
+from tests.conftest import COMMAND, HANG_S, ROOT
 from tests.made_functions import make_function
 from tests.made_runs import read_records
 
@@ -165,7 +165,9 @@ def test_replies_that_refuse_or_are_none_are_told(bucket, bundle, metadata, body
     thread.start()
     try:
         with (
-            S3TriggerTail(f"s3-trigger:s3://{bucket}/p", bundle, HASTE) as tail,
+            S3TriggerTail(
+                f"s3-trigger:s3://{bucket}/p", bundle, TailSettings(patience=Patience(answer_s=HANG_S))
+            ) as tail,
             pytest.raises(TailRefused, match=words),
         ):
             tail.check("c000")
@@ -175,7 +177,7 @@ def test_replies_that_refuse_or_are_none_are_told(bucket, bundle, metadata, body
 
 
 def test_closing_ends_the_waiting(bucket, bundle):
-    tail = S3TriggerTail(f"s3-trigger:s3://{bucket}/x", bundle)
+    tail = S3TriggerTail(f"s3-trigger:s3://{bucket}/x", bundle, TailSettings(patience=Patience(answer_s=9999)))
     raised = []
 
     def ask():
@@ -189,7 +191,7 @@ def test_closing_ends_the_waiting(bucket, bundle):
     while not left(bucket):
         time.sleep(0.01)
     tail.close()
-    thread.join(5)
+    thread.join(HANG_S)
     assert len(raised) == 1
     assert left(bucket) == []
 
@@ -213,9 +215,11 @@ def handle(event, context):
 
 def test_a_function_that_fails_at_some_pictures_is_there(bucket, bundle, digits):
     frame = Frame(codecs.encode_pictures(bundle.input, [b"no picture", digits[0]]))
-    settings = TailSettings(patience=Patience(answer_s=8))  # a function takes a moment to start
+    place = trigger(bucket, DEAF)
+    with S3TriggerTail(place, bundle, TailSettings(patience=Patience(answer_s=HANG_S))) as tail:
+        tail.check("c000")  # a function takes a while to start
     with (
-        S3TriggerTail(trigger(bucket, DEAF), bundle, settings) as tail,
+        S3TriggerTail(place, bundle, TailSettings(patience=Patience(answer_s=8))) as tail,
         pytest.raises(TailUnreachable, match=r"1 of 2 pictures .*; the function's log in AWS may say why"),
     ):
         tail.infer("c000", frame)
@@ -231,7 +235,7 @@ def test_an_interrupted_run_takes_its_pictures_away(bucket, tmp_path):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("hybrid-batch: Interrupted; 0 shards")
