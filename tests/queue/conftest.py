@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from inference.engines import open_engine
 from inference.models import open_model
 from inference.tails.local import LocalTail
 from inference.wire import Frame
-from tests.conftest import COMMAND, ROOT
+from tests.conftest import COMMAND, HANG_S, ROOT
 
 IMAGES = ROOT / "data" / "digits" / "images"
 MOST_RECEIPTS = 5
@@ -55,10 +56,11 @@ class WorkQueue:
 
 @pytest.fixture
 def make_queue(aws: str) -> MakeQueue:
-    """Makes a work queue; a message that is received is hidden for so many seconds."""
+    """Makes a work queue; a message that is received is hidden for so many seconds: unless that is what a test is
+    about, for so long that no worker is too slow."""
     client = boto3.client("sqs")
 
-    def make(visibility_s: int = 5) -> WorkQueue:
+    def make(visibility_s: int = 120) -> WorkQueue:
         name = f"work-{uuid.uuid4().hex[:8]}"
         dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
         arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -96,6 +98,12 @@ class Worker:
         self.said = self.process.stderr.readline()
         assert self.said.startswith("Working for queue"), self.said + self.process.stderr.read()
 
+    def await_line(self, line: str) -> None:
+        """Until it says so on stderr."""
+        assert self.process.stderr is not None
+        while (said := self.process.stderr.readline()) != f"{line}\n":
+            assert said, f"it ended with {self.process.wait()}"
+
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -106,7 +114,7 @@ class Worker:
         return self.end()
 
     def end(self) -> tuple[int, dict[str, int], str]:
-        output, said = self.process.communicate(timeout=30)
+        output, said = self.process.communicate(timeout=HANG_S)
         return self.process.returncode, json.loads(output), said
 
 
@@ -126,6 +134,28 @@ def start_worker() -> Iterator[StartWorker]:
         assert worker.process.stdout is not None
         if not worker.process.stdout.closed:
             worker.kill()
+
+
+STICKING = """
+import sys, threading
+from inference import working
+from inference.endpoint import Endpoint
+left, answer_all = int(sys.argv.pop(1)), Endpoint.answer_all
+def answer_or_stick(endpoint, requests):
+    global left
+    left -= len(requests)
+    if left < 0:
+        print("in hand", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return answer_all(endpoint, requests)
+Endpoint.answer_all = answer_or_stick
+working.main()
+"""
+
+
+def sticking(answers: int) -> tuple[str, ...]:
+    """The program of a worker that answers no more than so many requests, says `in hand` and computes for ever."""
+    return (sys.executable, "-c", STICKING, str(answers), "--bundle", str(ROOT / "data" / "digits" / "digits.bundle"))
 
 
 @pytest.fixture(scope="session")

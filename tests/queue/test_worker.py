@@ -1,6 +1,5 @@
 """Workers of a queue, in processes of their own: what they answer, what they survive, and how they end."""
 
-import signal
 import subprocess
 import sys
 import threading
@@ -21,16 +20,16 @@ from inference.queue_worker import QueueWorker, Stopping
 from inference.tails.exchange import NoAnswer, Request
 from inference.tails.message import read_reply, write_request
 from inference.tails.queue import QueueExchange
-from tests.conftest import COMMAND, ROOT
-from tests.made_runs import await_parts, read_records, without_times
-from tests.queue.conftest import IMAGES
+from tests.conftest import COMMAND, HANG_S, ROOT
+from tests.made_runs import read_records, without_times
+from tests.queue.conftest import IMAGES, sticking
 
 SPLIT = ("--split", "c005", "--codec", "fp32")
 
 
 def run(log, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, "run", str(IMAGES), "--log", str(log), *SPLIT, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def records_of(log, *arguments: str) -> list[dict]:
@@ -42,7 +41,7 @@ def records_of(log, *arguments: str) -> list[dict]:
 def replied(work_queue, name: str) -> list:
     """What came to a queue for replies."""
     client = Queue.open(work_queue.name).sibling(name)
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_S
     while not (messages := client.receive(10, 1)):
         assert time.monotonic() < end, "no reply came"
     return [read_reply(message, 0) for message in messages]
@@ -58,14 +57,19 @@ def replies_to(work_queue) -> str:
 
 def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker, tmp_path):
     module = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
-    workers = [start_worker(work_queue), start_worker(work_queue, program=module)]
+    workers, asking = [start_worker(work_queue)], QueueExchange(f"sqs:{work_queue.name}")
+    assert asking.ask(Request("GET", "/v2"), 1000).status == 200
+    workers.append(start_worker(work_queue, program=module))
     there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
     assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "4")
     assert {record["tail"] for record in read_records(tmp_path / "there")} == {f"sqs:{work_queue.name}"}
-    totals = [worker.stop() for worker in workers]
+    totals = [workers[0].stop()]
+    assert asking.ask(Request("GET", "/v2"), 1000).status == 200
+    asking.close()
+    totals.append(workers[1].stop())
     assert [code for code, _, _ in totals] == [0, 0]
-    assert sum(counted["answered"] for _, counted, _ in totals) == 360 // 4 + 2
-    assert all(counted["answered"] for _, counted, _ in totals), "one worker did everything"
+    assert sum(counted["answered"] for _, counted, _ in totals) == 360 // 4 + 2 + 2
+    assert all(counted["answered"] for _, counted, _ in totals), "each was asked at least once when it was alone"
     assert not any("Traceback" in said for _, _, said in totals)
     assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
 
@@ -76,34 +80,32 @@ def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
     assert not {"click", "httpx", "starlette", "uvicorn", "pyarrow", "pandas", "rich"} & set(done.stdout.split())
 
 
-def halt_at_work(workers, work_queue) -> int:
-    """Stop the workers at a moment when they have something in hand, and say how much; 0 if that never came."""
-    for _ in range(200):
-        for worker in workers:
-            worker.process.send_signal(signal.SIGSTOP)
-        if in_hand := work_queue.count(visible=False):
-            return in_hand
-        for worker in workers:
-            worker.process.send_signal(signal.SIGCONT)
-        time.sleep(0.005)
-    return 0
+PATIENT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from inference.tails.patience import Patience
+connect_s, _, *others = Patience.__init__.__defaults__
+Patience.__init__.__defaults__ = (connect_s, 9999.0, *others)  # so long nothing is asked again
+import hybrid_batch
+sys.exit(hybrid_batch.run(sys.argv[1:]))
+"""
 
 
 def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path):
+    """What they had in hand the queue gives to others: the client itself does not ask again."""
     work_queue = make_queue(visibility_s=2)
     options = (*SPLIT, "--batch-size", "1", "--shard-size", "4", "--tail", f"sqs:{work_queue.name}")
-    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), *options]
-    workers, in_hand = [start_worker(work_queue), start_worker(work_queue)], 0
+    command = [sys.executable, "-c", PATIENT, "run", str(IMAGES), "--log", str(tmp_path), *options]
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for parts in (5, 40):
-        await_parts(tmp_path, parts)
-        in_hand += halt_at_work(workers, work_queue)
-        for worker in workers:
-            worker.process.kill()
-        workers = [start_worker(work_queue), start_worker(work_queue)]
-    _, said = runner.communicate(timeout=50)  # before the client itself would ask again
+    for answers in (20, 160):
+        worker = start_worker(work_queue, program=sticking(answers))
+        worker.await_line("in hand")
+        assert work_queue.count(visible=False) > 0
+        worker.kill()
+    for _ in range(2):
+        start_worker(work_queue)
+    _, said = runner.communicate(timeout=HANG_S)
     assert runner.returncode == 0, said
-    assert in_hand > 0, "no worker was killed at work"
     records = read_records(tmp_path)
     assert [record["image"] for record in records] == sorted(
         str(path.relative_to(IMAGES)) for path in IMAGES.rglob("*.png")
@@ -129,7 +131,7 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
     work_queue.send("nobody's")
     work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=foreign)
     worker = start_worker(work_queue)
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_S
     while work_queue.count("-dead") < 2:
         assert time.monotonic() < end, "they are not among the dead letters"
         time.sleep(0.1)
@@ -144,39 +146,52 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
 
 
 def test_requests_of_a_client_that_is_gone_are_dropped_when_they_come_again(make_queue, start_worker):
-    work_queue = make_queue(visibility_s=1)
+    work_queue = make_queue(visibility_s=8)
     gone = f"{work_queue.name}-replies-{'0' * 12}"
     for _ in range(5):
         work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=gone)
-    worker = start_worker(work_queue, "--idle-exit", "2")
-    assert worker.end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 5})
+    worker = start_worker(work_queue)
+    while work_queue.count():
+        time.sleep(0.1)
+    assert worker.stop()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 5})
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
 
+def test_a_worker_that_finds_nothing_to_do_ends_when_it_was_told_to(work_queue, start_worker):
+    assert start_worker(work_queue, "--idle-exit", "1").end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 0})
+
+
 def test_what_is_held_stays_hidden_and_is_given_back_at_the_end(make_queue):
-    queue = Queue.open(make_queue(visibility_s=1).name)
+    queue = Queue.open(make_queue(visibility_s=8).name)
     queue.send([Outgoing("one"), Outgoing("two"), Outgoing("three")])
     with Holding(queue) as holding:
         messages = queue.receive(10, 1)
         holding.take(messages)
         holding.finish([message.handle for message in messages if message.text == "two"])
-        assert queue.receive(10, 3) == [], "another worker got what this one holds"
+        assert queue.receive(10, 10) == [], "another worker got what this one holds"
         assert len(holding) == 2
     given_back = queue.receive(10, 0)
     assert sorted(message.text for message in given_back) == ["one", "three"]
     assert {message.receipts for message in given_back} == {2}
 
 
-def test_a_worker_with_another_bundle_leaves_the_work_to_others(work_queue, start_worker, bundle, tmp_path):
+def test_a_worker_with_another_bundle_leaves_the_work_to_others(
+    work_queue, replies_to, start_worker, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("inference.queue_worker._ASIDE_S", 10)
     other = replace(bundle, sha256="0" * 64)
     said: list[str] = []
-    wrong = QueueWorker(Queue.open(work_queue.name), Endpoint(other, open_engine("openvino", other)), said.append)
+    queue = Queue.open(work_queue.name)
+    wrong = QueueWorker(queue, Endpoint(other, open_engine("openvino", other)), said.append)
+    queue.send([write_request(Request("GET", "/v2"), "0" * 32, replies_to, bundle.sha256)])
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(wrong.run)
+        while not wrong._totals.refused:
+            time.sleep(0.02)
         right = start_worker(work_queue)
         there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "1")
         wrong.stop()
-        totals = working.result(30)
+        totals = working.result(HANG_S)
     assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "1")
     assert totals.answered == 0
     assert 0 < totals.refused < right.stop()[1]["answered"]
@@ -195,7 +210,7 @@ def test_a_worker_with_another_bundle_steps_aside(work_queue, replies_to, bundle
             time.sleep(0.02)
         time.sleep(1)  # in which it would refuse the rest
         worker.stop()
-        totals = working.result(30)
+        totals = working.result(HANG_S)
     assert (totals.answered, totals.dropped) == (0, 0)
     assert 1 <= totals.refused <= 3, "more than each lane once"
     assert work_queue.count() == 50 - totals.refused
@@ -226,7 +241,7 @@ def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, buck
 )
 def test_a_worker_that_cannot_start_says_why(aws, arguments, words):
     command = [*COMMAND, "worker", "digits", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -241,7 +256,7 @@ class Stuck(Endpoint):
 
     def answer_all(self, requests):
         self.computing.set()
-        self.go.wait(60)
+        self.go.wait(HANG_S)
         return super().answer_all(requests)
 
 
@@ -249,7 +264,7 @@ def test_a_queue_that_hides_nothing_is_refused(make_queue):
     """Each message would be given to every worker at once, and a worker be busy hiding what it has in hand."""
     queue = make_queue(visibility_s=0)
     command = [*COMMAND, "worker", "digits", "--queue", queue.name, "--idle-exit", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 2
     assert f"Queue {queue.name!r} has a visibility timeout of 0 s" in done.stderr
 
@@ -259,19 +274,19 @@ def test_what_is_in_hand_when_told_to_stop_is_finished_in_time_or_given_back(mak
     queue = Queue.open(make_queue(visibility_s=60).name)
     exchange = QueueExchange(f"sqs:{queue.name}")
     endpoint = Stuck(bundle)
-    worker = QueueWorker(queue, endpoint, lambda _: None, Stopping(grace_s=60 if in_time else 0.2))
+    worker = QueueWorker(queue, endpoint, lambda _: None, Stopping(grace_s=HANG_S if in_time else 0.2))
     with ThreadPoolExecutor(2) as threads:
         asked = threads.submit(exchange.ask, Request("GET", "/v2"), 1000)
         working = threads.submit(worker.run)
-        assert endpoint.computing.wait(30)
+        assert endpoint.computing.wait(HANG_S)
         worker.stop()
         if in_time:
             endpoint.go.set()
-            assert working.result(30).answered == 1
-            assert asked.result(30).status == 200
+            assert working.result(HANG_S).answered == 1
+            assert asked.result(HANG_S).status == 200
             assert queue.receive(10, 0) == []
         else:
-            assert working.result(30).answered == 0
+            assert working.result(HANG_S).answered == 0
             assert len(queue.receive(10, 1)) == 1, "it is hidden though nobody works on it"
             endpoint.go.set()
             exchange.close()
@@ -297,15 +312,15 @@ def test_a_request_that_shows_a_mistake_of_ours_ends_among_the_dead_letters_alon
         while not work_queue.count("-dead"):
             assert exchange.ask(Request("GET", "/v2"), 1000).status == 200
         worker.stop()
-        assert working.result(30).answered > 0
+        assert working.result(HANG_S).answered > 0
         exchange.close()
         with pytest.raises(NoAnswer):
-            broken.result(30)
+            broken.result(HANG_S)
     assert "a mistake of ours" in capsys.readouterr().err
 
 
 def test_a_client_whose_queue_is_not_known_yet_is_answered_later(make_queue, start_worker):
-    work_queue = make_queue(visibility_s=2)
+    work_queue = make_queue(visibility_s=10)
     name = f"{work_queue.name}-replies-{'0' * 12}"
     start_worker(work_queue)
     work_queue.send('{"method": "GET", "path": "/v2"}', id="0" * 32, reply_to=name)
