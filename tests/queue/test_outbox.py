@@ -11,6 +11,7 @@ import pytest
 from data.errors import QueueGone
 from data.queues import MOST_BYTES, Outgoing, Queue
 from inference.tails.outbox import Outbox
+from tests.conftest import HANG_S
 
 
 @dataclass
@@ -59,7 +60,7 @@ def test_who_is_in_a_hurry_takes_along_who_waits(counted, work_queue):
     with one_that_waits(outbox) as waiting:
         assert counted.calls == []
         send(outbox, "at once", hurry=True)
-        waiting.result(10)
+        waiting.result(HANG_S)
     assert counted.calls == [2]
     outbox.close()
 
@@ -76,7 +77,7 @@ def test_closing_lets_go_who_waits(counted, work_queue):
     with one_that_waits(outbox) as waiting:
         outbox.close()
         with pytest.raises(CancelledError):
-            waiting.result(10)
+            waiting.result(HANG_S)
     with pytest.raises(CancelledError):
         outbox.send(Outgoing("late"), hurry=True)
     assert counted.calls == []
