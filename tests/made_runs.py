@@ -6,6 +6,7 @@ from typing import Any
 
 from data.runs import find_runs
 from data.storage import Storage, open_storage
+from tests.conftest import HANG_S
 
 TIMES = {"decode_us", "head_us", "encode_us", "link_us", "queue_us", "tail_us", "latency_us", "started_at"}
 
@@ -27,7 +28,7 @@ def count_parts(log: str | Path) -> int:
 
 def await_parts(log: str | Path, count: int) -> int:
     """Wait until so many shards are committed; how many there are then."""
-    storage, end = open_storage(str(log)), time.monotonic() + 60
+    storage, end = open_storage(str(log)), time.monotonic() + HANG_S
     while (found := _count(storage)) < count:
         assert time.monotonic() < end, f"{log} has {found} parts, not {count}"
         time.sleep(0.002)

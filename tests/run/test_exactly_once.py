@@ -1,33 +1,30 @@
 """The runner is killed at random moments; the same command again leaves every image exactly once."""
 
 import random
+import signal
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import COMMAND, ROOT
-from tests.made_runs import await_parts, count_parts, read_records, without_times
+from tests.conftest import COMMAND, HANG_S, ROOT
+from tests.made_runs import count_parts, read_records, without_times
+from tests.struck import struck
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
 
 def kill_five_times_then_finish(log: str, *arguments: str) -> None:
-    """Kill each of five runners when it has committed a random number of shards, at a random moment after."""
-    command = [*COMMAND, "run", str(IMAGES), "--log", log, "--shard-size", "1", "--batch-size", "1", *arguments]
-    chance, committed = random.Random(), 0
+    """Kill each of five runners when it has committed a random number of shards, in the midst of the next."""
+    options = ["run", str(IMAGES), "--log", log, "--shard-size", "1", "--batch-size", "1", *arguments]
+    chance = random.Random()
     for _ in range(5):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        committed = await_parts(log, committed + chance.randrange(1, 30))
-        time.sleep(chance.uniform(0, 0.02))
-        at_work = process.poll() is None
-        process.kill()
-        process.wait()
-        assert at_work, "the runner was done before it could be killed"
+        command = [*struck(chance.randrange(1, 30), chance.randrange(40)), *options]
+        killed = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 5 <= count_parts(log) < 360
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run([*COMMAND, *options], check=True, stdout=subprocess.DEVNULL, timeout=HANG_S)
 
 
 def check_every_image_once(log: str | Path) -> None:
@@ -55,7 +52,7 @@ def test_in_a_bucket(bucket):
 def test_two_runners_at_once_share_one_log(tmp_path):
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "16"]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
+    assert [process.wait(HANG_S) for process in both] == [0, 0]
     check_every_image_once(tmp_path)
 
 
@@ -87,7 +84,7 @@ def test_images_are_read_from_a_bucket(tmp_path, bucket):
 @pytest.mark.parametrize(("place", "words"), [("s3://no-such-bucket-here/logs", "no-such-bucket-here")])
 def test_a_bucket_that_is_not_there(aws, place, words):
     done = subprocess.run(
-        [*COMMAND, "run", str(IMAGES), "--log", place], capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, "run", str(IMAGES), "--log", place], capture_output=True, text=True, check=False, timeout=HANG_S
     )
     assert done.returncode == 1
     assert words in done.stderr

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -11,9 +12,10 @@ import pytest
 
 import hybrid_batch
 from inference.models import open_model
-from tests.conftest import COMMAND, HANG_S, ROOT, Server, free_port
-from tests.made_runs import await_parts, read_records, without_times
+from tests.conftest import COMMAND, HANG_S, ROOT, free_port
+from tests.made_runs import read_records, without_times
 from tests.scripted import Script, reply
+from tests.struck import struck
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
@@ -261,16 +263,37 @@ def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
     assert not (tmp_path / "log").exists()
 
 
-def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, tmp_path, serve):
-    server: Server = serve("digits")
-    command = [*COMMAND, "run", str(IMAGES), "--tail", server.url, "--log", str(tmp_path), "--shard-size", "8"]
-    runner = subprocess.Popen([*command, "--batch-size", "1", "--split", "c006"], stderr=subprocess.PIPE, text=True)
-    await_parts(tmp_path, 3)
-    server.process.kill()
-    _, error = runner.communicate(timeout=120)
-    assert runner.returncode == 1
-    assert f"No answer from {server.url}" in error
-    assert len(error.splitlines()) == 1
+DYING = """
+import os, signal, sys
+from inference.models import open_model
+from inference.service import ServiceSettings
+from inference.serving import serve
+from inference.tails.worker import TailWorker
+left, run = int(sys.argv[2]), TailWorker.run
+def run_or_die(worker, cut, tensors):
+    global left
+    left -= len(tensors[0])
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run(worker, cut, tensors)
+TailWorker.run = run_or_die
+serve(ServiceSettings(open_model("digits")), "127.0.0.1", int(sys.argv[1]), 1, lambda url: print(url, flush=True))
+"""
+
+
+def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, tmp_path):
+    port = free_port()
+    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-c", DYING, str(port), "100"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == f"{url}\n"
+    command = [*COMMAND, "run", str(IMAGES), "--tail", url, "--log", str(tmp_path), "--shard-size", "8"]
+    command += ["--batch-size", "1", "--split", "c006"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
+    server.communicate()
+    assert (server.returncode, done.returncode) == (-signal.SIGKILL, 1)
+    assert f"No answer from {url}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.glob("run=*/part-*"))
     totals = run(capsys, IMAGES, "--log", tmp_path, "--split", "c006")
     assert totals["images"] == 360
     assert len({record["image"] for record in read_records(tmp_path)}) == 360
@@ -278,15 +301,13 @@ def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_cleanly(capsys, tmp_path, number):
-    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "4", "--batch-size", "1"]
-    runner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    await_parts(tmp_path, 2)
-    runner.send_signal(number)
-    output, error = runner.communicate(timeout=60)
-    assert runner.returncode == 130
-    assert output == ""
-    assert "same command" in error
-    assert len(error.splitlines()) == 1
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "4", "--batch-size", "1"]
+    command = [*struck(2, 0, number), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "same command" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.glob("run=*/_SUCCESS"))
     assert run(capsys, IMAGES, "--log", tmp_path)["images"] == 360
 

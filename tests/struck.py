@@ -1,0 +1,42 @@
+"""Runners that strike themselves with a signal in the midst of their work, so that it cannot come too late."""
+
+import sys
+from signal import SIGKILL, Signals
+
+from tests.conftest import ROOT
+
+PROGRAM = f"""
+import os, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+import hybrid_batch
+from data.runs import RunFolder
+
+shards, actions, number = (int(sys.argv.pop(1)) for _ in range(3))
+commit, counting = RunFolder.commit, threading.Lock()
+
+def commit_and_count(*arguments):
+    global shards
+    committed = commit(*arguments)
+    with counting:
+        shards -= 1
+    return committed
+
+def watch(*_):
+    global actions
+    if shards <= 0:
+        with counting:
+            actions -= 1
+            due = actions == -1
+        if due:
+            os.kill(os.getpid(), number)
+
+RunFolder.commit = commit_and_count
+sys.addaudithook(watch)
+sys.exit(hybrid_batch.run(sys.argv[1:]))
+"""
+
+
+def struck(shards: int, actions: int = 0, number: Signals = SIGKILL) -> list[str]:
+    """The beginning of a `hybrid-batch` command that gets the signal when it has committed so many shards and then done
+    so many of the things that Python reports to an audit: opened, linked and removed files, sent requests."""
+    return [sys.executable, "-c", PROGRAM, str(shards), str(actions), str(int(number))]
