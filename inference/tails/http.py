@@ -3,6 +3,7 @@
 import os
 import ssl
 import time
+from collections.abc import Iterator
 from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 from typing import Any
 
@@ -26,6 +27,7 @@ _WORDS = {  # where the library's own are for those who know it
     IncompleteRead: "the connection was closed in the middle of the answer",
     BadStatusLine: "what came is no HTTP",
 }
+_PIECE_BYTES = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -51,7 +53,9 @@ class HttpExchange:
     def ask(self, request: Request, limit: int) -> Reply:
         """See Exchange."""
         target = f"{self._path}{request.path}{self._query}"
-        headers = {**_HEADERS, **request.headers}
+        headers, posted = {**_HEADERS, **request.headers}, request.method == "POST"
+        if posted:
+            headers["Content-Length"] = str(len(request.content))
         if self._access is not None:
             headers |= self._access.headers(request.method, self._origin + target, request.content)
         began = time.perf_counter_ns()
@@ -59,7 +63,7 @@ class HttpExchange:
             response = self._connections.urlopen(
                 request.method,
                 self._asked + target,
-                body=request.content if request.method == "POST" else None,
+                body=_pieces(request.content) if posted else None,
                 headers=headers,
                 retries=_ONCE,
                 redirect=False,
@@ -118,7 +122,27 @@ def _connections(url: Url, settings: TailSettings) -> urllib3.HTTPConnectionPool
         options["ssl_context"] = _trusted()
     proxy = find_proxy(url)
     manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options) if proxy else None
-    return (manager or urllib3.PoolManager(**options)).connection_from_host(url.host, url.port, url.scheme)
+    pool = (manager or urllib3.PoolManager(**options)).connection_from_host(url.host, url.port, url.scheme)
+    pool.ConnectionCls = _patient(pool.ConnectionCls, settings.patience.answer_s)
+    return pool
+
+
+def _patient(kind: type[Any], answer_s: float) -> type[Any]:
+    """Connections that wait so long for each piece they send. urllib3's would have the time to connect for all of a
+    request, which large ones over slow links do not keep to."""
+
+    class Patient(kind):  # type: ignore[misc]
+        def request(self, *arguments: object, **options: object) -> None:
+            if self.sock is None:
+                self.connect()
+            self.timeout = answer_s
+            super().request(*arguments, **options)
+
+    return Patient
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    return (content[start : start + _PIECE_BYTES] for start in range(0, len(content), _PIECE_BYTES))
 
 
 def _trusted() -> ssl.SSLContext:

@@ -1,0 +1,74 @@
+"""Requests that take longer to send than it may take to connect: what comes late is no silence while it comes."""
+
+import json
+import socket
+import socketserver
+import threading
+import time
+
+import pytest
+
+from inference.tails.exchange import NoAnswer, Request
+from inference.tails.http import HttpExchange
+from inference.tails.patience import Patience
+from inference.tails.settings import TailSettings
+
+BYTES, ONE_READ = 12_000_000, 1 << 16
+PATIENCE = TailSettings(patience=Patience(connect_s=0.3, answer_s=2, attempts=1))
+
+
+class Slow(socketserver.StreamRequestHandler):
+    """Takes a request in gulps, with 0.8 s of rest before each, and says how large it was; or takes nothing at all."""
+
+    rbufsize = 0
+
+    def handle(self):
+        while line := self.rfile.readline():
+            length = 0
+            while line != b"\r\n":
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+                line = self.rfile.readline()
+            if self.server.stands_still:
+                self.server.over.wait(60)
+                return
+            left = length
+            while left:
+                time.sleep(0.8)
+                end = max(0, left - BYTES // 4)
+                while left > end:
+                    left -= len(self.connection.recv(min(left - end, ONE_READ)))
+            body = json.dumps({"statusCode": 200, "headers": {}, "body": str(length)}).encode()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.fixture
+def slow():
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow, bind_and_activate=False)
+    server.daemon_threads, server.stands_still, server.over = True, False, threading.Event()
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ONE_READ)
+    server.server_bind()
+    server.server_activate()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.over.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("sizes", [(BYTES,), (10, BYTES)], ids=["a new connection", "one that was kept"])
+def test_a_large_request_has_its_time(slow, sizes):
+    exchange = HttpExchange(f"http://127.0.0.1:{slow.server_address[1]}", PATIENCE)
+    for content in map(bytes, sizes):
+        reply = exchange.ask(Request("POST", "/v2/x", {}, content), 1000)
+        assert json.loads(reply.content)["body"] == str(len(content))
+    assert reply.took_us > 2_500_000  # more than either patience
+    exchange.close()
+
+
+def test_a_link_that_stands_still_is_told(slow):
+    slow.stands_still = True
+    exchange = HttpExchange(f"http://127.0.0.1:{slow.server_address[1]}", PATIENCE)
+    with pytest.raises(NoAnswer, match="timed out"):
+        exchange.ask(Request("POST", "/v2/x", {}, bytes(BYTES)), 1000)
+    exchange.close()
