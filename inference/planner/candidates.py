@@ -37,8 +37,9 @@ class Conditions:
 class Candidate:
     """One way. `cut` None: all here. `share` of the images is sent when the others stay whole here; `shared_rate` is
     then the rate, `rate` when all are sent (images/s). `bound` is the stage that sets `rate`: of those that
-    share this machine's cores the longest. `away_us` is the slower of link and tail. Seconds of the cloud and
-    dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the least."""
+    share this machine's cores the longest. `away_us` is the slowest of encoding, which one thread does, link and
+    tail. Seconds of the cloud and dollars are for 1,000 images, all sent. `latency_us` is what one image waits at the
+    least."""
 
     cut: Cut | None
     codec: str
@@ -113,7 +114,8 @@ class _Arithmetic:
                     if not self._fits(batch, payload):
                         continue
                     cost = self._cost(codec)
-                    encode_us, decode_us = cut.elements * cost.encode_us, cut.elements * cost.decode_us
+                    encode_us = cut.elements * cost.encode_us + cost.encode_frame_us / batch
+                    decode_us = cut.elements * cost.decode_us + cost.decode_frame_us / batch
                     yield self._remote(
                         cut,
                         codec,
@@ -200,8 +202,10 @@ class _Arithmetic:
         here_us = sum(here.values())
         # What is in flight hides the round trip only if there is enough of it.
         link_us = max(up_us, down_us, (trip_us + tail_us) / self._in_flight)
-        away_us = max(link_us, tail_us)
+        away = {"tail": tail_us, "link": link_us, "encode": encode_us}
+        away_us = max(away.values())
         slowest = max(here_us, away_us, 1e-3)
+        bound = max(here, key=here.__getitem__) if here_us == slowest else max(away, key=away.__getitem__)
         share = 1.0 if here_us >= away_us or here_us >= whole_us else whole_us / (away_us + whole_us - here_us)
         seconds = 1000 * tail_us / 1e6
         return Candidate(
@@ -217,7 +221,7 @@ class _Arithmetic:
             received_bytes=received,
             rate=1e6 / slowest,
             away_us=away_us,
-            bound=max(here, key=here.__getitem__) if here_us == slowest else "tail" if tail_us == slowest else "link",
+            bound=bound,
             share=share,
             shared_rate=1e6 / max(slowest if share == 1 else share * away_us, 1e-3),
             latency_us=batch * (decode_us + head_us + encode_us + trip_us + tail_us),

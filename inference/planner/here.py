@@ -46,7 +46,7 @@ def measure_here(subject: Subject, pixels: np.ndarray | None, names: Sequence[st
     found: dict[int, dict[float, float]] = {
         batch: {0.0: 0.0, float(total): _time_batch(whole, feed[:batch], between)} for batch in batches
     }
-    encoded: list[tuple[Cut, dict[str, tuple[float, float]]]] = []
+    encoded: list[tuple[Cut, dict[str, _Encoded]]] = []
     cuts = inner_cuts(bundle)
     for cut in _spread(cuts, _FEWEST):
         if cut.head_macs not in found[batches[0]] and (time.monotonic() < end or not encoded):
@@ -105,7 +105,7 @@ def _time_head(
     *,
     names: Sequence[str],
     between: Callable[[], object],
-) -> dict[str, tuple[float, float]]:
+) -> "dict[str, _Encoded]":
     """One visit to a cut: the times of all batches into `found`, and those of the codecs."""
     head = compile_head(subject.engine, subject.bundle, cut)
     for batch, points in found.items():
@@ -113,28 +113,45 @@ def _time_head(
     return _time_codecs(cut, head([feed[:8]]), names)
 
 
-def _time_codecs(cut: Cut, tensors: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """µs and bytes an element, by codec."""
-    elements = cut.elements * len(tensors[0])
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Of a codec at a cut: frames as (elements, µs to encode), and bytes an element."""
+
+    frames: tuple[tuple[int, float], ...]
+    size: float
+
+
+def _time_codecs(cut: Cut, tensors: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, _Encoded]:
+    """Frames of one image and of all."""
     costs = {}
     for name in names:
-        encoded = codecs.encode(name, cut.boundary, tensors)
-        size = sum(len(tensor.data) for tensor in encoded)
-        spent = _time(lambda name=name: codecs.encode(name, cut.boundary, tensors), 0.02)  # type: ignore[misc]
-        costs[name] = spent / elements, size / elements
+        frames = []
+        for batch in (1, len(tensors[0])):
+            part = [tensor[:batch] for tensor in tensors]
+            encoded = codecs.encode(name, cut.boundary, part)
+            spent = _time(lambda name=name, part=part: codecs.encode(name, cut.boundary, part), 0.02)  # type: ignore[misc]
+            frames.append((cut.elements * batch, spent))
+        costs[name] = _Encoded(tuple(frames), sum(len(tensor.data) for tensor in encoded) / frames[-1][0])
     return costs
 
 
-def _costs(encoded: list[tuple[Cut, dict[str, tuple[float, float]]]], names: Sequence[str]) -> dict[str, CodecCost]:
+def line(frames: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """µs an element, and µs a frame whatever is in it, of frames (elements, µs): the smallest is believed, the others
+    tell what more elements take."""
+    (few, least), *others = sorted(frames)
+    slopes = [(spent - least) / (elements - few) for elements, spent in others if elements > few]
+    each = max(0.0, statistics.median(slopes)) if slopes else least / few
+    return each, max(0.0, least - each * few)
+
+
+def _costs(encoded: "list[tuple[Cut, dict[str, _Encoded]]]", names: Sequence[str]) -> dict[str, CodecCost]:
     encoded = sorted(encoded, key=lambda pair: pair[0].head_macs)
-    return {
-        name: CodecCost(
-            encode_us=statistics.median(costs[name][0] for _, costs in encoded),
-            decode_us=0.0,
-            bytes=Curve(tuple((float(cut.head_macs), costs[name][1]) for cut, costs in encoded)),
-        )
-        for name in names
-    }
+    costs = {}
+    for name in names:
+        each, frame = line([one for _, found in encoded for one in found[name].frames])
+        sizes = Curve(tuple((float(cut.head_macs), found[name].size) for cut, found in encoded))
+        costs[name] = CodecCost(each, 0.0, sizes, frame)
+    return costs
 
 
 def _feed(bundle: Bundle, batch: int, pixels: np.ndarray | None) -> np.ndarray:

@@ -9,17 +9,20 @@ from inference.planner.curve import Curve
 from inference.planner.device import Device
 from inference.planner.figures import figure
 
-FORMAT = 3
+FORMAT = 4
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
 class CodecCost:
-    """Of one codec. µs an element to encode here and to decode in the tail; bytes an element over the head's work."""
+    """Of one codec. µs an element to encode here and to decode in the tail; bytes an element over the head's work; and
+    µs that encoding and decoding a frame takes whatever is in it, which is nearly all for what entropy codes little."""
 
     encode_us: float
     decode_us: float
     bytes: Curve
+    encode_frame_us: float = 0.0
+    decode_frame_us: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,11 @@ class Profile:
             ),
             "times": _curves(stored["times"]),
             "codecs": {
-                name: _read(CodecCost, cost | {"bytes": _curve(cost["bytes"])}, "encode_us", "decode_us")
+                name: _read(
+                    CodecCost,
+                    cost | {"bytes": _curve(cost["bytes"])},
+                    *("encode_us", "decode_us", "encode_frame_us", "decode_frame_us"),
+                )
                 for name, cost in stored["codecs"].items()
             },
             "tail": None

@@ -92,7 +92,8 @@ def _with_tail(profile: Profile, subject: Subject, tail: Tail, sample: Sample, b
 
     there = measure_there(subject, tail, sample.files, _TENSOR_CODECS, busy, budget_s=budget_s)
     costs: dict[str, CodecCost] = {
-        name: replace(cost, decode_us=there.decode_us[name]) for name, cost in profile.codecs.items()
+        name: replace(cost, decode_us=there.decode_us[name][0], decode_frame_us=there.decode_us[name][1])
+        for name, cost in profile.codecs.items()
     }
     return replace(profile, codecs=costs, tail=there.speed)
 

@@ -19,7 +19,7 @@ from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.datatypes import FLOATS, NUMPY
 from inference.planner.curve import Curve
-from inference.planner.here import inner_cuts
+from inference.planner.here import inner_cuts, line
 from inference.planner.profile import Link, TailSpeed
 from inference.planner.subject import Subject
 from inference.tails import Tail
@@ -39,10 +39,10 @@ _SLOWER, _SURE = 1.25, 3  # so much slower, so many times: strangers' work comes
 
 @dataclass(frozen=True, slots=True)
 class There:
-    """The tail's speed, and µs an element it takes to decode each codec."""
+    """The tail's speed, and µs an element and a frame that it takes to decode each codec."""
 
     speed: TailSpeed
-    decode_us: dict[str, float]
+    decode_us: dict[str, tuple[float, float]]
 
 
 def measure_there(
@@ -211,15 +211,21 @@ def _request_us(bundle: Bundle, tail: Tail) -> tuple[float, float]:
     return statistics.median(asked), statistics.median(answered)
 
 
-def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, float]:
-    """µs an element the tail takes to decode, by frames of one image of zeros."""
-    cut = min(inner_cuts(bundle) or [bundle.whole], key=lambda cut: abs(cut.elements - _MIDDLING))
-    tail.check(cut.id)
-    found = {}
-    for name in names:
-        answers = [tail.infer(cut.id, Frame(codecs.encode(name, cut.boundary, _zeros(cut, 1)))) for _ in range(2)]
-        found[name] = min(answer.times.decode_us for answer in answers) / cut.elements
-    return found
+def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """µs an element and a frame the tail takes to decode, by frames of one image of zeros."""
+    cuts = inner_cuts(bundle) or [bundle.whole]
+    some = (
+        min(cuts, key=lambda cut: cut.elements),
+        min(cuts, key=lambda cut: abs(cut.elements - _MIDDLING)),
+    )
+    frames: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
+    for cut in dict.fromkeys(some):
+        tail.check(cut.id)
+        for name in names:
+            asked = Frame(codecs.encode(name, cut.boundary, _zeros(cut, 1)))
+            spent = min(tail.infer(cut.id, asked).times.decode_us for _ in range(_CALLS))
+            frames[name].append((cut.elements, float(spent)))
+    return {name: line(found) for name, found in frames.items()}
 
 
 def _zeros(cut: Cut, batch: int) -> list[np.ndarray]:

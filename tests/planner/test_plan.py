@@ -101,6 +101,26 @@ def test_the_share_fills_both_ends():
     assert one.share * one.tail_us == pytest.approx(1e6 / one.shared_rate)
 
 
+def test_a_codec_costs_each_frame_something_whatever_is_in_it():
+    """As entropy coding does: of few elements nearly all."""
+    profile = profile_of(1000, 400, 1e5 * MBIT)
+    cost = replace(profile.codecs["fp16"], encode_us=1, decode_us=2, encode_frame_us=1600, decode_frame_us=800)
+    costly = replace(profile, codecs=profile.codecs | {"fp16": cost})
+    for batch, encode_us, tail_us in ((1, 100 + 1600, 200 + 200 + 800), (8, 100 + 200, 200 + 200 + 100)):
+        one = candidate(NARROW, costly, "c002", batch=batch)
+        assert (one.encode_us, one.tail_us) == (encode_us, tail_us)
+    assert Profile.from_dict(json.loads(json.dumps(costly.to_dict()))) == costly
+
+
+def test_one_thread_encodes_however_many_cores_there_are():
+    profile = profile_of(1000, 10, 1e5 * MBIT)
+    cost = replace(profile.codecs["fp16"], encode_us=30)
+    many = replace(profile, device=replace(profile.device, cores=8), codecs=profile.codecs | {"fp16": cost})
+    one = candidate(NARROW, many, "c002")
+    assert (one.bound, one.rate, one.away_us) == ("encode", pytest.approx(1e6 / 3000), 3000)
+    assert one.share == pytest.approx(1000 / (3000 + 1000 - (500 + 3000 / 8)))
+
+
 def test_uploading_adds_the_rates_of_both_ends():
     one = candidate(NARROW, profile_of(1000, 1000, 1e6 * MBIT), "c000", codec="image")
     assert one.shared_rate == pytest.approx(2000)

@@ -14,6 +14,7 @@ from data.errors import TailUnreachable
 from data.images import find_images
 from inference.engines import open_engine
 from inference.models import open_model
+from inference.planner.here import line
 from inference.planner.profile import Link, Profile
 from inference.planner.profiles import measure, open_profile, profile_path
 from inference.planner.sample import Sample, take_sample
@@ -82,15 +83,36 @@ def test_a_profile_is_measured_once_and_then_reused(here):
 
 
 @pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        ([(10, 1010), (1000, 2000), (8000, 9000)], (1, 1000)),
+        ([(8000, 9000), (10, 1010), (1000, 9000), (2000, 3000)], (1, 1000)),
+        ([(10, 50), (10, 70)], (5, 0)),
+        ([(10, 50), (1000, 40)], (0, 50)),
+        ([(10, 5), (1000, 1000)], (pytest.approx(995 / 990), 0)),
+    ],
+)
+def test_what_a_frame_costs_and_what_an_element(frames, found):
+    assert line(frames) == found
+
+
+def test_entropy_coding_costs_a_frame_much_and_halves_hardly_anything(here, digits_server):
+    with http_tail(digits_server.url, here.bundle) as tail:
+        costs = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=2).codecs
+    assert costs["q4"].encode_frame_us > 5 * costs["fp16"].encode_frame_us
+    assert costs["q4"].decode_frame_us > 5 * costs["fp16"].decode_frame_us
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "",
         "{",
         "[]",
         "null",
-        '{"format": 3}',
+        '{"format": 4}',
         '{"format": 99}',
-        '{"format": 3, "tail": null, "device": 7}',
+        '{"format": 4, "tail": null, "device": 7}',
         "[" * 100_000,
     ],
 )
@@ -102,7 +124,7 @@ def test_a_damaged_profile_is_told_in_a_sentence_and_measured_again(here, conten
     open_profile(here, said.append, budget_s=0)
     assert len(said) == 2
     assert "cannot be used" in said[0]
-    assert json.loads(path.read_text())["format"] == 3
+    assert json.loads(path.read_text())["format"] == 4
 
 
 @pytest.mark.parametrize(
