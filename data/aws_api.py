@@ -55,17 +55,20 @@ class Api:
         names: Mapping[str, str],
         rights: str,
         timeout_s: float = 30,
+        *,
         region: str | None = None,
         connections: int = 10,
+        send_s: float = 5,
     ) -> "Api":
-        """Clients that wait `timeout_s` for an answer, `connections` threads at once, in another region if one is
-        given. Nothing is contacted yet. Raises AwsRefused when the AWS settings make no client."""
+        """Clients that wait `send_s` to connect, and as long until a request is sent, for botocore knows one limit for
+        both; then `timeout_s` for an answer; `connections` threads at once, in another region if one is given. Nothing
+        is contacted yet. Raises AwsRefused when the AWS settings make no client."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
         # Whether a request may be sent again is decided here: botocore would repeat one that starts a cluster.
         config = Config(
-            connect_timeout=5,
+            connect_timeout=send_s,
             read_timeout=timeout_s,
             retries={"total_max_attempts": 1},
             max_pool_connections=connections,

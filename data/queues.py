@@ -14,6 +14,7 @@ MOST_BYTES = 1 << 20  # of one message with its attributes, and of all that are 
 MOST_TOGETHER = 10
 LONGEST_WAIT_S = 20
 LONGEST_NAME = 80
+_SEND_S = 20  # for 1 MiB, over a link of 0.4 Mbit/s
 _STRING = "String"
 _ABSENT = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -63,7 +64,11 @@ class Queue:
             raise WrongUsage(f"{address!r} is no name of a queue; that has up to {LONGEST_NAME} of A-Z a-z 0-9 _ -.")
         region = _AWS_URL.match(address)
         api = api or Api.open(
-            {"sqs": "SQS"}, "docs/queue.md", timeout_s=LONGEST_WAIT_S + 20, region=region.group(1) if region else None
+            {"sqs": "SQS"},
+            "docs/queue.md",
+            timeout_s=LONGEST_WAIT_S + 20,
+            region=region.group(1) if region else None,
+            send_s=_SEND_S,
         )
         queue = cls(address, 0, api)
         if not is_url:

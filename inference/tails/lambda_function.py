@@ -17,6 +17,7 @@ from inference.tails.settings import TailSettings
 SCHEME = "lambda:"
 PAYLOAD_BYTES = (6 << 20) - 1  # AWS says both "limit 6291456 bytes" and "must be smaller than 6291456 bytes"
 _AROUND_BYTES = 1 << 16  # of a reply's JSON around its body
+_SEND_S = 30  # for 6 MiB, over a link of 1.7 Mbit/s
 _NAME = re.compile(r"[\w-]{1,64}(?::(?:\$LATEST|[\w-]{1,128}))?", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):\d{12}:function:" + _NAME.pattern, re.ASCII)
 _STARTING = {"ResourceConflictException", "ResourceNotReadyException"}
@@ -40,6 +41,7 @@ class LambdaExchange:
                 settings.patience.answer_s,
                 region=arn[1] if arn else None,
                 connections=settings.in_flight,
+                send_s=min(_SEND_S, settings.patience.answer_s),
             )
         except AwsRefused as error:
             raise TailRefused(str(error)) from error

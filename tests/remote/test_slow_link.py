@@ -10,6 +10,7 @@ import pytest
 
 from inference.tails.exchange import NoAnswer, Request
 from inference.tails.http import HttpExchange
+from inference.tails.lambda_function import LambdaExchange
 from inference.tails.patience import Patience
 from inference.tails.settings import TailSettings
 
@@ -18,7 +19,7 @@ PATIENCE = TailSettings(patience=Patience(connect_s=0.3, answer_s=2, attempts=1)
 
 
 class Slow(socketserver.StreamRequestHandler):
-    """Takes a request in gulps, with 0.8 s of rest before each, and says how large it was; or takes nothing at all."""
+    """Takes a request in gulps, with some rest before each, and says how large it was; or takes nothing at all."""
 
     rbufsize = 0
 
@@ -34,7 +35,7 @@ class Slow(socketserver.StreamRequestHandler):
                 return
             left = length
             while left:
-                time.sleep(0.8)
+                time.sleep(self.server.rest_s)
                 end = max(0, left - BYTES // 4)
                 while left > end:
                     left -= len(self.connection.recv(min(left - end, ONE_READ)))
@@ -45,7 +46,7 @@ class Slow(socketserver.StreamRequestHandler):
 @pytest.fixture
 def slow():
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow, bind_and_activate=False)
-    server.daemon_threads, server.stands_still, server.over = True, False, threading.Event()
+    server.daemon_threads, server.rest_s, server.stands_still, server.over = True, 0.8, False, threading.Event()
     server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ONE_READ)
     server.server_bind()
     server.server_activate()
@@ -71,4 +72,12 @@ def test_a_link_that_stands_still_is_told(slow):
     exchange = HttpExchange(f"http://127.0.0.1:{slow.server_address[1]}", PATIENCE)
     with pytest.raises(NoAnswer, match="timed out"):
         exchange.ask(Request("POST", "/v2/x", {}, bytes(BYTES)), 1000)
+    exchange.close()
+
+
+def test_a_large_request_to_lambda_has_its_time(slow, aws, monkeypatch):
+    slow.rest_s = 6
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{slow.server_address[1]}")
+    exchange = LambdaExchange("lambda:x", TailSettings())
+    assert exchange.ask(Request("POST", "/v2/x", {}, bytes(4_500_000)), 1000).content.isdigit()
     exchange.close()
