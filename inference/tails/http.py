@@ -27,7 +27,7 @@ _WORDS = {  # where the library's own are for those who know it
     IncompleteRead: "the connection was closed in the middle of the answer",
     BadStatusLine: "what came is no HTTP",
 }
-_PIECE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 18  # smaller ones take the processor longer, larger ones a slow link
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 

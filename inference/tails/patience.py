@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for a tail, and how often to ask it. Pauses double from the first to the longest, each
+    """How long to wait for a tail, and how often to ask it: `connect_s` to be connected, `answer_s` until it takes the
+    next piece of a request, and then for its answer. Pauses double from the first to the longest, each
     cut short by a random part, and are at least what the server asks for up to `longest_retry_after_s`. Who waited
     `silence_s` in vain is told so."""
 
