@@ -94,8 +94,8 @@ class RunFolder:
         return self.storage.write_once(PART_NAME.format(index), _parquet(records))
 
     def finish(self, totals: Mapping[str, Any]) -> None:
-        """Say that every part stands."""
-        self.storage.write_once(_SUCCESS, json.dumps(totals, sort_keys=True).encode())
+        """Say that every part stands. What stood is replaced: parts found damaged may have been made again."""
+        self.storage.replace(_SUCCESS, json.dumps(totals, sort_keys=True).encode())
 
     def totals(self) -> dict[str, Any] | None:
         """What `finish` was given; None while the run is unfinished."""

@@ -57,9 +57,12 @@ def test_what_stands_stays(run: RunFolder) -> None:
     assert run.commit(0, first)
     assert not run.commit(0, second)
     assert run.read_part(0).equals(first)
+
+
+def test_totals_are_those_of_the_parts_that_stand_last(run: RunFolder) -> None:
     run.finish({"images": 1})
     run.finish({"images": 2})
-    assert run.totals() == {"images": 1}
+    assert run.totals() == {"images": 2}
 
 
 def test_parts_are_not_confused_with_other_files(run: RunFolder) -> None:
