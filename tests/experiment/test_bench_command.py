@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import hybrid_batch
-from tests.conftest import COMMAND, ROOT, free_port
+from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.made_functions import make_function
 
 IMAGES = str(ROOT / "data" / "digits" / "images")
@@ -127,7 +127,7 @@ def test_a_queue_is_measured_and_left_as_it_was(capsys, aws):
         (row,) = measured(capsys, "--tail", f"sqs:{name}", "--cut", "c010", "--users", "none")["tails"]
     finally:
         worker.terminate()
-        worker.wait(30)
+        worker.wait(HANG_S)
     assert (row["first"], row["agree"]) == ("connection", 1.0)
     assert row["cost"] > 6000 * 0.40 / 1e6
     assert not client.list_queues(QueueNamePrefix=f"{name}-replies").get("QueueUrls")
@@ -199,8 +199,8 @@ def test_however_it_ends_no_process_is_left(tmp_path, number, code):
     try:
         children = await_users(process.pid, 5)
         os.kill(process.pid, number)
-        _, said = process.communicate(timeout=60)
-        _, alive = psutil.wait_procs(children, timeout=40)
+        _, said = process.communicate(timeout=HANG_S)
+        _, alive = psutil.wait_procs(children, timeout=HANG_S)
     finally:
         for one in (process, *children):
             with suppress(psutil.NoSuchProcess):
@@ -213,7 +213,8 @@ def test_however_it_ends_no_process_is_left(tmp_path, number, code):
 
 def await_users(pid, count):
     """The children of a process, once so many users of one of them are connected."""
-    for _ in range(600):
+    end = time.monotonic() + HANG_S
+    while time.monotonic() < end:
         children = psutil.Process(pid).children()
         users = [child for child in children if "inference.experiment.clients" in child.cmdline()]
         if users and len(users[0].net_connections()) == count:
