@@ -112,7 +112,8 @@ def _route(job: Job) -> tuple[Split, int]:
 
 
 def _made(job: Job, batch: Batch) -> Made:
-    return Made(batch.split.name, batch.split.codec, LOCAL if batch.kept else job.tail_name)
+    here = batch.kept or batch.split.cut is None
+    return Made(batch.split.name, batch.split.codec, LOCAL if here else job.tail_name)
 
 
 def _stages(job: Job, work: "_Work") -> list[tuple[str, _Stage, int, int]]:
@@ -177,7 +178,9 @@ class _Work:
             batch.kept = batch.split.cut is None
             if batch.kept and meant.codec in codecs.PICTURE_CODECS:
                 start = time.perf_counter_ns()
-                batch.load = self._pixels(batch, zip(batch.good, batch.load, strict=True))
+                whole = meant.codec == codecs.IMAGE  # else smaller files were made of them
+                files = zip(batch.good, batch.load, strict=True) if whole else self._files(batch, IMAGE_LIMIT_BYTES)
+                batch.load = self._pixels(batch, files)
                 batch.decode_ns += time.perf_counter_ns() - start
         start = time.perf_counter_ns()
         if batch.good and batch.split.cut is not self._bundle.whole:
@@ -260,9 +263,12 @@ class _Work:
         return pixels[:filled]
 
     def _files(self, batch: Batch, limit: int) -> Iterator[tuple[int, bytes]]:
-        """The files that can be read, one at a time; the others become errors."""
+        """The files without error yet that can be read, one at a time; the others become errors."""
         for position, name in enumerate(batch.images):
-            batch.started.append(time.perf_counter_ns())
+            if position in batch.errors:
+                continue
+            if position == len(batch.started):
+                batch.started.append(time.perf_counter_ns())
             try:
                 file = self._root.read(name, limit)
             except FileNotFoundError:
