@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ class Child:
     """`python -m MODULE ARGUMENTS`, spoken to by lines. Its input ends when this process does, which tells it to end;
     it has a session of its own, so that Ctrl-C in the terminal reaches this process alone."""
 
-    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self._module = module
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
@@ -31,7 +31,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+            env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,
             text=True,
         )

@@ -25,9 +25,9 @@ class Server:
 def started_server(bundle: Bundle, queue: int = QUEUE) -> Iterator[Server]:
     """A server until the end of the block. `queue` requests are let in at once, others are told to come again. It has
     an empty cache: nothing of the model was compiled before. Raises TailUnreachable when it does not start."""
-    with TemporaryDirectory(prefix="hybrid-batch-") as cache:
-        arguments = (str(bundle.path.resolve()), str(queue))
-        with Child(
-            "inference.experiment.server_process", *arguments, environment={"HYBRID_BATCH_CACHE": cache}
-        ) as child:
-            yield Server(child.hear().strip(), psutil.Process(child.process.pid))
+    path = str(bundle.path.resolve())
+    with (
+        TemporaryDirectory(prefix="hybrid-batch-") as cache,
+        Child("inference.experiment.server_process", path, str(queue), cache) as child,
+    ):
+        yield Server(child.hear().strip(), psutil.Process(child.process.pid))

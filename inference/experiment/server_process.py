@@ -1,9 +1,10 @@
-"""`hybrid-batch serve` as a child, on any free port: `python -m inference.experiment.server_process BUNDLE QUEUE`.
+"""`hybrid-batch serve` as a child, on any free port.
 
-It ends with the process that started it.
+`python -m inference.experiment.server_process BUNDLE QUEUE CACHE`. It ends with the process that started it, and takes the folder CACHE along.
 """
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,11 +15,15 @@ from inference.service import ServiceSettings
 from inference.serving import serve
 
 
-def main(path: str, queue: str) -> None:
+def main(path: str, queue: str, cache: str) -> None:
     """Serve until told to stop or the parent is gone; the first line printed is the URL."""
+    os.environ["HYBRID_BATCH_CACHE"] = cache
     watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     settings = ServiceSettings(read_bundle(Path(path)), queue=int(queue))
-    serve(settings, "127.0.0.1", 0, 1, _announce)
+    try:
+        serve(settings, "127.0.0.1", 0, 1, _announce)
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _announce(url: str) -> None:

@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from PIL import Image
@@ -156,9 +161,9 @@ def test_uploads_are_the_files_themselves():
     assert bytes(head.prepare(FILES[0]).frame.tensors[0].data).endswith(FILES[0])
 
 
-def test_a_child_that_ends_is_told_with_its_last_words():
+def test_a_child_that_ends_is_told_with_its_last_words(tmp_path):
     words = pytest.raises(TailUnreachable, match=r"server_process.*ended with 1 .*NotABundle.*nowhere")
-    with Child("inference.experiment.server_process", "/nowhere", "3") as child, words:
+    with Child("inference.experiment.server_process", "/nowhere", "3", str(tmp_path)) as child, words:
         child.hear()
     with Child("inference.experiment.clients") as child:
         crowd = Crowd(child)
@@ -169,3 +174,32 @@ def test_a_child_that_ends_is_told_with_its_last_words():
         head = Head(bundle, open_engine("openvino", bundle), way)
         with pytest.raises(TailUnreachable, match="clients"):
             crowd.use("http://127.0.0.1:1", Load(bundle, way, [head.prepare(FILES[0])]), 1)
+
+
+_STARTS = """
+import time
+from inference.experiment.server import started_server
+from inference.models import open_model
+with started_server(open_model("digits")) as server:
+    print(server.url, flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_cache_of_a_server_goes_with_whoever_started_it(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STARTS],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    process.stdout.readline()
+    assert list(tmp_path.iterdir())
+    process.send_signal(number)
+    process.communicate()
+    end = time.monotonic() + HANG_S
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
