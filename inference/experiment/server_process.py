@@ -1,6 +1,7 @@
 """`hybrid-batch serve` as a child, on any free port.
 
-`python -m inference.experiment.server_process BUNDLE QUEUE CACHE`. It ends with the process that started it, and takes the folder CACHE along.
+`python -m inference.experiment.server_process BUNDLE QUEUE CACHE`. It ends with the process that started it, and takes
+the folder CACHE along.
 """
 
 import os
