@@ -29,7 +29,7 @@ from inference.planner.follow import Follower
 from inference.planner.joining import Joining
 from inference.planner.plan import Wishes
 from inference.planner.profile import Link, Profile
-from inference.planner.watch import Watch
+from inference.planner.watch import Seen, Watch
 from inference.runner import Job, Pace, run_shards
 from inference.split import HERE, Split
 from inference.tails.answer import Answer
@@ -61,6 +61,22 @@ class Steady(Watch):
 @pytest.fixture
 def steady(monkeypatch) -> None:
     monkeypatch.setattr("inference.planner.follow.Watch", Steady)
+
+
+class Quick(Watch):
+    """Finds machine and tail as the profile says they are, and a link of 100 Mbit/s."""
+
+    def head(self, factor: float) -> None:
+        super().head(1.0)
+
+    def answer(self, seen: Seen, link_us: float) -> None:
+        sent = seen.transfer
+        took_us = 8 * (sent.sent_bytes + sent.received_bytes) / 100
+        transfer = replace(sent, end_us=sent.start_us + took_us)
+        super().answer(replace(seen, tail_us=seen.told_tail_us, transfer=transfer), took_us)
+
+    def tell(self, *_silence: float) -> None:
+        super().tell()
 
 
 Gate = tuple[int, Callable[[], object]]
@@ -276,8 +292,9 @@ def test_what_the_tail_has_no_time_for_stays_here(steady, bundle, tails, tmp_pat
         assert (record["cut"] == "local") == (record["tail"] == "local") == (record["sent_bytes"] == 0)
 
 
-def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path):
+def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path, monkeypatch):
     """The profile says that the link is slow; it is not. Until that is noticed pictures come one by one."""
+    monkeypatch.setattr("inference.planner.follow.Watch", Quick)
     noticed = threading.Event()
 
     def gate(said: list[str], follower: Follower) -> Gate:
