@@ -48,7 +48,7 @@ def measure_here(subject: Subject, pixels: np.ndarray | None, names: Sequence[st
     }
     encoded: list[tuple[Cut, dict[str, _Encoded]]] = []
     cuts = inner_cuts(bundle)
-    for cut in _spread(cuts, _FEWEST):
+    for cut in dict.fromkeys([*evenly(cuts, _FEWEST + 1), *cuts[-1:]]):
         if cut.head_macs not in found[batches[0]] and (time.monotonic() < end or not encoded):
             encoded.append((cut, _time_head(subject, cut, feed, found, names=names, between=between)))
     while len(encoded) < _MOST and time.monotonic() < end:
@@ -72,14 +72,11 @@ def inner_cuts(bundle: Bundle) -> list[Cut]:
     return sorted((cut for cut in bundle.cuts if cut.head_macs), key=lambda cut: cut.head_macs)
 
 
-def _spread(cuts: Sequence[Cut], count: int) -> list[Cut]:
-    """The cuts nearest to even parts of the work, the last one included."""
-    if not cuts:
-        return []
-    total = cuts[0].head_macs + cuts[0].tail_macs
-    wanted = [total * (part + 1) / (count + 1) for part in range(count)]
+def evenly(cuts: Sequence[Cut], parts: int) -> list[Cut]:
+    """The cuts nearest to where the work falls into so many even parts, each once."""
+    wanted = [(cut.head_macs + cut.tail_macs) * part / parts for cut in cuts[:1] for part in range(1, parts)]
     near = [min(cuts, key=lambda cut, at=at: abs(cut.head_macs - at)) for at in wanted]  # type: ignore[misc]
-    return list({cut.id: cut for cut in [*near, cuts[-1]]}.values())
+    return list(dict.fromkeys(near))
 
 
 def _worst(cuts: Sequence[Cut], curves: Sequence[Curve]) -> Cut | None:

@@ -19,7 +19,7 @@ from inference.bundle import Bundle
 from inference.cuts import Cut
 from inference.datatypes import FLOATS, NUMPY
 from inference.planner.curve import Curve
-from inference.planner.here import inner_cuts, line
+from inference.planner.here import evenly, inner_cuts, line
 from inference.planner.profile import Link, TailSpeed
 from inference.planner.subject import Subject
 from inference.tails import Tail
@@ -63,7 +63,7 @@ def measure_there(
     told: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
     trips: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
     whole: dict[int, float] = {}
-    for cut in _spread(bundle):
+    for cut in (bundle.whole, *evenly(inner_cuts(bundle), _CUTS)):
         if cut is not bundle.whole and time.monotonic() > end:
             break
         tail.check(cut.id)
@@ -126,14 +126,6 @@ def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
     batch = min(codecs.MAX_BATCH, max(1, -(-size // max(1, 2 * cut.elements))))
     answer = tail.infer(cut.id, Frame(codecs.encode(codecs.HALF, cut.boundary, _noise(cut, batch))))
     return float(answer.link_us), answer.sent_bytes + answer.received_bytes
-
-
-def _spread(bundle: Bundle) -> list[Cut]:
-    """The whole model, and cuts nearest to even parts of its work."""
-    cuts, total = inner_cuts(bundle), bundle.whole.tail_macs
-    wanted = [total * part / _CUTS for part in range(1, _CUTS)]
-    near = [min(cuts, key=lambda cut, at=at: abs(cut.head_macs - at)) for at in wanted] if cuts else []  # type: ignore[misc]
-    return [bundle.whole, *{cut.id: cut for cut in near}.values()]
 
 
 def _ask(tail: Tail, cut: Cut, frame: Frame, end: float) -> list[Answer]:
