@@ -11,6 +11,8 @@ from inference.commands.tail_options import tail_options
 from inference.planner.figures import figure, percent
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from data.images import Images
     from inference.bundle import Bundle
     from inference.planner.candidates import Candidate
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS = 30
 _AUTO = "auto"
+_NUMBERS = "batch", "head", "encode", "link", "tail", "bytes", "images/s", "bound", "share", "shared", "latency", "$"
 _CODECS = [_AUTO, "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "jpeg90", "jpeg75"]
 
 
@@ -107,8 +110,8 @@ def _plan(options: PlanOptions) -> None:
 
     from inference.engines import open_engine
     from inference.models import open_model
-    from inference.planner.limited import LOSSLESS, calibrator, limit_wishes
-    from inference.planner.plan import Wishes, make_plan
+    from inference.planner.limited import calibrator, limit_wishes
+    from inference.planner.plan import make_plan
     from inference.planner.prices import TABLE, read_prices
     from inference.planner.profiles import open_profile
     from inference.planner.subject import Subject
@@ -118,14 +121,7 @@ def _plan(options: PlanOptions) -> None:
     limited = _is_limited(options)
     bundle = open_model(options.model, _say)
     prices = read_prices(Path(options.prices) if options.prices else TABLE)
-    wishes = Wishes(
-        objective=options.objective,
-        min_cut=bundle.cut(options.min_cut).id if options.min_cut else None,
-        max_sent_bytes=options.max_sent_bytes,
-        min_rate=options.min_rate,
-        codecs=LOSSLESS if limited else options.codec or ("fp16",),
-        in_flight=options.in_flight,
-    )
+    wishes = _wishes(options, bundle, limited=limited)
     engine = open_engine(options.engine, bundle)
     images = _find_images(options, bundle)
     patience = measuring_patience(options.tail or "")
@@ -145,6 +141,20 @@ def _plan(options: PlanOptions) -> None:
         click.echo(_to_json(plan, profile, wishes))
     else:
         _print(plan, profile, options)
+
+
+def _wishes(options: PlanOptions, bundle: "Bundle", *, limited: bool) -> "Wishes":
+    from inference.planner.limited import LOSSLESS
+    from inference.planner.plan import Wishes
+
+    return Wishes(
+        objective=options.objective,
+        min_cut=bundle.cut(options.min_cut).id if options.min_cut else None,
+        max_sent_bytes=options.max_sent_bytes,
+        min_rate=options.min_rate,
+        codecs=LOSSLESS if limited else options.codec or ("fp16",),
+        in_flight=options.in_flight,
+    )
 
 
 def _find_images(options: PlanOptions, bundle: "Bundle") -> "Images | None":
@@ -202,50 +212,13 @@ def _row(candidate: "Candidate") -> dict[str, Any]:
 
 
 def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
-    from rich.table import Table
-
     from data.screen import open_console
     from inference.planner.plan import OBJECTIVES
 
-    console = open_console()
     shown = sorted(plan.allowed, key=OBJECTIVES[options.objective])
     shown = shown if options.all else shown[:_ROWS]
     shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]
-    table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
-    for heading in ("plan", "codec"):
-        table.add_column(heading)
-    for heading in (
-        "batch",
-        "decode",
-        "head",
-        "encode",
-        "link",
-        "tail",
-        "bytes",
-        "images/s",
-        "bound",
-        "share",
-        "shared",
-        "latency",
-        "$",
-    ):
-        table.add_column(heading, justify="right")
-    for one in shown:
-        table.add_row(
-            one.name,
-            one.codec,
-            str(one.batch),
-            *(f"{us / 1000:.2f}" for us in (one.decode_us, one.head_us, one.encode_us, one.link_us, one.tail_us)),
-            f"{one.sent_bytes:,.0f}",
-            figure(one.rate),
-            one.bound,
-            percent(one.share),
-            figure(one.shared_rate),
-            f"{one.latency_us / 1000:.1f}",
-            f"{one.cost:.3g}",
-            style="bold" if one is plan.chosen else None,
-        )
-    console.print(table)
+    open_console().print(_table(shown))
     left, out = len(plan.allowed) - len(shown), len(plan.candidates) - len(plan.allowed)
     more = f" {left} more candidates: --all." if left else ""
     more += f" {out} break the constraints." if out else ""
@@ -253,3 +226,30 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")
     click.echo(plan.why)
+
+
+def _table(shown: "list[Candidate]") -> "Table":
+    """The candidates, of which the first is the plan."""
+    from rich.table import Table
+
+    table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
+    for heading in ("plan", "codec"):
+        table.add_column(heading)
+    for heading in _NUMBERS:
+        table.add_column(heading, justify="right")
+    for place, one in enumerate(shown):
+        table.add_row(
+            one.name,
+            one.codec,
+            str(one.batch),
+            *(f"{us / 1000:.2f}" for us in (one.head_us, one.encode_us, one.link_us, one.tail_us)),
+            f"{one.sent_bytes:,.0f}",
+            figure(one.rate),
+            one.bound,
+            percent(one.share),
+            figure(one.shared_rate),
+            f"{one.latency_us / 1000:.1f}",
+            f"{one.cost:.3g}",
+            style=None if place else "bold",
+        )
+    return table
