@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inference.cloud.wanted import Wanted
 
 
-class Parts(click.ParamType[frozenset[str]]):
+class Parts(click.ParamType):  # type: ignore[type-arg]
     """Ways into the cloud, separated by commas."""
 
     name = "PARTS"
