@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,12 @@ def _imported(text: str, say: Callable[[str], None]) -> Bundle:
     name = Path(text).resolve().stem.removeprefix("app:")
     place = cache_folder("bundles") / _key(text) / f"{name}.bundle"
     with _lock(place.parent):
-        if is_bundle(place):
+        if place.exists():
             try:
                 return read_bundle(place)
             except NotABundle:
                 say(f"The imported {text} in the cache is damaged.")
+                shutil.rmtree(place, ignore_errors=True)
         from inference.importer import ImportSettings, import_model
 
         say(f"Importing {text} into the cache, once …")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -67,8 +68,15 @@ def test_a_model_is_known_by_its_content(file: Path, cache: Path) -> None:
 
 def test_a_damaged_cache_is_imported_again(file: Path) -> None:
     bundle = open_model(str(file))
-    for place in (bundle.graph_path, bundle.path / "bundle.json"):
-        place.write_bytes(place.read_bytes()[:50])
+    description = bundle.path / "bundle.json"
+    damages: list[Callable[[], object]] = [
+        lambda: bundle.graph_path.write_bytes(b"short"),
+        lambda: description.write_bytes(b"{"),
+        bundle.graph_path.unlink,
+        description.unlink,  # caches are cleaned file by file
+    ]
+    for damage in damages:
+        damage()
         said: list[str] = []
         assert open_model(str(file), said.append).sha256 == bundle.sha256
         assert said[:2] == [
