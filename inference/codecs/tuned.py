@@ -35,21 +35,24 @@ def keep_grids(grids: Mapping[str, Grid]) -> str:
 
 
 def is_known(codec: str) -> bool:
-    """Whether the grids of a calibration are in this user's cache."""
-    return (cache_folder("grids") / f"{codec}.json").is_file()
+    """Whether the grids of a calibration are in this user's cache, whole."""
+    try:
+        _read(str(cache_folder("grids")), codec)
+    except WrongUsage:
+        return False
+    return True
 
 
 def read_grids(codec: str, boundary: Sequence[TensorSpec]) -> list[Grid | None]:
     """The grid of each tensor of a boundary, None for whole numbers. Raises WrongUsage if the codec is not known
     here or is of another cut."""
-    grids = _read(str(cache_folder("grids")), codec)
+    grids = _read_once(str(cache_folder("grids")), codec)
     wanted = {spec.name: (spec.shape or (1,))[-1] for spec in boundary}
     if {name: len(grid.floors) for name, grid in grids.items()}.items() - wanted.items():
         raise WrongUsage(f"The codec {codec} was calibrated for another cut; use --codec auto.")
     return [grids.get(spec.name) for spec in boundary]
 
 
-@lru_cache(maxsize=64)
 def _read(folder: str, codec: str) -> dict[str, Grid]:
     try:
         with open(f"{folder}/{codec}.json", encoding="utf-8") as file:  # noqa: PTH123
@@ -62,6 +65,9 @@ def _read(folder: str, codec: str) -> dict[str, Grid]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongUsage(f"No calibration {codec} in this user's cache; use --codec auto to make one.") from error
+
+
+_read_once = lru_cache(maxsize=64)(_read)
 
 
 def _carry(stored: dict[str, Any] | None) -> Carry | None:

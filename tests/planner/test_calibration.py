@@ -120,9 +120,10 @@ def test_a_choice_is_made_once_and_again_when_it_is_lost(digits, engine):
     assert measured
     assert choose() == (first, False)
     assert choose(5)[1], "another limit is another choice"
-    for grids in cache_folder("grids").iterdir():
-        grids.unlink()
-    assert choose() == (first, True)
+    for lose in (Path.unlink, lambda file: file.write_text("{")):
+        for grids in cache_folder("grids").iterdir():
+            lose(grids)
+        assert choose() == (first, True)
     for kept in cache_folder("calibrations").iterdir():
         kept.write_text("{")
     assert choose() == (first, True)
