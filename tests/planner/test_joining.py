@@ -56,7 +56,7 @@ def test_an_interrupt_ends_the_measuring_and_the_run(tmp_path, digits_server):
 
     class Paced(Joining):
         def admit(self, batch: Batch):
-            measuring.wait(0.02)  # so that the run is not over before
+            measuring.wait(HANG_S)  # so that the run is not over before
             return super().admit(batch)
 
     def interrupt() -> None:

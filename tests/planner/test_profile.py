@@ -12,6 +12,7 @@ import pytest
 import hybrid_batch
 from data.errors import TailUnreachable
 from data.images import find_images
+from inference import codecs
 from inference.engines import open_engine
 from inference.models import open_model
 from inference.planner.here import line
@@ -96,11 +97,41 @@ def test_what_a_frame_costs_and_what_an_element(frames, found):
     assert line(frames) == found
 
 
-def test_entropy_coding_costs_a_frame_much_and_halves_hardly_anything(here, digits_server):
-    with http_tail(digits_server.url, here.bundle) as tail:
-        costs = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=2).codecs
-    assert costs["q4"].encode_frame_us > 5 * costs["fp16"].encode_frame_us
-    assert costs["q4"].decode_frame_us > 5 * costs["fp16"].decode_frame_us
+STATED = {"q4": (1500.0, 0.5)}  # µs a frame and an element
+OTHERS = (50.0, 0.25)
+
+
+class StatedTail(ServedTail):
+    """The real server, which takes as long to decode as is stated."""
+
+    def infer(self, cut_id, frame):
+        answer, tensor = super().infer(cut_id, frame), frame.tensors[0]
+        elements = self._bundle.cut(cut_id).elements * len(answer.scores)
+        frame_us, each_us = STATED.get(tensor.parameters.get("codec"), OTHERS)
+        return replace(answer, times=replace(answer.times, decode_us=round(frame_us + each_us * elements)))
+
+
+def test_what_a_codec_costs_a_frame_and_an_element_is_found(here, digits_server, monkeypatch):
+    spent, encode = [], codecs.encode
+
+    def stated(name, boundary, tensors):
+        frame_us, each_us = STATED.get(name, OTHERS)
+        spent[:] = [frame_us + each_us * sum(tensor.size for tensor in tensors)]
+        return encode(name, boundary, tensors)
+
+    def timed(call, *_):
+        spent[:] = [100.0]
+        call()
+        return spent[0]
+
+    monkeypatch.setattr(codecs, "encode", stated)
+    monkeypatch.setattr("inference.planner.here._time", timed)
+    with StatedTail(HttpExchange(digits_server.url), here.bundle) as tail:
+        costs = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=0).codecs
+    for name in ("q4", "fp16"):
+        frame_us, each_us = STATED.get(name, OTHERS)
+        assert (costs[name].encode_frame_us, costs[name].encode_us) == pytest.approx((frame_us, each_us))
+        assert (costs[name].decode_frame_us, costs[name].decode_us) == pytest.approx((frame_us, each_us), rel=0.02)
 
 
 @pytest.mark.parametrize(
