@@ -121,6 +121,15 @@ def test_one_thread_encodes_however_many_cores_there_are():
     assert one.share == pytest.approx(1000 / (3000 + 1000 - (500 + 3000 / 8)))
 
 
+def test_all_cores_decode_what_stays_here():
+    profile = profile_of(1000, 400, 1e5 * MBIT)
+    device, pictures = replace(profile.device, cores=4), replace(profile.pictures, decode_us=800)
+    one = candidate(NARROW, replace(profile, device=device, pictures=pictures), "local", codec="none")
+    assert (one.head_us, one.decode_us) == (1000, 800)
+    assert one.rate == one.shared_rate == pytest.approx(1e6 / (1000 + 200))
+    assert one.latency_us == 32 * (1000 + 800)
+
+
 def test_uploading_adds_the_rates_of_both_ends():
     one = candidate(NARROW, profile_of(1000, 1000, 1e6 * MBIT), "c000", codec="image")
     assert one.shared_rate == pytest.approx(2000)

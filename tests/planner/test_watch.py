@@ -25,6 +25,13 @@ def test_a_lone_frame_tells_the_rate():
     assert link_rate([Transfer(BYTES, 0, 0, LONG_US)]) == pytest.approx(MBIT)
 
 
+def test_the_rate_does_not_depend_on_when_frames_are_sent():
+    for start in (0.0, 1e12):
+        alone = Transfer(BYTES, BYTES, start, start + 2 * LONG_US)
+        assert link_rate([alone]) == pytest.approx(MBIT)
+        assert link_rate([alone, alone]) == pytest.approx(MBIT)
+
+
 def test_frames_that_share_the_link_tell_its_rate_and_not_a_part_of_it():
     together = [Transfer(BYTES, 0, 0, 4 * LONG_US) for _ in range(4)]
     assert link_rate(together) == pytest.approx(MBIT)

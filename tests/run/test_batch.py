@@ -1,4 +1,6 @@
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,14 @@ def test_records_keep_order_around_images_with_errors():
     assert records[1].top5 is None
     assert {record.latency_us for record in records} == {8000}
     assert {record.batch for record in records} == {3}
+
+
+def test_readings_of_the_clock_become_the_time_of_day():
+    before = datetime.now(UTC)
+    batch = replace(batch_of(1), started=[time.perf_counter_ns()], load=np.float32([[0.1, 0.7, 0.2]]))
+    (record,) = to_records(batch, bundle_of(3), MADE)
+    minute = timedelta(minutes=1)  # clocks are set now and then
+    assert before - minute < record.started_at < datetime.now(UTC) + minute
 
 
 def test_bytes_are_shared_out_exactly_among_images_that_travelled():
