@@ -28,7 +28,7 @@ from inference.models import open_model
 from inference.tails.answer import read_scores
 from inference.tails.local import LocalTail
 from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
-from tests.conftest import ROOT
+from tests.conftest import HANG_S, ROOT
 from tests.emr.wheelhouse import make_wheelhouse
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -282,7 +282,9 @@ def test_the_container_serves(container: Path, tmp_path: Path) -> None:
     with process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
-        assert httpx.get(f"{url}/v2/models/digits/versions/c004/ready", trust_env=False, timeout=30).status_code == 200
+        assert (
+            httpx.get(f"{url}/v2/models/digits/versions/c004/ready", trust_env=False, timeout=HANG_S).status_code == 200
+        )
         process.terminate()
 
 
