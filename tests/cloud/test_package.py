@@ -281,10 +281,8 @@ def test_the_container_serves(container: Path, tmp_path: Path) -> None:
     )
     with process:
         assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        assert (
-            httpx.get(f"{url}/v2/models/digits/versions/c004/ready", trust_env=False, timeout=HANG_S).status_code == 200
-        )
+        ready = json.loads(process.stdout.readline())["url"] + "/v2/models/digits/versions/c004/ready"
+        assert httpx.get(ready, trust_env=False, timeout=HANG_S).status_code == 200
         process.terminate()
 
 
