@@ -7,6 +7,7 @@ from rich.table import Table
 
 from data.records import LOCAL_CUT, STAGES
 from data.screen import open_console
+from inference import codecs
 from inference.planner.figures import figure, percent
 from inference.runner import Job
 from inference.totals import Totals
@@ -48,6 +49,8 @@ def _way(job: Job, way: str, share: float) -> str:
     cut, _, codec = way.partition(" ")
     if cut == LOCAL_CUT:
         return f"{percent(share)} whole here"
+    if codec in codecs.PICTURE_CODECS:
+        return f"{percent(share)} upload" + ("" if codec == codecs.IMAGE else f" {codec}")
     return f"{percent(share)} {cut} {job.bundle.cut(cut).name} in {codec}"
 
 

@@ -36,6 +36,14 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("group", [[], ["cloud"], ["emr"], ["bench"]])
+def test_commands_are_told_in_whole_sentences(group, capsys):
+    assert hybrid_batch.run([*group, "--help"]) == 0
+    told = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert told
+    assert all(line.endswith(".") and not line.endswith("...") for line in told), told
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

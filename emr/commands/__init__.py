@@ -7,7 +7,7 @@ from emr.commands.package import package
 from emr.commands.submit import submit
 
 
-@click.group("emr", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("emr", short_help="Evaluate runs on Amazon EMR.", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Evaluate runs on Amazon EMR: on a cluster, on one made for the job, or serverless.
 

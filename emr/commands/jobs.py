@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from emr.state import Work
 
 
-@click.command("status")
+@click.command("status", short_help="Say how a job stands.")
 @handle_argument
 @json_option
 def status(job: str, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def status(job: str, as_json: bool) -> None:
         click.echo(f"{state.word}: {state.reason}" if state.reason else state.word)
 
 
-@click.command("logs")
+@click.command("logs", short_help="Print the logs of a job that are in S3 so far.")
 @handle_argument
 @click.option("--line", is_flag=True, help="Only the line that says why it failed.")
 def logs(job: str, line: bool) -> None:

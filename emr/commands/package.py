@@ -7,7 +7,7 @@ import click
 from data.local_path import LocalPath
 
 
-@click.command("package")
+@click.command("package", short_help="Make the archives that `submit` uploads.")
 @click.option(
     "--arch",
     "architectures",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emr.submission import Target
 
 
-@click.command("submit")
+@click.command("submit", short_help="Evaluate a run on EMR.")
 @click.argument("run", metavar="RUN")
 @click.option("--release", metavar="emr-7.x.y", help="EMR release.  [default: emr-7.9.0, or what stands]")
 @click.option("--cluster", metavar="j-…", help="Add a step to this cluster.")

@@ -74,7 +74,11 @@ class BenchOptions:
     as_json: bool
 
 
-@click.group("bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "bench",
+    short_help="Measure a model's tails against each other.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Measure a model's tails: on this machine, on servers, in the cloud, for one user and for hundreds.
 
@@ -84,7 +88,7 @@ def command() -> None:
     """
 
 
-@command.command("tails")
+@command.command("tails", short_help="Measure a model's tails with some images.")
 @click.argument("model")
 @click.argument("images")
 @click.option(

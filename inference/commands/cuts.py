@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from inference.verify import Verified
 
 
-@click.command("cuts")
+@click.command("cuts", short_help="List where a model can be cut.")
 @click.argument("model", default="digits")
 @click.option("--all", "with_frontiers", is_flag=True, help="Add the multi-tensor frontiers no single cut beats.")
 @click.option("--verify", is_flag=True, help="Run head and tail against the whole model at every cut listed.")

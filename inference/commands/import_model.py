@@ -23,7 +23,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
         return int(sides[0]), int(sides[-1])
 
 
-@click.command("import")
+@click.command("import", short_help="Import a model into a bundle.")
 @click.argument("model")
 @click.option("-o", "--output", type=LocalPath(), help="The bundle's folder.  [default: NAME.bundle here]")
 @click.option(

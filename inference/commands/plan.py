@@ -50,7 +50,7 @@ class PlanOptions:
     as_json: bool
 
 
-@click.command("plan")
+@click.command("plan", short_help="Say where to cut a model, and why.")
 @click.argument("model", default="digits")
 @tail_options("The tail to divide the work with")
 @click.option("--images", metavar="DIR", help="Pictures to plan for.  [default: one that is made up]")
@@ -221,7 +221,7 @@ def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     open_console().print(_table(shown))
     left, out = len(plan.allowed) - len(shown), len(plan.candidates) - len(plan.allowed)
     more = f" {left} more candidates: --all." if left else ""
-    more += f" {out} break the constraints." if out else ""
+    more += f" {out} left out by the constraints or --codec." if out else ""
     click.echo(f"$ is for 1,000 images; heads between timed ones are told within {profile.error:.1%}.{more}")
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")

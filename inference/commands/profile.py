@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from inference.planner.profile import Profile
 
 
-@click.command("profile")
+@click.command("profile", short_help="Measure this machine, a tail and the link between.")
 @click.argument("model", default="digits")
 @tail_options("A tail to measure too, with the link to it")
 @click.option("--images", metavar="DIR", help="Pictures to measure with.  [default: one that is made up]")

@@ -29,7 +29,7 @@ _PICTURES = (None, "image", "jpeg90", "jpeg75")
 _CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
 
 
-@click.command("run")
+@click.command("run", short_help="Classify a folder of images, split between here and a tail.")
 @click.argument("images")
 @click.option("--model", default="digits", show_default=True, help="Bundle, model file, SavedModel or app:NAME.")
 @click.option("--split", default="auto", show_default=True, metavar="CUT|auto|local|remote", help="Where to cut.")

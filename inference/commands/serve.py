@@ -3,7 +3,7 @@
 import click
 
 
-@click.command("serve")
+@click.command("serve", short_help="Serve a model's tails over HTTP.")
 @click.argument("model", default="digits")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: the system chooses.")

@@ -3,7 +3,7 @@
 import click
 
 
-@click.command("worker")
+@click.command("worker", short_help="Answer the requests of a queue with a model's tails.")
 @click.argument("model", default="digits")
 @click.option("--queue", required=True, metavar="NAME|URL", help="The queue of Amazon SQS to work for.")
 @click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)

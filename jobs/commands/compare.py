@@ -6,7 +6,7 @@ ENGINES = {"inline": "jobs.compare_inline", "mrjob": "jobs.compare_mrjob", "spar
 RUNNERS = ("inline", "local", "spark")
 
 
-@click.command("compare")
+@click.command("compare", short_help="Compare two runs, image by image.")
 @click.argument("run_a")
 @click.argument("run_b")
 @click.option(

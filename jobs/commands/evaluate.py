@@ -11,7 +11,7 @@ ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jo
 RUNNERS = ("inline", "local", "spark")
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Compute metrics and times from the logs of runs.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--engine",

@@ -7,7 +7,7 @@ import click
 from data.local_path import LocalPath
 
 
-@click.command("report")
+@click.command("report", short_help="Write the evaluation of runs as one HTML file.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--output",

@@ -8,7 +8,11 @@ from inference.commands.cloud.package import package
 from inference.commands.cloud.status import status
 
 
-@click.group("cloud", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "cloud",
+    short_help="Put a model's tail into the cloud of AWS.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Put a model's tail into the cloud of AWS: Lambda functions, workers of a queue.
 

@@ -63,7 +63,7 @@ class DeployOptions:
     wait: float
 
 
-@click.command("deploy")
+@click.command("deploy", short_help="Make or change a model's tail in AWS.")
 @click.argument("model", default="digits")
 @name_option
 @click.option(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from inference.cloud.destroy import Remains
 
 
-@click.command("destroy")
+@click.command("destroy", short_help="Remove a deployment with all that is in it.")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @yes_option
@@ -38,7 +38,9 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
         click.echo(f"There is nothing of {name} in {api.region}.", err=True)
     elif not (as_json and dry_run):
         _show(remains)
-    if not dry_run and not remains.is_nothing:
+    if dry_run:
+        click.echo("Nothing was removed.", err=True)
+    elif not remains.is_nothing:
         confirm(f"Remove all this from {api.region}?", sure=yes)
         try:
             carry_out(api, name, Patience(poll, wait), tell)

@@ -7,7 +7,7 @@ import click
 from data.local_path import LocalPath
 
 
-@click.command("package")
+@click.command("package", short_help="Package a model's tail for Lambda or a container.")
 @click.argument("model", default="digits")
 @click.option(
     "--target",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from inference.cloud.status import Status
 
 
-@click.command("status")
+@click.command("status", short_help="Say how deployments stand.")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout.")
 def status(name: str | None, as_json: bool) -> None:
