@@ -66,6 +66,7 @@ class Timed:
     ways: Counter[Split] = field(default_factory=Counter)
     said: list[tuple[float, str]] = field(default_factory=list)
     switches: int = 0
+    ended: float = float("inf")
 
     def note(self, batch: Batch) -> None:
         """A batch is done."""
@@ -76,6 +77,7 @@ class Timed:
         """For the runner: whether it was long enough."""
         now = time.perf_counter() - self.began
         if now > self.seconds and (len(self.seen) > _BATCHES or now > _MOST_SECONDS):
+            self.ended = now  # what is under way is still waited for, while nothing else is done
             raise _Enough
 
     def watch(self, batch: Batch) -> None:
@@ -87,10 +89,11 @@ class Timed:
         """For the follower."""
         self.said.append((time.perf_counter() - self.began, line))
 
-    def rate(self, start: float | None = None, end: float = float("inf")) -> float:
-        """Images/s between two moments, by default once the pipeline is full."""
+    def rate(self, start: float | None = None, end: float | None = None) -> float:
+        """Images/s between two moments, by default once the pipeline is full and until it was long enough."""
         low = self.seen[len(self.seen) // 4][0] if start is None else start
-        inside = [one for one in self.seen if low <= one[0] <= end]
+        high = self.ended if end is None else end
+        inside = [one for one in self.seen if low <= one[0] <= high]
         passed = inside[-1][0] - inside[0][0] if len(inside) > 1 else 0.0
         return sum(images for _, images, _ in inside[1:]) / passed if passed else 0.0
 
