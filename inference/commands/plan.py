@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS = 30
 _AUTO = "auto"
-_NUMBERS = "batch", "head", "encode", "link", "tail", "bytes", "images/s", "bound", "share", "shared", "latency", "$"
+_TOGETHER = "bytes", "images/s", "bound", "share", "shared", "latency", "$"
 _CODECS = [_AUTO, "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "jpeg90", "jpeg75"]
 
 
@@ -232,17 +232,19 @@ def _table(shown: "list[Candidate]") -> "Table":
     """The candidates, of which the first is the plan."""
     from rich.table import Table
 
+    from inference.planner.candidates import STAGES
+
     table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
     for heading in ("plan", "codec"):
         table.add_column(heading)
-    for heading in _NUMBERS:
+    for heading in ("batch", *STAGES, *_TOGETHER):
         table.add_column(heading, justify="right")
     for place, one in enumerate(shown):
         table.add_row(
             one.name,
             one.codec,
             str(one.batch),
-            *(f"{us / 1000:.2f}" for us in (one.head_us, one.encode_us, one.link_us, one.tail_us)),
+            *(f"{getattr(one, stage + '_us') / 1000:.2f}" for stage in STAGES),
             f"{one.sent_bytes:,.0f}",
             figure(one.rate),
             one.bound,

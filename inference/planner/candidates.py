@@ -21,6 +21,7 @@ _LENGTH_BYTES = 4  # before each picture
 _FRAME_BYTES = 450  # header and metadata of a frame, either way
 _SURELY = 0.8
 _NEVER_US = 1e12
+STAGES = "decode", "head", "encode", "link", "tail"  # each has its µs an image in a Candidate
 _LIKE_TUNED = "q4"  # takes as long to encode and decode
 
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from data.errors import MissingExtra, WrongUsage
-from inference.planner.candidates import Candidate
+from inference.planner.candidates import STAGES, Candidate
 from inference.planner.plan import Plan
-
-_STAGES = ("decode", "head", "encode", "link", "tail")
 
 
 def draw_plan(plan: Plan, path: Path) -> None:
@@ -26,7 +24,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
     figure = Figure(figsize=(max(6.0, 0.28 * len(shown)), 5), layout="constrained")
     axes = figure.subplots()
     low = [0.0] * len(shown)
-    for stage in _STAGES:
+    for stage in STAGES:
         heights = [getattr(candidate, f"{stage}_us") / 1000 for candidate in shown]
         edges = ["black" if candidate.bound == stage else "none" for candidate in shown]
         axes.bar(range(len(shown)), heights, bottom=low, label=stage, edgecolor=edges, linewidth=1.5)

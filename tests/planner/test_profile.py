@@ -304,6 +304,8 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
     printed = capsys.readouterr().out
     assert "all local" in printed
     assert printed.splitlines()[-1].endswith(".")
+    heading = next(line.split() for line in printed.splitlines() if line.lstrip().startswith("plan "))
+    assert heading[2:8] == ["batch", "decode", "head", "encode", "link", "tail"]
 
 
 @pytest.mark.parametrize(
