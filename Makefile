@@ -54,7 +54,7 @@ lock:  ## pin what setup.cfg asks for, for Python 3.11 and 3.12 on Linux and mac
 		--all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 digits: $(READY)  ## make the sample images, train the sample model and import it
-	$(BIN)/python -m data.make_digits
+	$(BIN)/python -m hybrid_batch.data.digits.make_digits
 	$(BIN)/hybrid-batch import data/digits/digits.keras --scale 0-1 --classes data/digits/classes.txt \
 		-o data/digits/digits.bundle --force
 

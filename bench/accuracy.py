@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data.decode import decode
-from data.images import Images
-from inference import codecs
-from inference.batch import to_scores
-from inference.bundle import Bundle
-from inference.codecs.jpeg import recompress
-from inference.engines import Engine, compile_head, compile_tail
-from inference.split import HERE, Split
-from inference.wire import Frame
+from hybrid_batch.data.images.decode import decode
+from hybrid_batch.data.images.images import Images
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import Engine, compile_head, compile_tail
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs.jpeg import recompress
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.runner.batch import to_scores
+from hybrid_batch.inference.runner.split import HERE, Split
 
 _BATCH = 20
 

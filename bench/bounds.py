@@ -19,17 +19,17 @@ from bench.carriage import carriage_s
 from bench.link import Conditions, check_link, open_link
 from bench.results import Spread, report
 from bench.stand import QUICK, SECONDS, Stand, stands
-from data.decode import decode
-from data.storage import Storage
-from inference import codecs
-from inference.batch import Batch
-from inference.cuts import Cut
-from inference.engines import compile_head
-from inference.following import Route
-from inference.planner.there import measure_link
-from inference.split import Split
-from inference.tails import Tail
-from inference.wire import Frame
+from hybrid_batch.data.images.decode import decode
+from hybrid_batch.data.storage.storage import Storage
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.runtimes import compile_head
+from hybrid_batch.inference.planner.profile.remote_profiler import measure_link
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.runner.batch import Batch
+from hybrid_batch.inference.runner.routing import Route
+from hybrid_batch.inference.runner.split import Split
+from hybrid_batch.inference.tails import Tail
 
 _ROUNDS = 2 if QUICK else 5
 _BATCH, _IN_FLIGHT = 8, 4

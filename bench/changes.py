@@ -5,7 +5,7 @@ import random
 from bench.link import Conditions, Link, open_link
 from bench.results import report
 from bench.stand import QUICK, SECONDS, Stand, route_of, stands, worth_running
-from inference.planner.plan import Wishes, make_plan
+from hybrid_batch.inference.planner.plan.plan import Wishes, make_plan
 
 _FAST, _SLOW = Conditions(18.88, 50), Conditions(1.1, 50)
 _STEP_S = 6.0 if QUICK else 10.0

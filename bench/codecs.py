@@ -16,17 +16,17 @@ from PIL import Image
 from bench.published import PUBLISHED, import_published
 from bench.results import report
 from bench.subjects import SHARED
-from data.decode import decode, decode_picture
-from data.images import Images
-from inference import codecs
-from inference.batch import to_scores
-from inference.bundle import Bundle
-from inference.codecs.tuned import keep_grids
-from inference.cuts import Cut
-from inference.engines import Engine, compile_head, compile_tail, open_engine
-from inference.planner.calibration import choose_codec, measure_drop
-from inference.planner.tuning import tune
-from inference.wire import Frame
+from hybrid_batch.data.images.decode import decode, decode_picture
+from hybrid_batch.data.images.images import Images
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.runtimes import Engine, compile_head, compile_tail, open_engine
+from hybrid_batch.inference.planner.calibration.calibration import choose_codec, measure_drop
+from hybrid_batch.inference.planner.calibration.sensitivity import tune
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs.calibrated import keep_grids
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.runner.batch import to_scores
 
 _BATCH, _ALONE = 20, 40
 _KEEPS_POINTS = 0.5

@@ -17,12 +17,12 @@ from bench.lambda_runtime import HANDLER, FunctionFailed, LambdaRuntime, bare_py
 from bench.local_aws import local_aws
 from bench.results import Spread, report
 from bench.subjects import bundle_of, keras_models, pictures
-from inference import codecs
-from inference.bundle import Bundle
-from inference.cloud.package import PackageSettings, make_package
-from inference.cuts import Cut
-from inference.tails.answer import read_times
-from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
+from hybrid_batch.inference.cloud.packaging.package import PackageSettings, make_package
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import read_times
+from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, encode_request
 
 _ROUNDS, _EMULATED_ROUNDS = 7, 5
 _WARM = 50

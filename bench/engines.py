@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.results import Spread, rates, ratios, report
 from bench.subjects import bundle_of, keras_models
-from inference.engines import compile_tail, open_engine
+from hybrid_batch.inference.model.runtimes import compile_tail, open_engine
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def _counted(call: Callable[[], object], images: int) -> Callable[[], int]:
 
 
 def _as_function(model: Any) -> Callable[[np.ndarray], object]:  # noqa: ANN401
-    from inference.frameworks import import_tensorflow
+    from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow
 
     tf = import_tensorflow()
     function = tf.function(lambda x: model(x, training=False))

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data.records import STAGES
-from jobs.parts import Part
+from hybrid_batch.data.log.records import STAGES
+from hybrid_batch.jobs.input.part_list import Part
 
 WAYS = ("cut", "codec", "tail")
 TIMES = tuple(f"{stage}_us" for stage in STAGES)
@@ -19,33 +19,33 @@ TIMES = tuple(f"{stage}_us" for stage in STAGES)
 
 def inline(folder: Path) -> float:
     """Our threads, to the text of the report."""
-    from evaluation.report import to_json
-    from jobs.inline import evaluate
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.evaluate_inline import evaluate
 
     return _timed(lambda: to_json(evaluate(_parts(folder))))
 
 
 def mrjob_inline(folder: Path) -> float:
     """mrjob in this process."""
-    from evaluation.report import to_json
-    from jobs.evaluate_mrjob import evaluate
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.evaluate_mrjob import evaluate
 
     return _timed(lambda: to_json(evaluate(_parts(folder))))
 
 
 def mrjob_local(folder: Path) -> float:
     """mrjob's processes, with their start."""
-    from evaluation.report import to_json
-    from jobs.evaluate_mrjob import evaluate
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.evaluate_mrjob import evaluate
 
     return _timed(lambda: to_json(evaluate(_parts(folder), runner="local")))
 
 
 def spark(folder: Path) -> float:
     """Spark on the cores of this machine; the start of its session is left out."""
-    from evaluation.report import to_json
-    from jobs.evaluate_spark import evaluate
-    from jobs.spark_session import spark_session
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.engines.spark_session import spark_session
+    from hybrid_batch.jobs.evaluate_spark import evaluate
 
     with spark_session():
         return _timed(lambda: to_json(evaluate(_parts(folder))))

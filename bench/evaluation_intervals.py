@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 
 from bench.results import Spread
-from data.records import SCHEMA
-from evaluation.calibration import score_intervals
-from evaluation.counting import count_table
-from evaluation.counts import Counts
-from evaluation.intervals import matrix_intervals
-from evaluation.matrix import matrix
+from hybrid_batch.data.log.records import SCHEMA
+from hybrid_batch.evaluation.counting.counts import Counts
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.statistics.calibration import score_intervals
+from hybrid_batch.evaluation.statistics.confusion_matrix import matrix
+from hybrid_batch.evaluation.statistics.intervals import matrix_intervals
 
 CLASSES = (10, 100)
 _PER_CELL = 20

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-HANDLER = "inference.cloud.handler.handle"
+HANDLER = "hybrid_batch.inference.cloud.function.handler.handle"
 _CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 _ROOT = "/2018-06-01/runtime/"
 # As Lambda's own bootstrap does: the package first, then the client.

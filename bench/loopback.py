@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 
 from bench.results import Spread, ratios, report
 from bench.subjects import bundle_of, keras_models, pictures
-from data.images import Images, find_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.bundle import Bundle
-from inference.cuts import Cut
-from inference.engines import Engine, open_engine
-from inference.runner import Job, Pace, run_shards
-from inference.split import choose_split
-from inference.tails import Tail, open_tail
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.runtimes import Engine, open_engine
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import choose_split
+from hybrid_batch.inference.tails import Tail, open_tail
 
 _COUNT, _BATCH, _ROUNDS, _CUTS = 640, 32, 3, 8
 

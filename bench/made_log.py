@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.records import PART_NAME, SCHEMA, STAGES
+from hybrid_batch.data.log.records import PART_NAME, SCHEMA, STAGES
 
 CLASSES, CUTS, SHARDS = 1000, 8, 20
 RECORDS = 100_000_000

@@ -16,10 +16,10 @@ from bench.published import PUBLISHED
 from bench.results import save, show
 from bench.stand import QUICK, SECONDS, Stand, Timed, route_of, stands, worth_running
 from bench.subjects import SHARED
-from inference.planner.candidates import Candidate
-from inference.planner.limited import calibrator, limit_wishes, links_around
-from inference.planner.plan import make_plan
-from inference.planner.profile import Profile
+from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator, limit_wishes, links_around
+from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.plan import make_plan
+from hybrid_batch.inference.planner.profile.profile import Profile
 
 _MODELS = ("MobileNetV2", "EfficientNetB0", "ResNet50")
 _QUICK_LINKS = (Conditions(1.1, 50), Conditions(18.88, 50), Conditions(100, 5))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.subjects import SHARED
-from data.images import Images, find_images
-from data.labels import label_images
-from inference.bundle import Bundle
-from inference.models import open_model
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,18 @@ import psutil
 from bench.local_aws import local_aws
 from bench.results import Spread, ratios, report
 from bench.subjects import pictures
-from data.images import Images, find_images
-from data.queues import Outgoing, Queue
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.bundle import Bundle
-from inference.cuts import Cut
-from inference.engines import Engine, open_engine
-from inference.models import open_model
-from inference.runner import Job, Pace, run_shards
-from inference.split import choose_split
-from inference.tails import Tail, open_tail, usual_in_flight
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.aws.queue import Outgoing, Queue
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import Engine, open_engine
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import choose_split
+from hybrid_batch.inference.tails import Tail, open_tail, usual_in_flight
+from hybrid_batch.inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
 _TURNS, _BATCH, _BARE = (3 if QUICK else 4), 16, 100

@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from inference.planner.figures import figure
+from hybrid_batch.data.terminal.numbers import figure
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -11,15 +11,15 @@ import numpy as np
 
 from bench.results import Spread, ratios, report
 from bench.subjects import bundle_of, keras_models, pictures
-from data.decode import decode
-from data.images import find_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.bundle import Bundle
-from inference.engines import Engine, Segment, compile_tail, open_engine
-from inference.runner import Job, Pace, run_shards
-from inference.split import choose_split
-from inference.tails import open_tail
+from hybrid_batch.data.images.decode import decode
+from hybrid_batch.data.images.images import find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import Engine, Segment, compile_tail, open_engine
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import choose_split
+from hybrid_batch.inference.tails import open_tail
 
 _PICTURES = {"MobileNetV2": (1000, 240, 320), "ResNet50": (200, 240, 320), "emotions": (5000, 48, 48)}
 _ROUNDS = 4

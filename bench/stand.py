@@ -21,26 +21,26 @@ import pyarrow as pa
 
 from bench.published import PUBLISHED, import_published
 from bench.subjects import pictures
-from data.images import Images, find_images
-from data.runs import RunFolder
-from data.storage import Storage, open_storage
-from inference.batch import Batch
-from inference.bundle import Bundle
-from inference.engines import Engine, open_engine
-from inference.following import Route
-from inference.models import open_model
-from inference.planner.candidates import Candidate
-from inference.planner.follow import Follower
-from inference.planner.plan import Plan, Wishes
-from inference.planner.profile import Profile
-from inference.planner.profiles import open_profile
-from inference.planner.subject import Subject
-from inference.runner import Job, Pace, run_shards
-from inference.split import HERE, Split
-from inference.tails import Tail
-from inference.tails.http import http_tail
-from inference.tails.patience import Patience
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import Storage, open_storage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import Engine, open_engine
+from hybrid_batch.inference.planner.adapt.adaptive_router import Follower
+from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.plan import Plan, Wishes
+from hybrid_batch.inference.planner.profile.profile import Profile
+from hybrid_batch.inference.planner.profile.profile_store import open_profile
+from hybrid_batch.inference.planner.profile.target import Subject
+from hybrid_batch.inference.runner.batch import Batch
+from hybrid_batch.inference.runner.routing import Route
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import HERE, Split
+from hybrid_batch.inference.tails import Tail
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
 SECONDS = 1.5

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inference.bundle import Bundle
-from inference.importer import ImportSettings, import_source
-from inference.sources import trace
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 def keras_models() -> dict[str, Any]:
     """MobileNetV2 and ResNet50 with random weights, and a published emotion model where its file is at hand."""
-    from inference.frameworks import import_keras, quiet
+    from hybrid_batch.inference.model.tensorflow_loader import import_keras, quiet
 
     with quiet():
         applications = import_keras(3).applications

@@ -16,13 +16,13 @@ import numpy as np
 
 from bench.results import report
 from bench.subjects import SHARED
-from data.decode import Scale
-from inference.bundle import Bundle
-from inference.engines import ENGINES, compile_tail, open_engine
-from inference.frameworks import import_keras, import_tensorflow, quiet
-from inference.importer import ImportSettings, import_model, import_source
-from inference.sources import trace
-from inference.verify import sample_images, verify_cuts
+from hybrid_batch.data.images.decode import Scale
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
+from hybrid_batch.inference.model.runtimes import ENGINES, compile_tail, open_engine
+from hybrid_batch.inference.model.runtimes.verify import sample_images, verify_cuts
+from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, quiet
 
 APPLICATIONS = ("MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121", "EfficientNetB0")
 SCALES: dict[str, Scale] = {

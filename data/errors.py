@@ -1,6 +1,6 @@
 """Every error a user can meet, named for a state of the world.
 
-    HybridBatchError            the root; `hybrid_batch.py` maps it to exit code 1
+    HybridBatchError            the root; `hybrid_batch/cli.py` maps it to exit code 1
     ├── WrongUsage              what was asked for makes no sense; exit code 2
     │   ├── NoImages, BadLabels
     │   ├── NotABundle, ModelRefused, CutNotFound

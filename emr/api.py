@@ -1,6 +1,6 @@
 """EMR and EMR Serverless, by the one door to AWS."""
 
-from data.aws_api import Api
+from hybrid_batch.data.aws.aws_client import Api
 
 _NAMES = {"emr": "EMR", "emr-serverless": "EMR"}
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
-from data.upload import Upload
-from emr.code import code_archive
-from emr.environment import build_environment, environment_name, find_environment
+from hybrid_batch.data.storage.ensure_object import Upload
+from hybrid_batch.emr.packaging.code import code_archive
+from hybrid_batch.emr.packaging.environment import build_environment, environment_name, find_environment
 
 PYTHON = "/usr/bin/python3.11"
 ENGINES = ("spark", "mrjob")
@@ -133,7 +133,7 @@ class Job:
         return {f"{side}.{name}": value for side in (driver, "spark.executorEnv") for name, value in wanted.items()}
 
     def _streaming(self) -> list[str]:
-        script = " ".join([self.python, "-m", "jobs.evaluate_mrjob", "--step-num=0", *self._options])
+        script = " ".join([self.python, "-m", "hybrid_batch.jobs.evaluate_mrjob", "--step-num=0", *self._options])
         return [
             *("hadoop-streaming", "-D", f"mapreduce.job.name={self.name}", "-D", "mapreduce.job.reduces=1"),
             *("-D", f"mapreduce.input.lineinputformat.linespermap={ceil(len(self.parts) / _MOST_MAPPERS)}"),

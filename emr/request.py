@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from data.errors import WrongUsage
+from hybrid_batch.data.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from data.aws_api import Api
-    from emr.job import Job
-    from emr.submission import Target
+    from hybrid_batch.data.aws.aws_client import Api
+    from hybrid_batch.emr.job import Job
+    from hybrid_batch.emr.submission import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Request:
 
     def check(self) -> None:
         """Raises WrongUsage for options that make no sense together or on EMR."""
-        from emr.release import check_release
-        from evaluation.columns import check_sliceable
+        from hybrid_batch.emr.packaging.release import check_release
+        from hybrid_batch.evaluation.counting.columns import check_sliceable
 
         check_sliceable(self.by)
         for problem in self._problems():
@@ -52,10 +52,10 @@ class Request:
 
     def target(self, api: "Api") -> "Target":
         """The place that will run the job. Raises AwsRefused, AwsUnreachable, WrongUsage."""
-        from emr.application import Application
-        from emr.new_cluster import Machines, NewCluster
-        from emr.release import DEFAULT
-        from emr.standing_cluster import StandingCluster
+        from hybrid_batch.emr.packaging.release import DEFAULT
+        from hybrid_batch.emr.targets.existing_cluster import StandingCluster
+        from hybrid_batch.emr.targets.new_cluster import Machines, NewCluster
+        from hybrid_batch.emr.targets.serverless_application import Application
 
         if self.cluster:
             return StandingCluster.open(api, self.cluster, self.release, self.engine)
@@ -69,8 +69,8 @@ class Request:
 
     def job(self, target: "Target") -> "Job":
         """The job, its parts looked up in S3. Raises NotARun, StorageFailed, WrongUsage."""
-        from emr.job import Job
-        from jobs.parts import find_work
+        from hybrid_batch.emr.job import Job
+        from hybrid_batch.jobs.input.part_list import find_work
 
         parts = find_work([self.run]).parts
         run = parts[0].run

@@ -8,10 +8,10 @@ from argparse import ArgumentParser
 
 def main(arguments: list[str]) -> None:
     """Evaluate the run at RUN into the storage RESULT; both are s3://."""
-    from data.storage import open_storage
-    from evaluation.report import to_json
-    from jobs.evaluate_spark import evaluate
-    from jobs.parts import find_work
+    from hybrid_batch.data.storage.storage import open_storage
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.evaluate_spark import evaluate
+    from hybrid_batch.jobs.input.part_list import find_work
 
     parser = ArgumentParser()
     parser.add_argument("run")
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from data.errors import HybridBatchError
+    from hybrid_batch.data.errors import HybridBatchError
 
     try:
         main(sys.argv[1:])

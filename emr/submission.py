@@ -2,13 +2,13 @@
 
 from typing import Any, Protocol
 
-from data.aws_api import ATTEMPTS, Api, Call, pause
-from data.errors import AwsUnreachable
-from data.undisturbed import undisturbed
-from data.upload import Upload
-from emr.handle import Handle
-from emr.job import Job
-from emr.plan import Plan
+from hybrid_batch.data.aws.aws_client import ATTEMPTS, Api, Call, pause
+from hybrid_batch.data.errors import AwsUnreachable
+from hybrid_batch.data.storage.ensure_object import Upload
+from hybrid_batch.data.terminal.defer_sigint import undisturbed
+from hybrid_batch.emr.job import Job
+from hybrid_batch.emr.jobs.job_id import Handle
+from hybrid_batch.emr.submission_plan import Plan
 
 
 class Target(Protocol):

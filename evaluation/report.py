@@ -9,15 +9,15 @@ import math
 
 import numpy as np
 
-from evaluation.calibration import calibration, score_intervals
-from evaluation.clock import throughput
-from evaluation.counts import OVERALL, Counts
-from evaluation.exemplars import exemplars
-from evaluation.intervals import UNKNOWN, matrix_intervals, wilson
-from evaluation.matrix import STATISTICS, Matrix, matrix, statistics
-from evaluation.notes import notes
-from evaluation.shape import REPORT_VERSION, SLICED_BY, ClassRow, Coverage, Measure, Report
-from evaluation.slices import no_records, slices
+from hybrid_batch.evaluation.counting.confident_errors import exemplars
+from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
+from hybrid_batch.evaluation.report_schema import REPORT_VERSION, SLICED_BY, ClassRow, Coverage, Measure, Report
+from hybrid_batch.evaluation.statistics.calibration import calibration, score_intervals
+from hybrid_batch.evaluation.statistics.confusion_matrix import STATISTICS, Matrix, matrix, statistics
+from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, matrix_intervals, wilson
+from hybrid_batch.evaluation.statistics.notes import notes
+from hybrid_batch.evaluation.statistics.slices import no_records, slices
+from hybrid_batch.evaluation.statistics.throughput import throughput
 
 
 def build(counts: Counts) -> Report:

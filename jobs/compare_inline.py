@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 
-from data.errors import StorageFailed
-from evaluation.pairing import Bag, merge
-from jobs.sides import Comparing, SidePart, deal_part, join_bucket
+from hybrid_batch.data.errors import StorageFailed
+from hybrid_batch.evaluation.comparison.run_join import Bag, merge
+from hybrid_batch.jobs.input.comparison_input import Comparing, SidePart, deal_part, join_bucket
 
 
 def compare(comparing: Comparing) -> Bag:

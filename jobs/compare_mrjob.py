@@ -1,4 +1,6 @@
-"""Compare two runs as an mrjob job: `python -m jobs.compare_mrjob -r inline RUN_A RUN_B` prints the comparison as JSON.
+"""Compare two runs as an mrjob job.
+
+`python -m hybrid_batch.jobs.compare_mrjob -r inline RUN_A RUN_B` prints the comparison as JSON.
 
 Each RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their parts;
 a mapper deals the records of a part to buckets, a reducer joins a bucket, and a last one adds up what they counted.
@@ -7,12 +9,12 @@ a mapper deals the records of a part to buckets, a reducer joins a bucket, and a
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from data.errors import HybridBatchError
-from evaluation.comparison import build, to_json
-from evaluation.pairing import Bag, from_bytes, merge, to_bytes
-from jobs.mapreduce import MRStep
-from jobs.parts_job import PartsJob
-from jobs.sides import Comparing, SidePart, deal_part, find_comparing, join_bucket
+from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.evaluation.comparison.comparison import build, to_json
+from hybrid_batch.evaluation.comparison.run_join import Bag, from_bytes, merge, to_bytes
+from hybrid_batch.jobs.engines.mrjob_import import MRStep
+from hybrid_batch.jobs.engines.parts_job import PartsJob
+from hybrid_batch.jobs.input.comparison_input import Comparing, SidePart, deal_part, find_comparing, join_bucket
 
 
 class CompareRuns(PartsJob):

@@ -1,4 +1,6 @@
-"""Compare two runs as a Spark job: `python -m jobs.compare_spark RUN_A RUN_B` prints the comparison as JSON.
+"""Compare two runs as a Spark job.
+
+`python -m hybrid_batch.jobs.compare_spark RUN_A RUN_B` prints the comparison as JSON.
 
 Each RUN is a run folder, or a log that holds a single run, local or s3://; the session is as in `spark_session`.
 """
@@ -8,11 +10,11 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from data.errors import HybridBatchError
-from evaluation.comparison import build, to_json
-from evaluation.pairing import Bag, from_bytes, merge, to_bytes
-from jobs.sides import Comparing, deal_part, find_comparing, join_bucket
-from jobs.spark_session import on_spark
+from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.evaluation.comparison.comparison import build, to_json
+from hybrid_batch.evaluation.comparison.run_join import Bag, from_bytes, merge, to_bytes
+from hybrid_batch.jobs.engines.spark_session import on_spark
+from hybrid_batch.jobs.input.comparison_input import Comparing, deal_part, find_comparing, join_bucket
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -37,7 +39,9 @@ def compare(comparing: Comparing) -> Bag:
 
 def main(arguments: Sequence[str]) -> None:
     """Compare the two runs named in the arguments and print the comparison."""
-    parser = ArgumentParser(prog="python -m jobs.compare_spark", description="Compare two runs as a Spark job.")
+    parser = ArgumentParser(
+        prog="python -m hybrid_batch.jobs.compare_spark", description="Compare two runs as a Spark job."
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="RUN_A and RUN_B, each LOG/run=ID or a LOG with one run")
     parser.add_argument("--by", action="append", default=[], metavar="COLUMN", help="slice by this column too")
     parser.add_argument("--skip-bad", action="store_true", help="leave out parts that cannot be read")

@@ -1,4 +1,6 @@
-"""Evaluate runs as an mrjob job: `python -m jobs.evaluate_mrjob -r inline RUN...` prints the report as JSON.
+"""Evaluate runs as an mrjob job.
+
+`python -m hybrid_batch.jobs.evaluate_mrjob -r inline RUN...` prints the report as JSON.
 
 RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their
 parts, not the files themselves, so a mapper reads a part whole and through the same storage on every runner.
@@ -11,13 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from data.errors import HybridBatchError
-from evaluation.counts import from_bytes, merge, to_bytes
-from evaluation.report import build, from_json, to_json
-from evaluation.shape import Report
-from jobs.inline import count
-from jobs.parts import Part, find_work, whole
-from jobs.parts_job import PartsJob
+from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.evaluation.counting.counts import from_bytes, merge, to_bytes
+from hybrid_batch.evaluation.report import build, from_json, to_json
+from hybrid_batch.evaluation.report_schema import Report
+from hybrid_batch.jobs.engines.parts_job import PartsJob
+from hybrid_batch.jobs.evaluate_inline import count
+from hybrid_batch.jobs.input.part_list import Part, find_work, whole
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner

@@ -1,4 +1,6 @@
-"""Evaluate runs as a Spark job: `python -m jobs.evaluate_spark RUN...` prints the report as JSON.
+"""Evaluate runs as a Spark job.
+
+`python -m hybrid_batch.jobs.evaluate_spark RUN...` prints the report as JSON.
 
 RUN is a run folder, or a log that holds a single run, local or s3://. Spark shares out the list of their parts,
 not the files: workers read a part through the same storage as everything else, so s3:// needs no jars.
@@ -10,12 +12,12 @@ from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from data.errors import HybridBatchError
-from evaluation.counts import from_bytes, merge, to_bytes
-from evaluation.report import build, to_json
-from evaluation.shape import Report
-from jobs.parts import Part, count_parts, find_work, whole
-from jobs.spark_session import on_spark
+from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.evaluation.counting.counts import from_bytes, merge, to_bytes
+from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.evaluation.report_schema import Report
+from hybrid_batch.jobs.engines.spark_session import on_spark
+from hybrid_batch.jobs.input.part_list import Part, count_parts, find_work, whole
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -48,7 +50,9 @@ def _count(parts: Iterable[Part], by: Sequence[str]) -> Iterator[bytes]:
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluate the runs named in the arguments and print the report."""
-    parser = ArgumentParser(prog="python -m jobs.evaluate_spark", description="Evaluate runs as a Spark job.")
+    parser = ArgumentParser(
+        prog="python -m hybrid_batch.jobs.evaluate_spark", description="Evaluate runs as a Spark job."
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="LOG/run=ID, or a LOG that holds a single run")
     parser.add_argument("--by", action="append", default=[], metavar="COLUMN", help="slice by this column too")
     parser.add_argument("--skip-bad", action="store_true", help="leave out parts that cannot be counted")

@@ -156,7 +156,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-COMMAND = (sys.executable, str(ROOT / "hybrid_batch.py"))
+COMMAND = (sys.executable, "-m", "hybrid_batch")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import boto3
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "data" / "digits" / "digits.bundle"
 ROLE = "arn:aws:iam::000000000000:role/test"
-TAIL = "from inference.cloud.handler import handle"
+TAIL = "from hybrid_batch.inference.cloud.function.handler import handle"
 
 
 def make_function(code: str = TAIL, *, timeout_s: int = 60, **variables: str) -> str:

@@ -8,10 +8,10 @@ from functools import cache
 
 import pyarrow.parquet as pq
 
-from data.records import PART_NAME, Record, to_table
-from data.storage import open_storage
-from evaluation.counting import count_table
-from evaluation.report import build, to_json
+from hybrid_batch.data.log.records import PART_NAME, Record, to_table
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build, to_json
 from tests.made_records import random_records, write_run
 
 RECORDS = random_records(400, ["cat", "dog", "é", "fox"])

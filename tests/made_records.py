@@ -7,10 +7,10 @@ from random import Random
 
 import pyarrow as pa
 
-from data.images import IMAGES_SCHEMA
-from data.records import Record, to_table
-from data.runs import RunFolder
-from data.storage import open_storage
+from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
 
 PLAIN = Record(
     image="a/1.png",

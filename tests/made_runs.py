@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data.runs import find_runs
-from data.storage import Storage, open_storage
+from hybrid_batch.data.log.runs import find_runs
+from hybrid_batch.data.storage.storage import Storage, open_storage
 from tests.conftest import HANG_S
 
 TIMES = {"decode_us", "head_us", "encode_us", "link_us", "queue_us", "tail_us", "latency_us", "started_at"}

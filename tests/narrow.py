@@ -3,8 +3,8 @@
 import time
 from dataclasses import replace
 
-from inference.endpoint import Endpoint
-from inference.tails.exchange import Exchange, Reply, Request
+from hybrid_batch.inference.protocol.transport import Exchange, Reply, Request
+from hybrid_batch.inference.serving.request_handler import Endpoint
 
 
 class Narrow(Exchange):

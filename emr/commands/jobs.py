@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emr.commands.show import handle_argument, json_option, output_option, show_json, show_report
+from hybrid_batch.emr.commands.show import handle_argument, json_option, output_option, show_json, show_report
 
 if TYPE_CHECKING:
-    from emr.state import Work
+    from hybrid_batch.emr.jobs.state import Work
 
 
 @click.command("status", short_help="Say how a job stands.")
@@ -39,8 +39,8 @@ def logs(job: str, line: bool) -> None:
     Example:
       hybrid-batch emr logs 00f1r4vjc3hgqc09/00f1r50c2d3e4f09 --line
     """
-    from data.errors import JobFailed
-    from emr.logs import read_logs, telling_line
+    from hybrid_batch.data.errors import JobFailed
+    from hybrid_batch.emr.jobs.logs import read_logs, telling_line
 
     place = _open(job).logs()
     if place is None:
@@ -86,9 +86,9 @@ def fetch(job: str, as_json: bool, output: str | None) -> None:
 
 
 def _open(job: str) -> "Work":
-    from emr.api import open_api
-    from emr.handle import Handle
-    from emr.work import open_work
+    from hybrid_batch.emr.api import open_api
+    from hybrid_batch.emr.jobs.job_id import Handle
+    from hybrid_batch.emr.jobs.submitted_job import open_work
 
     handle = Handle.parse(job)
     return open_work(open_api(), handle)

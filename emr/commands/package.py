@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from data.local_path import LocalPath
+from hybrid_batch.data.terminal.local_path import LocalPath
 
 
 @click.command("package", short_help="Make the archives that `submit` uploads.")
@@ -37,9 +37,9 @@ def package(architectures: tuple[str, ...], output: Path) -> None:
     """
     import shutil
 
-    from data.errors import PackageFailed
-    from emr.code import code_archive
-    from emr.environment import build_environment
+    from hybrid_batch.data.errors import PackageFailed
+    from hybrid_batch.emr.packaging.code import code_archive
+    from hybrid_batch.emr.packaging.environment import build_environment
 
     try:
         output.mkdir(parents=True, exist_ok=True)

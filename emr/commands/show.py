@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from emr.state import State
+from hybrid_batch.emr.jobs.state import State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 output_option = click.option(
@@ -27,10 +27,10 @@ def show_json(value: Any) -> None:  # noqa: ANN401
 def show_report(result: str, as_json: bool, output: str | None) -> None:
     """Fetch the report at a job's result, print it, and write its files to `output`. Raises JobFailed, NotARun,
     StorageFailed."""
-    from emr.result import read_report, run_of
-    from evaluation.report import to_json
-    from evaluation.table import print_report
-    from jobs.results import write_results
+    from hybrid_batch.emr.jobs.result import read_report, run_of
+    from hybrid_batch.evaluation.output.terminal_report import print_report
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.output.results import write_results
 
     report = read_report(result)
     if as_json:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emr.commands.show import json_option, output_option, show_json, show_report, tell
-from emr.request import Request
+from hybrid_batch.emr.commands.show import json_option, output_option, show_json, show_report, tell
+from hybrid_batch.emr.request import Request
 
 if TYPE_CHECKING:
-    from emr.job import Job
-    from emr.plan import Plan
-    from emr.submission import Target
+    from hybrid_batch.emr.job import Job
+    from hybrid_batch.emr.submission import Target
+    from hybrid_batch.emr.submission_plan import Plan
 
 
 @click.command("submit", short_help="Evaluate a run on EMR.")
@@ -57,10 +57,10 @@ def submit(**options: object) -> None:
 
 
 def _submit(request: Request) -> None:
-    from emr.api import open_api
-    from emr.region import check_region
-    from emr.result import look_back
-    from emr.submission import carry_out, make_plan
+    from hybrid_batch.emr.api import open_api
+    from hybrid_batch.emr.jobs.result import look_back
+    from hybrid_batch.emr.submission import carry_out, make_plan
+    from hybrid_batch.emr.targets.region import check_region
 
     request.check()
     target = request.target(open_api())
@@ -82,11 +82,11 @@ def _submit(request: Request) -> None:
 
 def _wait(plan: "Plan", target: "Target", job: "Job", request: Request) -> str:
     """Where the result is. Raises JobFailed when the job ends badly or not in time, Interrupted."""
-    from data.errors import Interrupted, JobFailed
-    from data.waiting import Patience
-    from emr.submission import carry_out
-    from emr.watch import await_end, why_failed
-    from emr.work import open_work
+    from hybrid_batch.data.aws.poll_schedule import Patience
+    from hybrid_batch.data.errors import Interrupted, JobFailed
+    from hybrid_batch.emr.jobs.submitted_job import open_work
+    from hybrid_batch.emr.jobs.watch import await_end, why_failed
+    from hybrid_batch.emr.submission import carry_out
 
     patience = Patience(request.poll, request.timeout)
     try:
@@ -105,8 +105,8 @@ def _wait(plan: "Plan", target: "Target", job: "Job", request: Request) -> str:
 
 def _left_running(target: "Target", job: "Job") -> str:
     """What an interrupt leaves. It is looked up: the answer that named the job may not have come this far."""
-    from data.errors import HybridBatchError
-    from data.undisturbed import undisturbed
+    from hybrid_batch.data.errors import HybridBatchError
+    from hybrid_batch.data.terminal.defer_sigint import undisturbed
 
     if target.owned:
         return "the cluster made for the job ends"
@@ -119,8 +119,8 @@ def _left_running(target: "Target", job: "Job") -> str:
 
 
 def _end(target: "Target", job: "Job") -> None:
-    from data.errors import HybridBatchError
-    from data.undisturbed import undisturbed
+    from hybrid_batch.data.errors import HybridBatchError
+    from hybrid_batch.data.terminal.defer_sigint import undisturbed
 
     try:
         with undisturbed():

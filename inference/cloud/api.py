@@ -1,7 +1,7 @@
 """The services of AWS that a deployment is made of, by the one door."""
 
-from data.aws_api import Api
-from data.errors import AwsRefused
+from hybrid_batch.data.aws.aws_client import Api
+from hybrid_batch.data.errors import AwsRefused
 
 _NAMES = {
     "cloudformation": "CloudFormation",

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from data.aws_api import Api
-from data.errors import AwsRefused, StackFailed
-from data.s3_storage import S3Storage
-from data.storage import Entry
-from inference.cloud.stack import OWN, Stack, resources
+from hybrid_batch.data.aws.aws_client import Api
+from hybrid_batch.data.errors import AwsRefused, StackFailed
+from hybrid_batch.data.storage.s3_storage import S3Storage
+from hybrid_batch.data.storage.storage import Entry
+from hybrid_batch.inference.cloud.stack import OWN, Stack, resources
 
 PACKAGES = "packages/"
 _ABSENT = {"404", "NoSuchBucket"}

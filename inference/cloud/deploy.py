@@ -5,17 +5,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.aws_api import Api, Call
-from data.errors import AwsRefused, HybridBatchError, StackFailed
-from data.upload import Upload
-from data.waiting import Patience
-from inference.cloud.bucket import PACKAGES, Bucket
-from inference.cloud.destroy import destroy, find_remains
-from inference.cloud.package import Package
-from inference.cloud.stack import UNCHANGED, Stack, await_end, find_stack, resources, stack_call, why_failed
-from inference.cloud.status import find_gone, tails_of, tell_gone
-from inference.cloud.token import new_token, token_hash
-from inference.cloud.wanted import Wanted
+from hybrid_batch.data.aws.aws_client import Api, Call
+from hybrid_batch.data.aws.poll_schedule import Patience
+from hybrid_batch.data.errors import AwsRefused, HybridBatchError, StackFailed
+from hybrid_batch.data.storage.ensure_object import Upload
+from hybrid_batch.inference.cloud.bucket import PACKAGES, Bucket
+from hybrid_batch.inference.cloud.deployment_spec import Wanted
+from hybrid_batch.inference.cloud.destroy import destroy, find_remains
+from hybrid_batch.inference.cloud.packaging.package import Package
+from hybrid_batch.inference.cloud.stack import (
+    UNCHANGED,
+    Stack,
+    await_end,
+    find_stack,
+    resources,
+    stack_call,
+    why_failed,
+)
+from hybrid_batch.inference.cloud.status import find_gone, tails_of, tell_gone
+from hybrid_batch.inference.cloud.token import new_token, token_hash
 
 _TOKEN = "TokenSha256"  # noqa: S105 - the name of a parameter
 _STANDS = "AlreadyExistsException"

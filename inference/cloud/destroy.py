@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from data.aws_api import Api
-from data.errors import AwsRefused, StackFailed
-from data.waiting import Patience
-from inference.cloud.api import function_exists
-from inference.cloud.bucket import Bucket
-from inference.cloud.stack import Stack, await_end, find_stack, resources, why_failed
-from inference.tails.message import is_replies_name, replies_name
+from hybrid_batch.data.aws.aws_client import Api
+from hybrid_batch.data.aws.poll_schedule import Patience
+from hybrid_batch.data.errors import AwsRefused, StackFailed
+from hybrid_batch.inference.cloud.api import function_exists
+from hybrid_batch.inference.cloud.bucket import Bucket
+from hybrid_batch.inference.cloud.stack import Stack, await_end, find_stack, resources, why_failed
+from hybrid_batch.inference.protocol.message import is_replies_name, replies_name
 
 _TRIES = 3  # whoever uses the tail may write into the bucket while it is emptied
 _LOGS = "logs/"

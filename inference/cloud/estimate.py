@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.bundle import Bundle
-from inference.cloud.wanted import CORE_MB, Wanted
-from inference.datatypes import NUMPY
-from inference.planner.prices import Prices
+from hybrid_batch.inference.cloud.deployment_spec import CORE_MB, Wanted
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.datatypes import NUMPY
+from hybrid_batch.inference.planner.plan.prices import Prices
 
 _IMAGES = 1000
 _RUNS = 20
@@ -61,7 +61,7 @@ def estimate(wanted: Wanted, package_bytes: int, core_us: float, prices: Prices)
 
 def measure_core_us(bundle: Bundle) -> float:
     """Microseconds of one core that an image takes on this machine, all of the model; the median of some."""
-    from inference.engines import compile_tail, open_engine
+    from hybrid_batch.inference.model.runtimes import compile_tail, open_engine
 
     segment = compile_tail(open_engine("openvino", bundle), bundle, bundle.whole)
     image = [np.zeros((1, *bundle.input.shape), NUMPY[bundle.input.datatype])]

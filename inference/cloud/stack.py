@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.aws_api import Api, Call
-from data.errors import AwsRefused, AwsUnreachable, StackFailed
-from data.waiting import Patience
+from hybrid_batch.data.aws.aws_client import Api, Call
+from hybrid_batch.data.aws.poll_schedule import Patience
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, StackFailed
 
 TEMPLATE = Path(__file__).with_name("tail.yaml")
 OWN = "hybrid-batch"  # the tag of what is ours; its value is the deployment's name

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.aws_api import Api
-from data.errors import AwsRefused
-from data.queues import Queue
-from inference.cloud.api import exists, function_exists, is_absent
-from inference.cloud.bucket import Bucket
-from inference.cloud.stack import Stack
-from inference.tails.leftover import clients
+from hybrid_batch.data.aws.aws_client import Api
+from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.data.errors import AwsRefused
+from hybrid_batch.inference.cloud.api import exists, function_exists, is_absent
+from hybrid_batch.inference.cloud.bucket import Bucket
+from hybrid_batch.inference.cloud.stack import Stack
+from hybrid_batch.inference.tails.sqs.reply_queues import clients
 
 WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import StorageFailed
+from hybrid_batch.data.errors import StorageFailed
 
 _BYTES = 32
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.local_path import LocalPath
-from inference.commands.plot_file import PlotFile
-from inference.commands.tail_options import access_options
+from hybrid_batch.data.terminal.local_path import LocalPath
+from hybrid_batch.inference.commands.plot_file import PlotFile
+from hybrid_batch.inference.commands.tail_options import access_options
 
 if TYPE_CHECKING:
-    from inference.experiment.bill import Bill
-    from inference.experiment.experiment import Experiment
-    from inference.experiment.result import Result
+    from hybrid_batch.inference.benchmark.bill import Bill
+    from hybrid_batch.inference.benchmark.experiment import Experiment
+    from hybrid_batch.inference.benchmark.result import Result
 
 _MOST_USERS = 500
 _DEFAULT_USERS = "1,10,50,100,200,500"
@@ -27,7 +27,7 @@ class Site(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """See click.ParamType. Raises WrongUsage."""
-        from inference.experiment.site import check_site
+        from hybrid_batch.inference.benchmark.site import check_site
 
         return check_site(str(value))
 
@@ -157,9 +157,9 @@ def tails(**options: object) -> None:
 
 
 def _bench(options: BenchOptions) -> None:
-    from inference.experiment.bill import estimate_bills
-    from inference.experiment.experiment import run_experiment
-    from inference.experiment.progress import show_turns
+    from hybrid_batch.inference.benchmark.bill import estimate_bills
+    from hybrid_batch.inference.benchmark.experiment import run_experiment
+    from hybrid_batch.inference.benchmark.progress import show_turns
 
     experiment = _experiment(options)
     _check(options, experiment)
@@ -176,21 +176,21 @@ def _bench(options: BenchOptions) -> None:
 
         click.echo(json.dumps(result.to_dict()))
     else:
-        from inference.experiment.table import print_result
+        from hybrid_batch.inference.benchmark.table import print_result
 
         print_result(result)
 
 
 def _experiment(options: BenchOptions) -> "Experiment":
-    from data.images import find_images
-    from inference.engines import open_engine
-    from inference.experiment.experiment import Experiment
-    from inference.experiment.site import SERVE, Kit
-    from inference.experiment.way import choose_split_way, choose_ways
-    from inference.models import open_model
-    from inference.planner.prices import TABLE, read_prices
-    from inference.tails import LOCAL
-    from inference.tails.settings import TailSettings
+    from hybrid_batch.data.images.images import find_images
+    from hybrid_batch.inference.benchmark.experiment import Experiment
+    from hybrid_batch.inference.benchmark.site import SERVE, Kit
+    from hybrid_batch.inference.benchmark.way import choose_split_way, choose_ways
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.planner.plan.prices import TABLE, read_prices
+    from hybrid_batch.inference.tails import LOCAL
+    from hybrid_batch.inference.tails.settings import TailSettings
 
     bundle = open_model(options.model, _say)
     ways = choose_ways(bundle, options.cut, options.codec)
@@ -212,7 +212,7 @@ def _experiment(options: BenchOptions) -> "Experiment":
 
 def _check(options: BenchOptions, experiment: "Experiment") -> None:
     """Raise WrongUsage now for what would fail after minutes of measuring."""
-    from data.errors import WrongUsage
+    from hybrid_batch.data.errors import WrongUsage
 
     able = {tail for tail, _ in experiment.pairs}
     if idle := [tail for tail in experiment.tails if tail not in able]:
@@ -239,7 +239,7 @@ def _show_bills(bills: "list[Bill]", *, as_json: bool) -> None:
 
 
 def _confirm(bills: "list[Bill]", *, sure: bool) -> None:
-    from inference.commands.confirm import confirm
+    from hybrid_batch.inference.commands.confirm import confirm
 
     for bill in bills:
         _say(_line(bill))
@@ -254,7 +254,7 @@ def _save(result: "Result", options: BenchOptions) -> None:
     """The files that were asked for."""
     import json
 
-    from inference.experiment.plot import draw_result
+    from hybrid_batch.inference.benchmark.plot import draw_result
 
     if options.plot:
         draw_result(result, options.plot)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from data.errors import Declined, WrongUsage
+from hybrid_batch.data.errors import Declined, WrongUsage
 
 
 def confirm(question: str, *, sure: bool) -> None:

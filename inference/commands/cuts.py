@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from inference.cuts import Cut
-    from inference.verify import Verified
+    from hybrid_batch.inference.model.cuts import Cut
+    from hybrid_batch.inference.model.runtimes.verify import Verified
 
 
 @click.command("cuts", short_help="List where a model can be cut.")
@@ -27,8 +27,8 @@ def command(model: str, with_frontiers: bool, verify: bool, engine: str, as_json
     """
     import json
 
-    from data.errors import HybridBatchError
-    from inference.models import open_model
+    from hybrid_batch.data.errors import HybridBatchError
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
 
     bundle = open_model(model, lambda line: click.echo(line, err=True))
     cuts = [cut for cut in bundle.cuts if with_frontiers or not cut.is_frontier]
@@ -50,8 +50,8 @@ def _verify(bundle: Any, engine: str, cuts: list["Cut"]) -> dict[str, "Verified"
     from rich.console import Console
     from rich.progress import track
 
-    from inference.engines import open_engine
-    from inference.verify import verify_cuts
+    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.model.runtimes.verify import verify_cuts
 
     results = verify_cuts(bundle, open_engine(engine, bundle, cached=False), cuts)
     console = Console(stderr=True)
@@ -60,7 +60,7 @@ def _verify(bundle: Any, engine: str, cuts: list["Cut"]) -> dict[str, "Verified"
 
 
 def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
-    from inference.datatypes import NUMPY
+    from hybrid_batch.inference.model.datatypes import NUMPY
 
     row: dict[str, Any] = {
         "id": cut.id,
@@ -77,7 +77,7 @@ def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
 def _print(name: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    from data.screen import open_console
+    from hybrid_batch.data.terminal.console import open_console
 
     console = open_console()
     table = Table(title=f"{name}: {len(rows)} cuts", title_justify="left", box=None, header_style="bold")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from data.local_path import LocalPath
+from hybrid_batch.data.terminal.local_path import LocalPath
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]
@@ -57,9 +57,9 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     """
     import json
 
-    from data.errors import WrongUsage
-    from inference.bundle import is_bundle
-    from inference.importer import ImportSettings, import_model
+    from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.inference.model.bundle import is_bundle
+    from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model
 
     path = output or Path(f"{Path(model).stem.removeprefix('app:')}.bundle")
     if path.exists() and not (force and is_bundle(path)):

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inference.commands.plot_file import PlotFile
-from inference.commands.tail_options import tail_options
-from inference.planner.figures import figure, percent
+from hybrid_batch.data.terminal.numbers import figure, percent
+from hybrid_batch.inference.commands.plot_file import PlotFile
+from hybrid_batch.inference.commands.tail_options import tail_options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from data.images import Images
-    from inference.bundle import Bundle
-    from inference.planner.candidates import Candidate
-    from inference.planner.plan import Plan, Wishes
-    from inference.planner.profile import Profile
+    from hybrid_batch.data.images.images import Images
+    from hybrid_batch.inference.model.bundle import Bundle
+    from hybrid_batch.inference.planner.plan.candidates import Candidate
+    from hybrid_batch.inference.planner.plan.plan import Plan, Wishes
+    from hybrid_batch.inference.planner.profile.profile import Profile
 
 _ROWS = 30
 _AUTO = "auto"
@@ -99,7 +99,7 @@ def command(**options: object) -> None:
     Example:
       hybrid-batch plan digits --tail http://127.0.0.1:8000 --objective latency
     """
-    from inference.tails import usual_in_flight
+    from hybrid_batch.inference.tails import usual_in_flight
 
     options["in_flight"] = options["in_flight"] or usual_in_flight(str(options["tail"]))
     _plan(PlanOptions(**options))  # type: ignore[arg-type]
@@ -108,15 +108,15 @@ def command(**options: object) -> None:
 def _plan(options: PlanOptions) -> None:
     from contextlib import nullcontext
 
-    from inference.engines import open_engine
-    from inference.models import open_model
-    from inference.planner.limited import calibrator, limit_wishes
-    from inference.planner.plan import make_plan
-    from inference.planner.prices import TABLE, read_prices
-    from inference.planner.profiles import open_profile
-    from inference.planner.subject import Subject
-    from inference.tails import measuring_patience, open_tail, public_address
-    from inference.tails.settings import TailSettings
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator, limit_wishes
+    from hybrid_batch.inference.planner.plan.plan import make_plan
+    from hybrid_batch.inference.planner.plan.prices import TABLE, read_prices
+    from hybrid_batch.inference.planner.profile.profile_store import open_profile
+    from hybrid_batch.inference.planner.profile.target import Subject
+    from hybrid_batch.inference.tails import measuring_patience, open_tail, public_address
+    from hybrid_batch.inference.tails.settings import TailSettings
 
     limited = _is_limited(options)
     bundle = open_model(options.model, _say)
@@ -134,7 +134,7 @@ def _plan(options: PlanOptions) -> None:
         wishes = limit_wishes(bundle, profile, wishes, [profile.tail.link], calibrate)
     plan = make_plan(bundle, profile, wishes, prices)
     if options.plot:
-        from inference.planner.plot import draw_plan
+        from hybrid_batch.inference.planner.plan.plot import draw_plan
 
         draw_plan(plan, options.plot)
     if options.as_json:
@@ -144,8 +144,8 @@ def _plan(options: PlanOptions) -> None:
 
 
 def _wishes(options: PlanOptions, bundle: "Bundle", *, limited: bool) -> "Wishes":
-    from inference.planner.limited import LOSSLESS
-    from inference.planner.plan import Wishes
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import LOSSLESS
+    from hybrid_batch.inference.planner.plan.plan import Wishes
 
     return Wishes(
         objective=options.objective,
@@ -158,8 +158,8 @@ def _wishes(options: PlanOptions, bundle: "Bundle", *, limited: bool) -> "Wishes
 
 
 def _find_images(options: PlanOptions, bundle: "Bundle") -> "Images | None":
-    from data.images import Images, find_images
-    from data.labels import label_images
+    from hybrid_batch.data.images.images import Images, find_images
+    from hybrid_batch.data.images.labels import label_images
 
     if options.images is None:
         return None
@@ -172,7 +172,7 @@ def _find_images(options: PlanOptions, bundle: "Bundle") -> "Images | None":
 
 def _is_limited(options: PlanOptions) -> bool:
     """Whether codecs must be calibrated. Raises WrongUsage for what contradicts that."""
-    from data.errors import WrongUsage
+    from hybrid_batch.data.errors import WrongUsage
 
     if options.max_accuracy_drop is None and _AUTO not in options.codec:
         return False
@@ -212,8 +212,8 @@ def _row(candidate: "Candidate") -> dict[str, Any]:
 
 
 def _print(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
-    from data.screen import open_console
-    from inference.planner.plan import OBJECTIVES
+    from hybrid_batch.data.terminal.console import open_console
+    from hybrid_batch.inference.planner.plan.plan import OBJECTIVES
 
     shown = sorted(plan.allowed, key=OBJECTIVES[options.objective])
     shown = shown if options.all else shown[:_ROWS]
@@ -232,7 +232,7 @@ def _table(shown: "list[Candidate]") -> "Table":
     """The candidates, of which the first is the plan."""
     from rich.table import Table
 
-    from inference.planner.candidates import STAGES
+    from hybrid_batch.inference.planner.plan.candidates import STAGES
 
     table = Table(title="ms an image, best first", title_justify="left", box=None, header_style="bold")
     for heading in ("plan", "codec"):

@@ -14,7 +14,7 @@ class PlotFile(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """See click.ParamType. Raises WrongUsage, whose message is one sentence without the usage before it."""
-        from data.errors import WrongUsage
+        from hybrid_batch.data.errors import WrongUsage
 
         path = Path(value)
         if path.suffix not in _FORMATS or not path.absolute().parent.is_dir():

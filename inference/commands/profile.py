@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inference.commands.tail_options import tail_options
-from inference.planner.figures import figure
+from hybrid_batch.data.terminal.numbers import figure
+from hybrid_batch.inference.commands.tail_options import tail_options
 
 if TYPE_CHECKING:
-    from inference.planner.profile import Profile
+    from hybrid_batch.inference.planner.profile.profile import Profile
 
 
 @click.command("profile", short_help="Measure this machine, a tail and the link between.")
@@ -42,13 +42,13 @@ def command(  # one parameter an option
     """
     from contextlib import nullcontext
 
-    from data.images import find_images
-    from inference.engines import open_engine
-    from inference.models import open_model
-    from inference.planner.profiles import open_profile
-    from inference.planner.subject import Subject
-    from inference.tails import measuring_patience, open_tail, public_address
-    from inference.tails.settings import TailSettings
+    from hybrid_batch.data.images.images import find_images
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.planner.profile.profile_store import open_profile
+    from hybrid_batch.inference.planner.profile.target import Subject
+    from hybrid_batch.inference.tails import measuring_patience, open_tail, public_address
+    from hybrid_batch.inference.tails.settings import TailSettings
 
     bundle = open_model(model, _say)
     compiler = open_engine(engine, bundle)
@@ -72,7 +72,7 @@ def _say(line: str) -> None:
 def _print(name: str, profile: "Profile") -> None:
     from rich.table import Table
 
-    from data.screen import open_console
+    from hybrid_batch.data.terminal.console import open_console
 
     device = profile.device
     console = open_console()

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inference.commands.run_auto import codec_of, follow, is_away
-from inference.commands.run_options import RunOptions
-from inference.commands.tail_options import tail_options
+from hybrid_batch.inference.commands.run_auto import codec_of, follow, is_away
+from hybrid_batch.inference.commands.run_options import RunOptions
+from hybrid_batch.inference.commands.tail_options import tail_options
 
 if TYPE_CHECKING:
-    from data.images import Images
-    from data.runs import RunFolder
-    from inference.bundle import Bundle
-    from inference.claim import Claim
-    from inference.cuts import Cut
-    from inference.engines import Engine
-    from inference.runner import Job
-    from inference.split import Split
-    from inference.tails.settings import TailSettings
-    from inference.totals import Totals
+    from hybrid_batch.data.images.images import Images
+    from hybrid_batch.data.log.runs import RunFolder
+    from hybrid_batch.inference.model.bundle import Bundle
+    from hybrid_batch.inference.model.cuts import Cut
+    from hybrid_batch.inference.model.runtimes import Engine
+    from hybrid_batch.inference.runner.run_identity import Claim
+    from hybrid_batch.inference.runner.runner import Job
+    from hybrid_batch.inference.runner.split import Split
+    from hybrid_batch.inference.runner.totals import Totals
+    from hybrid_batch.inference.tails.settings import TailSettings
 
 _PICTURES = (None, "image", "jpeg90", "jpeg75")
 _CODECS = ["auto", "fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2", "image", "jpeg90", "jpeg75"]
@@ -76,7 +76,7 @@ def command(**options: object) -> None:
       hybrid-batch serve digits --port 8000 &
       hybrid-batch run ./images --split c005 --tail http://127.0.0.1:8000
     """
-    from inference.tails import usual_in_flight
+    from hybrid_batch.inference.tails import usual_in_flight
 
     options["in_flight"] = options["in_flight"] or usual_in_flight(str(options["tail"]))
     with _ended_by_sigterm():
@@ -97,12 +97,12 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _run(options: RunOptions) -> None:
-    from inference.engines import open_engine
-    from inference.models import open_model
-    from inference.runner import Job, Pace
-    from inference.split import AUTO
-    from inference.tails import open_tail, public_address
-    from inference.totals import Totals
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.runner.runner import Job, Pace
+    from hybrid_batch.inference.runner.split import AUTO
+    from hybrid_batch.inference.runner.totals import Totals
+    from hybrid_batch.inference.tails import open_tail, public_address
 
     bundle = open_model(options.model, _say)
     _refuse_contradictions(options)
@@ -130,8 +130,8 @@ def _run(options: RunOptions) -> None:
 
 def _split(options: RunOptions, bundle: "Bundle") -> "Split":
     """Where the run is cut; a run that follows the link begins with all of it here, unless pictures are to travel."""
-    from inference.codecs import PICTURE_CODECS
-    from inference.split import AUTO, HERE, LOCAL, choose_split
+    from hybrid_batch.inference.protocol.codecs import PICTURE_CODECS
+    from hybrid_batch.inference.runner.split import AUTO, HERE, LOCAL, choose_split
 
     codec = None if options.codec == AUTO and options.split != LOCAL else options.codec
     if options.follows and codec not in PICTURE_CODECS:
@@ -144,8 +144,8 @@ def _split(options: RunOptions, bundle: "Bundle") -> "Split":
 
 def _images(options: RunOptions, bundle: "Bundle") -> "Images":
     """What is under IMAGES, with its true labels."""
-    from data.images import Images, find_images
-    from data.labels import label_images
+    from hybrid_batch.data.images.images import Images, find_images
+    from hybrid_batch.data.images.labels import label_images
 
     found = find_images(options.images)
     labelled = label_images(found.table, options.labels, bundle.labels)
@@ -156,10 +156,10 @@ def _images(options: RunOptions, bundle: "Bundle") -> "Images":
 
 def _claim(options: RunOptions, bundle: "Bundle", split: "Split", images: "Images") -> tuple["RunFolder", "Claim"]:
     """The folder of the run, and what it fixes."""
-    from data.runs import run_folder
-    from data.storage import open_storage
-    from inference.claim import Identity, about, claim_run
-    from inference.tails import public_address
+    from hybrid_batch.data.log.runs import run_folder
+    from hybrid_batch.data.storage.storage import open_storage
+    from hybrid_batch.inference.runner.run_identity import Identity, about, claim_run
+    from hybrid_batch.inference.tails import public_address
 
     codec = codec_of(options) if options.follows else split.codec
     identity = Identity(bundle.sha256, options.split, codec, options.engine)
@@ -170,8 +170,8 @@ def _claim(options: RunOptions, bundle: "Bundle", split: "Split", images: "Image
 
 
 def _settings(options: RunOptions) -> "TailSettings":
-    from inference.tails.patience import Patience
-    from inference.tails.settings import TailSettings
+    from hybrid_batch.inference.tails.retry_policy import Patience
+    from hybrid_batch.inference.tails.settings import TailSettings
 
     # A run that follows has another way: here.
     patience = Patience(connect_s=2, answer_s=10, attempts=2) if options.follows else Patience()
@@ -179,9 +179,9 @@ def _settings(options: RunOptions) -> "TailSettings":
 
 
 def _refuse_contradictions(options: RunOptions) -> None:
-    from data.errors import WrongUsage
-    from inference.cuts import WHOLE
-    from inference.tails import takes_pictures_alone
+    from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.inference.model.cuts import WHOLE
+    from hybrid_batch.inference.tails import takes_pictures_alone
 
     whole = options.split in ("remote", WHOLE)
     if takes_pictures_alone(options.tail) and not (whole and options.codec in _PICTURES):
@@ -197,15 +197,15 @@ def _refuse_contradictions(options: RunOptions) -> None:
 
 def _calibrated(options: RunOptions, bundle: "Bundle", engine: "Engine", cut: "Cut", images: "Images") -> str:
     """The codec that a calibration of the cut chooses."""
-    from inference.planner.limited import calibrator
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator
 
     return calibrator(bundle, engine, images, options.max_accuracy_drop, _say)(cut).codec
 
 
 def _do(job: "Job") -> "Totals":
-    from data.errors import AwsRefused, AwsUnreachable, BadFrame, Interrupted, TailRefused, TailUnreachable
-    from inference.progress import Progress
-    from inference.runner import run_shards
+    from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, BadFrame, Interrupted, TailRefused, TailUnreachable
+    from hybrid_batch.inference.runner.progress import Progress
+    from hybrid_batch.inference.runner.runner import run_shards
 
     try:
         with Progress(job) as progress:
@@ -218,7 +218,7 @@ def _do(job: "Job") -> "Totals":
 
 
 def _stands(job: "Job") -> str:
-    from data.errors import StorageFailed
+    from hybrid_batch.data.errors import StorageFailed
 
     try:
         shards = f"{len(job.folder.parts())} shards are"
@@ -235,7 +235,7 @@ def _close(options: RunOptions, job: "Job", totals: "Totals") -> None:
         facts = {"run": job.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
         click.echo(json.dumps(facts | totals.to_dict()))
         return
-    from inference.closing import print_closing
+    from hybrid_batch.inference.runner.summary import print_closing
 
     print_closing(job, totals)
 

@@ -4,22 +4,22 @@ that is away."""
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from inference.commands.run_options import RunOptions
+from hybrid_batch.inference.commands.run_options import RunOptions
 
 if TYPE_CHECKING:
-    from inference.engines import Engine
-    from inference.following import Follow
-    from inference.planner.follow import Follower
-    from inference.runner import Job
-    from inference.tails import Tail
+    from hybrid_batch.inference.model.runtimes import Engine
+    from hybrid_batch.inference.planner.adapt.adaptive_router import Follower
+    from hybrid_batch.inference.runner.routing import Follow
+    from hybrid_batch.inference.runner.runner import Job
+    from hybrid_batch.inference.tails import Tail
 
 _BUDGET_S = 15.0  # to measure a model, a tail and a link that are new
 
 
 def codec_of(options: RunOptions) -> str:
     """What the name of a run that follows tells of its codecs: which are taken depends on how it goes."""
-    from inference.codecs import HALF
-    from inference.planner.limited import DROP_POINTS
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import DROP_POINTS
+    from hybrid_batch.inference.protocol.codecs import HALF
 
     if options.codec != "auto":
         return options.codec or HALF
@@ -28,8 +28,8 @@ def codec_of(options: RunOptions) -> str:
 
 def is_away(tail: "Tail", say: Callable[[str], None]) -> bool:
     """Whether the tail does not answer, told to the user. Raises OtherBundle, TailRefused."""
-    from data.errors import TailUnreachable
-    from inference.cuts import WHOLE
+    from hybrid_batch.data.errors import TailUnreachable
+    from hybrid_batch.inference.model.cuts import WHOLE
 
     try:
         tail.check(WHOLE)
@@ -41,8 +41,8 @@ def is_away(tail: "Tail", say: Callable[[str], None]) -> bool:
 
 def follow(options: RunOptions, job: "Job", say: Callable[[str], None], *, away: bool) -> "Follow":
     """Who says where each batch goes; while the tail is away, who waits for it."""
-    from data.errors import TailUnreachable
-    from inference.planner.joining import Joining
+    from hybrid_batch.data.errors import TailUnreachable
+    from hybrid_batch.inference.planner.adapt.deferred_router import Joining
 
     if not away:
         try:
@@ -54,12 +54,12 @@ def follow(options: RunOptions, job: "Job", say: Callable[[str], None], *, away:
 
 def _follower(options: RunOptions, job: "Job", engine: "Engine", say: Callable[[str], None]) -> "Follower":
     """Measure with an engine, unless that was done before, and plan."""
-    from inference.codecs import HALF
-    from inference.planner.follow import Follower
-    from inference.planner.limited import calibrator, limit_wishes, links_around
-    from inference.planner.plan import Wishes
-    from inference.planner.profiles import open_profile
-    from inference.planner.subject import Subject
+    from hybrid_batch.inference.planner.adapt.adaptive_router import Follower
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator, limit_wishes, links_around
+    from hybrid_batch.inference.planner.plan.plan import Wishes
+    from hybrid_batch.inference.planner.profile.profile_store import open_profile
+    from hybrid_batch.inference.planner.profile.target import Subject
+    from hybrid_batch.inference.protocol.codecs import HALF
 
     cut = job.bundle.cut(options.min_cut).id if options.min_cut else None
     wishes = Wishes(min_cut=cut, codecs=(options.codec or HALF,), in_flight=options.in_flight)

@@ -42,9 +42,9 @@ def command(
     """
     import json
 
-    from inference.models import open_model
-    from inference.service import ServiceSettings
-    from inference.serving import serve
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.serving.http.launch import serve
+    from hybrid_batch.inference.serving.http.service import ServiceSettings
 
     bundle = open_model(model, lambda line: click.echo(line, err=True))
     if host not in ("127.0.0.1", "localhost", "::1"):

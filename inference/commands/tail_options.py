@@ -13,7 +13,7 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """See click.ParamType. Raises WrongUsage, whose message is one sentence without the usage before it."""
-        from inference.tails import check_address
+        from hybrid_batch.inference.tails import check_address
 
         return check_address(str(value))
 

@@ -43,8 +43,8 @@ def command(
     import json
     from dataclasses import asdict
 
-    from inference.models import open_model
-    from inference.working import WorkerSettings, work
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.serving.sqs.main import WorkerSettings, work
 
     def say(line: str) -> None:
         click.echo(line, err=True)

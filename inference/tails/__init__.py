@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Protocol, Self
 
-from data.errors import WrongUsage
-from inference.bundle import Bundle
-from inference.engines import Engine
-from inference.tails.answer import Answer
-from inference.tails.patience import Patience
-from inference.tails.settings import TailSettings
-from inference.wire import Frame
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import Engine
+from hybrid_batch.inference.protocol.infer_response import Answer
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 
 LOCAL, S3_TRIGGER = "local", "s3-trigger"
 
@@ -43,7 +43,7 @@ def open_tail(address: str, bundle: Bundle, engine: Engine, settings: TailSettin
     """The tail at an address: `local`, which computes with `engine`, or one of KINDS. Nothing is sent yet. Raises
     WrongUsage for an address that makes no sense, TailRefused and StorageFailed where AWS's settings make none."""
     if check_address(address) == LOCAL:
-        from inference.tails.local import LocalTail
+        from hybrid_batch.inference.tails.local import LocalTail
 
         return LocalTail(bundle, engine)
     return KINDS[address.partition(":")[0]](address, bundle, settings or TailSettings())
@@ -63,25 +63,25 @@ def takes_pictures_alone(address: str) -> bool:
 
 
 def _http(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from inference.tails.http import http_tail
+    from hybrid_batch.inference.tails.http import http_tail
 
     return http_tail(address, bundle, settings)
 
 
 def _lambda(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from inference.tails.lambda_function import lambda_tail
+    from hybrid_batch.inference.tails.aws_lambda import lambda_tail
 
     return lambda_tail(address, bundle, settings)
 
 
 def _queue(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from inference.tails.queue import queue_tail
+    from hybrid_batch.inference.tails.sqs.transport import queue_tail
 
     return queue_tail(address, bundle, settings)
 
 
 def _s3_trigger(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from inference.tails.s3_trigger import S3TriggerTail
+    from hybrid_batch.inference.tails.s3_trigger import S3TriggerTail
 
     return S3TriggerTail(address, bundle, settings)
 

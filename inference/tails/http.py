@@ -11,14 +11,14 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, Url, parse_url
 
-from data.errors import BadFrame, WrongUsage
-from inference.bundle import Bundle
-from inference.tails import public_address
-from inference.tails.access import find_access
-from inference.tails.exchange import NoAnswer, Reply, Request
-from inference.tails.proxy import find_proxy
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.protocol.transport import NoAnswer, Reply, Request
+from hybrid_batch.inference.tails import public_address
+from hybrid_batch.inference.tails.auth import find_access
+from hybrid_batch.inference.tails.proxy import find_proxy
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.settings import TailSettings
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybrid-batch"}
 _ONCE = Retry(False, redirect=False)  # whether to ask again, and whom, is decided in ServedTail

@@ -3,11 +3,11 @@
 import time
 from typing import Self
 
-from inference.bundle import Bundle
-from inference.engines import Engine
-from inference.tails.answer import Answer, TailTimes, answer_frame
-from inference.tails.worker import TailWorker
-from inference.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import Engine
+from hybrid_batch.inference.protocol.infer_response import Answer, TailTimes, answer_frame
+from hybrid_batch.inference.protocol.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
+from hybrid_batch.inference.serving.executor import TailWorker
 
 
 class LocalTail:

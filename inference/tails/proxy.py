@@ -7,8 +7,8 @@ from urllib.request import getproxies, proxy_bypass
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
-from data.errors import WrongUsage
-from inference.tails.access import basic, on_this_machine
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.inference.tails.auth import basic, on_this_machine
 
 
 @dataclass(frozen=True, slots=True)

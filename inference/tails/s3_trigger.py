@@ -17,16 +17,16 @@ from typing import Self
 
 import numpy as np
 
-from data.errors import OtherBundle, StorageFailed, TailRefused, TailUnreachable, WrongUsage
-from data.s3_storage import S3Storage
-from inference import codecs
-from inference.bundle import Bundle
-from inference.cuts import WHOLE
-from inference.tails.answer import Answer, TailTimes, read_scores, read_times
-from inference.tails.exchange import Reply
-from inference.tails.settings import TailSettings
-from inference.tails.worker import BUNDLE
-from inference.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
+from hybrid_batch.data.errors import OtherBundle, StorageFailed, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.data.storage.s3_storage import S3Storage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import WHOLE
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import Answer, TailTimes, read_scores, read_times
+from hybrid_batch.inference.protocol.transport import Reply
+from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
+from hybrid_batch.inference.serving.executor import BUNDLE
+from hybrid_batch.inference.tails.settings import TailSettings
 
 SCHEME = "s3-trigger:"
 _TRANSFERS = 16

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.tails.patience import Patience
+from hybrid_batch.inference.tails.retry_policy import Patience
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,11 @@
 
 import click
 
-ENGINES = {"inline": "jobs.compare_inline", "mrjob": "jobs.compare_mrjob", "spark": "jobs.compare_spark"}
+ENGINES = {
+    "inline": "hybrid_batch.jobs.compare_inline",
+    "mrjob": "hybrid_batch.jobs.compare_mrjob",
+    "spark": "hybrid_batch.jobs.compare_spark",
+}
 RUNNERS = ("inline", "local", "spark")
 
 
@@ -54,11 +58,11 @@ def command(
     """
     from importlib import import_module
 
-    from data.errors import LimitExceeded, WrongUsage
-    from evaluation.comparison import build, to_json
-    from evaluation.comparison_table import print_comparison
-    from evaluation.limit import parse
-    from jobs.sides import find_comparing
+    from hybrid_batch.data.errors import LimitExceeded, WrongUsage
+    from hybrid_batch.evaluation.comparison.comparison import build, to_json
+    from hybrid_batch.evaluation.comparison.fail_if import parse
+    from hybrid_batch.evaluation.output.terminal_comparison import print_comparison
+    from hybrid_batch.jobs.input.comparison_input import find_comparing
 
     if runner and engine != "mrjob":
         raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")

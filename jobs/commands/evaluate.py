@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from evaluation.shape import Report
+    from hybrid_batch.evaluation.report_schema import Report
 
-ENGINES = {"inline": "jobs.inline", "mrjob": "jobs.evaluate_mrjob", "spark": "jobs.evaluate_spark"}
+ENGINES = {
+    "inline": "hybrid_batch.jobs.evaluate_inline",
+    "mrjob": "hybrid_batch.jobs.evaluate_mrjob",
+    "spark": "hybrid_batch.jobs.evaluate_spark",
+}
 RUNNERS = ("inline", "local", "spark")
 
 
@@ -61,11 +65,11 @@ def command(
     """
     from importlib import import_module
 
-    from data.errors import WrongUsage
-    from evaluation.columns import check_sliceable
-    from evaluation.report import to_json
-    from evaluation.table import print_report
-    from jobs.parts import find_work
+    from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.evaluation.counting.columns import check_sliceable
+    from hybrid_batch.evaluation.output.terminal_report import print_report
+    from hybrid_batch.evaluation.report import to_json
+    from hybrid_batch.jobs.input.part_list import find_work
 
     if runner and engine != "mrjob":
         raise WrongUsage(f"--runner {runner} is one of mrjob's; add --engine mrjob.")
@@ -89,8 +93,8 @@ def command(
 
 
 def _write(report: "Report", runs: list[str], output: str | None) -> None:
-    from data.errors import StorageFailed
-    from jobs.results import BESIDE, write_results
+    from hybrid_batch.data.errors import StorageFailed
+    from hybrid_batch.jobs.output.results import BESIDE, write_results
 
     try:
         write_results(report, runs, output or f"{runs[0]}/{BESIDE}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from data.local_path import LocalPath
+from hybrid_batch.data.terminal.local_path import LocalPath
 
 
 @click.command("report", short_help="Write the evaluation of runs as one HTML file.")
@@ -40,12 +40,12 @@ def command(
     Example:
       hybrid-batch report hybrid-batch-log --open
     """
-    from data.errors import StorageFailed
-    from evaluation.columns import check_sliceable
-    from evaluation.html import write_html
-    from jobs.inline import evaluate
-    from jobs.parts import find_work
-    from jobs.thumbnails import thumbnails
+    from hybrid_batch.data.errors import StorageFailed
+    from hybrid_batch.evaluation.counting.columns import check_sliceable
+    from hybrid_batch.evaluation.output.html import write_html
+    from hybrid_batch.jobs.evaluate_inline import evaluate
+    from hybrid_batch.jobs.input.part_list import find_work
+    from hybrid_batch.jobs.output.thumbnails import thumbnails
 
     check_sliceable(by)
     work = find_work(runs, all_runs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.cloud import libraries
+from hybrid_batch.inference.cloud.packaging import dependencies as libraries
 from tests.emr.wheelhouse import make_wheelhouse
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from inference.cloud.stack import TEMPLATE
+from hybrid_batch.inference.cloud.stack import TEMPLATE
 
 
 class _Loader(yaml.SafeLoader):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.lambda_runtime import bare_python
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S, ROOT
 from tests.made_runs import read_records
 
@@ -48,7 +48,7 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
     own = {"PYTHONPATH": str(folder / "package"), "HYBRID_BATCH_SPILL": f"s3://{bucket}/spill"}
     processes = [
         subprocess.Popen(
-            [bare_python(), "-s", "-m", "inference.queue_worker", "--queue", NAME],
+            [bare_python(), "-s", "-m", "hybrid_batch.inference.serving.sqs.worker", "--queue", NAME],
             env=os.environ | own | {"HYBRID_BATCH_CACHE": str(folder / f"cache-{number}")},
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -10,13 +10,19 @@ import httpx
 import numpy as np
 import pytest
 
-from inference import codecs
-from inference.bundle import Bundle
-from inference.endpoint import Endpoint, Limits
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.tails.exchange import Reply, Request
-from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import (
+    HEADER_LENGTH,
+    Frame,
+    decode_response,
+    encode_request,
+    parse_header_length,
+)
+from hybrid_batch.inference.serving.request_handler import Endpoint, Limits
 from tests.conftest import HANG_S, ROOT, Server
 
 MODEL = "/v2/models/digits"

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-import hybrid_batch
-from data.errors import AwsRefused, HybridBatchError, StorageFailed, TailRefused
-from data.queues import Queue
-from data.storage import open_storage
-from inference.cloud.api import open_api
-from inference.tails.exchange import Request
-from inference.tails.lambda_function import LambdaExchange
-from inference.tails.queue import QueueExchange
+from hybrid_batch.cli import main
+from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.data.errors import AwsRefused, HybridBatchError, StorageFailed, TailRefused
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.cloud.api import open_api
+from hybrid_batch.inference.protocol.transport import Request
+from hybrid_batch.inference.tails.aws_lambda import LambdaExchange
+from hybrid_batch.inference.tails.sqs.transport import QueueExchange
 from tests.conftest import ROOT
 from tests.scripted import Script, reply
 
@@ -78,7 +78,7 @@ def test_they_are_told_as_expired_at_once(expired, use):
 )
 def test_a_command_ends_with_one_sentence(expired, capsys, tmp_path, service, arguments):
     expired(service)
-    assert hybrid_batch.run([str(tmp_path) if word == "LOG" else word for word in arguments]) == 1
+    assert main([str(tmp_path) if word == "LOG" else word for word in arguments]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hybrid-batch: ")
     assert "AWS credentials have expired" in line

@@ -9,20 +9,32 @@ import boto3
 import numpy as np
 import pytest
 
-from data.errors import BadFrame, CutNotFound, NotABundle, WrongUsage
-from inference import codecs
-from inference.bundle import Bundle
-from inference.cloud import event as http
-from inference.cloud.authoriser import TOKEN_SHA256, authorise
-from inference.cloud.event import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES, payload_bytes, read_request, write_reply
-from inference.cloud.function import Function
-from inference.engines import open_engine
-from inference.models import BUILT_IN_PATH, open_model
-from inference.tails.answer import read_scores
-from inference.tails.exchange import Reply, Request
-from inference.tails.local import LocalTail
-from inference.tails.spill import SPILL, Spill
-from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request, parse_header_length
+from hybrid_batch.data.errors import BadFrame, CutNotFound, NotABundle, WrongUsage
+from hybrid_batch.inference.cloud.function import http_event as http
+from hybrid_batch.inference.cloud.function.authorizer import TOKEN_SHA256, authorise
+from hybrid_batch.inference.cloud.function.http_event import (
+    MAX_BODY_BYTES,
+    MAX_PAYLOAD_BYTES,
+    payload_bytes,
+    read_request,
+    write_reply,
+)
+from hybrid_batch.inference.cloud.function.lambda_app import Function
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH, open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import read_scores
+from hybrid_batch.inference.protocol.spill import SPILL, Spill
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import (
+    HEADER_LENGTH,
+    Frame,
+    decode_response,
+    encode_request,
+    parse_header_length,
+)
+from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import ROOT
 
 INFER = "/v2/models/digits/infer"
@@ -223,7 +235,7 @@ def test_what_could_call_itself_is_refused(function: Function, key: str) -> None
 
 
 def test_a_picture_too_large_gets_a_refusal(function: Function, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inference import protocol
+    from hybrid_batch.inference.serving import oip as protocol
 
     boto3.client("s3").put_object(Bucket=bucket, Key="in/large", Body=bytes(1001))
     monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 1000)

@@ -16,25 +16,26 @@ import numpy as np
 import pytest
 
 from bench.lambda_runtime import FunctionFailed, LambdaRuntime, bare_python, unpack_client
-from data.errors import PackageFailed
-from hybrid_batch import run as command
-from inference import codecs
-from inference.bundle import Bundle
-from inference.cloud import libraries, package
-from inference.cloud.package import PackageSettings, make_package
-from inference.datatypes import NUMPY
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.tails.answer import read_scores
-from inference.tails.local import LocalTail
-from inference.wire import HEADER_LENGTH, Frame, decode_response, encode_request
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.errors import PackageFailed
+from hybrid_batch.inference.cloud.packaging import dependencies as libraries
+from hybrid_batch.inference.cloud.packaging import package
+from hybrid_batch.inference.cloud.packaging.package import PackageSettings, make_package
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.datatypes import NUMPY
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import read_scores
+from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, encode_request
+from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import HANG_S, ROOT
 from tests.emr.wheelhouse import make_wheelhouse
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 PROBE = """
 import sys
-from inference.cloud.handler import handle as tail
+from hybrid_batch.inference.cloud.function.handler import handle as tail
 
 def handle(event, context):
     if event != "modules":
@@ -126,8 +127,8 @@ def test_spilling_needs_what_is_in_the_zip_alone(
     task: Path, client: Path, bundle: Bundle, bucket: str, aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """boto3 is trimmed to the services that a tail asks."""
-    from inference.tails.exchange import Request
-    from inference.tails.spill import Spill
+    from hybrid_batch.inference.protocol.spill import Spill
+    from hybrid_batch.inference.protocol.transport import Request
 
     spill = Spill(f"s3://{bucket}/spill")
     body = encode_request(Frame(codecs.encode_pictures(bundle.input, [b"no picture"])))
@@ -158,8 +159,8 @@ def test_the_zip_fits_and_knows_nothing_of_this_machine(made: package.Package, t
         content = path.read_bytes()
         assert not [place for place in here if place in content], path
     rooms = {path.name for path in task.iterdir() if not path.name.endswith((".dist-info", ".libs"))}
-    assert {"data", "inference", "bundle", "openvino", "numpy", "PIL", "boto3"} <= rooms
-    assert not {"tests", "evaluation", "jobs", "emr", "tensorflow", "pyarrow", "hybrid_batch.py", "bin"} & rooms
+    assert {"hybrid_batch", "bundle", "openvino", "numpy", "PIL", "boto3"} <= rooms
+    assert not {"tests", "evaluation", "jobs", "emr", "tensorflow", "pyarrow", "bin"} & rooms
     assert not (task / "openvino" / "libs" / "libopenvino_intel_gpu_plugin.so").exists()
 
 
@@ -198,7 +199,8 @@ def test_a_package_for_arm_is_of_arm(
             if head[:4] == b"\x7fELF":
                 machines.add(struct.unpack("<H", head[18:20])[0])
     assert machines == {183}
-    assert {"inference/cloud/handler.py", "bundle/graph.pb", "zstandard/__init__.py", "PIL/Image.py"} <= names
+    handler = "hybrid_batch/inference/cloud/function/handler.py"
+    assert {handler, "bundle/graph.pb", "zstandard/__init__.py", "PIL/Image.py"} <= names
     other = make_wheelhouse(tmp_path / "others", wanted[:1], "aarch64")
     for wheel in other.iterdir():
         (wheelhouse / wheel.name).write_bytes(wheel.read_bytes())
@@ -288,7 +290,8 @@ def test_the_container_serves(container: Path, tmp_path: Path) -> None:
 
 def test_a_worker_starts_from_the_zip(task: Path) -> None:
     start = (
-        "import sys, runpy; sys.path.insert(0, '.'); runpy.run_module('inference.queue_worker', run_name='__main__')"
+        "import sys, runpy; sys.path.insert(0, '.');"
+        "runpy.run_module('hybrid_batch.inference.serving.sqs.worker', run_name='__main__')"
     )
     assert "--queue" in run_bare(task, "-c", start, "--help")
 

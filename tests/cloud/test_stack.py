@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from data.aws_api import Api, Call
-from data.errors import AwsRefused, StackFailed, StorageFailed, WrongUsage
-from data.upload import Upload
-from data.waiting import Patience
-from hybrid_batch import run as command
-from inference.cloud import stack as stacks
-from inference.cloud.api import open_api
-from inference.cloud.bucket import Bucket
-from inference.cloud.deploy import deploy, plan_deployment
-from inference.cloud.destroy import destroy, find_remains
-from inference.cloud.package import Package
-from inference.cloud.stack import TEMPLATE, Stack, await_end, find_stack, stack_call, why_failed
-from inference.cloud.status import tails_of
-from inference.cloud.token import replacing, token_hash, write_token
-from inference.cloud.wanted import Wanted, default_name
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.aws.aws_client import Api, Call
+from hybrid_batch.data.aws.poll_schedule import Patience
+from hybrid_batch.data.errors import AwsRefused, StackFailed, StorageFailed, WrongUsage
+from hybrid_batch.data.storage.ensure_object import Upload
+from hybrid_batch.inference.cloud import stack as stacks
+from hybrid_batch.inference.cloud.api import open_api
+from hybrid_batch.inference.cloud.bucket import Bucket
+from hybrid_batch.inference.cloud.deploy import deploy, plan_deployment
+from hybrid_batch.inference.cloud.deployment_spec import Wanted, default_name
+from hybrid_batch.inference.cloud.destroy import destroy, find_remains
+from hybrid_batch.inference.cloud.packaging.package import Package
+from hybrid_batch.inference.cloud.stack import TEMPLATE, Stack, await_end, find_stack, stack_call, why_failed
+from hybrid_batch.inference.cloud.status import tails_of
+from hybrid_batch.inference.cloud.token import replacing, token_hash, write_token
 from tests.cloud.conftest import list_everything
 from tests.cloud.template import without
 from tests.conftest import HANG_S, local_aws
@@ -62,7 +62,9 @@ def make_package(folder: Path, text: str = "1") -> Package:
     """A zip that Lambda takes, if only to return a number."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("inference/cloud/handler.py", f"def handle(event, context):\n    return {text}\n")
+        archive.writestr(
+            "hybrid_batch/inference/cloud/function/handler.py", f"def handle(event, context):\n    return {text}\n"
+        )
     path = folder / f"package-{text}.zip"
     path.write_bytes(content.getvalue())
     digest = hashlib.sha256(content.getvalue()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inference.cloud.stack import TEMPLATE
+from hybrid_batch.inference.cloud.stack import TEMPLATE
 from tests.cloud.template import read_template, without
 
 NAME = "templates"
@@ -116,7 +116,7 @@ def test_machines_start_their_worker_by_a_script_that_is_sound(tmp_path: Path) -
     assert "aws s3 cp --only-show-errors --region eu-west-1 s3://b/packages/x.zip" in called
     assert called.endswith("systemctl enable --now hybrid-batch.service\n")
     unit = (tmp_path / "hybrid-batch.service").read_text()
-    assert "ExecStart=/usr/bin/python3.12 -m inference.queue_worker --queue n\n" in unit
+    assert "ExecStart=/usr/bin/python3.12 -m hybrid_batch.inference.serving.sqs.worker --queue n\n" in unit
     (programs / "aws").write_text("#!/bin/bash\nexit 1\n")
     assert subprocess.run(run, env={"PATH": f"{programs}:/usr/bin:/bin"}, check=False).returncode != 0
     assert (tmp_path / "called").read_text().endswith("shutdown -h now\n")
@@ -141,7 +141,9 @@ def stack(aws: str, standing: Callable[[], set[str]]) -> Iterator[Callable[..., 
         cloudformation.get_waiter("stack_create_complete").wait(StackName=NAME, WaiterConfig=wait)
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as content:
-            content.writestr("inference/cloud/handler.py", "def handle(event, context):\n    return {}\n")
+            content.writestr(
+                "hybrid_batch/inference/cloud/function/handler.py", "def handle(event, context):\n    return {}\n"
+            )
         s3.put_object(Bucket=BUCKET, Key=ALL["Package"], Body=package.getvalue())
         cloudformation.update_stack(**text, Parameters=parameters(ALL | values))
         cloudformation.get_waiter("stack_update_complete").wait(StackName=NAME, WaiterConfig=wait)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.decode import CannotDecode, Preparation, decode, scale_pixels
-from data.errors import WrongUsage
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode, scale_pixels
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -200,7 +200,7 @@ def test_first_frame_of_animations(kind: str) -> None:
 
 BOMB = """
 import sys
-from data.decode import CannotDecode, Preparation, decode
+from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode
 try:
     decode(open(sys.argv[1], "rb").read(), Preparation(8, 8))
 except CannotDecode as error:
@@ -320,7 +320,7 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
 EVERY = """
 import sys
 from pathlib import Path
-from data.decode import CannotDecode, Preparation, decode
+from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         decode(path.read_bytes(), Preparation(64, 64))

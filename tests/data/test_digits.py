@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.make_digits import DIGITS, PREPARATION, load_digits
+from hybrid_batch.data.digits.make_digits import DIGITS, PREPARATION, load_digits
 
 pytest.importorskip("sklearn")
 pytest.importorskip("tensorflow", exc_type=ImportError)
@@ -33,7 +33,7 @@ def test_images_are_the_digits_held_out() -> None:
 
 ACCURACY = """
 import keras
-from data.make_digits import DIGITS, accuracy
+from hybrid_batch.data.digits.make_digits import DIGITS, accuracy
 print(accuracy(DIGITS, keras.models.load_model(DIGITS / "digits.keras")))
 """
 
@@ -46,7 +46,7 @@ def test_the_model_is_right_about_them() -> None:
 
 
 def test_the_script_makes_it_again(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "data.make_digits", tmp_path]
+    program = [sys.executable, "-m", "hybrid_batch.data.digits.make_digits", tmp_path]
     result = subprocess.run(program, capture_output=True, text=True, check=True)
     accuracy = re.search(r"accuracy on the 360 images held out: (0\.\d+)", result.stdout)
     assert accuracy

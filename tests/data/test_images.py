@@ -3,9 +3,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data.errors import NoImages, StorageFailed
-from data.images import IMAGES_SCHEMA, find_images
-from data.storage import open_storage
+from hybrid_batch.data.errors import NoImages, StorageFailed
+from hybrid_batch.data.images.images import IMAGES_SCHEMA, find_images
+from hybrid_batch.data.storage.storage import open_storage
 
 
 def put(place: str, *names: str) -> None:
@@ -101,7 +101,7 @@ def test_missing_bucket(aws: str) -> None:
 
 
 def test_more_images_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.images._CHUNK", 3)
+    monkeypatch.setattr("hybrid_batch.data.images.images._CHUNK", 3)
     put(str(tmp_path), *(f"{index}.png" for index in range(9)))
     table = find_images(str(tmp_path)).table
     assert table["image"].to_pylist() == [f"{index}.png" for index in range(9)]

@@ -3,10 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data.errors import BadLabels
-from data.images import IMAGES_SCHEMA
-from data.labels import label_images
-from data.storage import open_storage
+from hybrid_batch.data.errors import BadLabels
+from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.data.storage.storage import open_storage
 
 CLASSES = ["cat", "dog", "horse"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import StorageFailed
-from data.storage import open_storage
+from hybrid_batch.data.errors import StorageFailed
+from hybrid_batch.data.storage.storage import open_storage
 
 NOBODY = 65534
 
@@ -106,7 +106,9 @@ def test_nothing_is_left_beside_what_is_written(tmp_path: Path) -> None:
     assert names(tmp_path) == ["part"]
 
 
-WRITE = "from data.storage import open_storage; open_storage('{}').write_once('part', b'x' * 1_000_000)"
+WRITE = (
+    "from hybrid_batch.data.storage.storage import open_storage;open_storage('{}').write_once('part', b'x' * 1_000_000)"
+)
 
 
 def test_file_size_limit_leaves_nothing(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import NotARun
-from data.images import IMAGES_SCHEMA
-from data.records import SCHEMA, to_table
-from data.runs import RunFolder, find_runs, run_folder, shards
-from data.storage import open_storage
+from hybrid_batch.data.errors import NotARun
+from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.log.records import SCHEMA, to_table
+from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder, shards
+from hybrid_batch.data.storage.storage import open_storage
 from tests.made_records import PLAIN
 
 RECORD = replace(PLAIN, image="a.png", started_at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))

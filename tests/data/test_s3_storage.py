@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import StorageFailed, TooLarge
-from data.s3_file import TAIL, WINDOW
-from data.s3_storage import S3Storage
-from data.storage import Storage, open_storage
+from hybrid_batch.data.errors import StorageFailed, TooLarge
+from hybrid_batch.data.storage.s3_file import TAIL, WINDOW
+from hybrid_batch.data.storage.s3_storage import S3Storage
+from hybrid_batch.data.storage.storage import Storage, open_storage
 
 
 def failures(storage: Storage) -> Iterator[str]:

@@ -1,6 +1,6 @@
 from rich.table import Table
 
-from data.screen import open_console
+from hybrid_batch.data.terminal.console import open_console
 
 
 def test_piped_tables_have_no_trailing_blanks_and_are_cut_nowhere(capsys):

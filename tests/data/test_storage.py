@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import TooLarge, WrongUsage
-from data.storage import Storage, open_file, open_storage
+from hybrid_batch.data.errors import TooLarge, WrongUsage
+from hybrid_batch.data.storage.storage import Storage, open_file, open_storage
 
 
 @pytest.fixture(params=["local", "file", "ministack", "rclone"])

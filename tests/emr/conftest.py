@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data.records import Record
-from emr.environment import requirements
+from hybrid_batch.data.log.records import Record
+from hybrid_batch.emr.packaging.environment import requirements
 from tests.emr.wheelhouse import make_wheelhouse
 from tests.emr_double import EmrDouble
 from tests.made_records import random_records, write_run

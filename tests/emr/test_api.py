@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from data.aws_api import Call
-from data.errors import AwsUnreachable
-from emr.api import open_api
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.aws.aws_client import Call
+from hybrid_batch.data.errors import AwsUnreachable
+from hybrid_batch.emr.api import open_api
 from tests.emr.places import LOGS, new, serverless, standing
 from tests.emr_double import EmrDouble, Fate, Fault
 from tests.emr_double.policy import POLICY

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from data.archive import check_machine
-from data.errors import PackageFailed
-from emr import environment
-from emr.code import code_archive
-from emr.environment import build_environment, environment_name
-from evaluation.report import to_json
-from hybrid_batch import run as command
-from jobs import inline
-from jobs.parts import find_work
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.errors import PackageFailed
+from hybrid_batch.data.packaging.archive import check_machine
+from hybrid_batch.emr.packaging import environment
+from hybrid_batch.emr.packaging.code import code_archive
+from hybrid_batch.emr.packaging.environment import build_environment, environment_name
+from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.jobs import evaluate_inline as inline
+from hybrid_batch.jobs.input.part_list import find_work
 from tests.emr.conftest import RECORDS
 from tests.emr.wheelhouse import as_it_is, make_wheelhouse
 from tests.emr_double.machine import bare_python
@@ -56,7 +56,7 @@ def test_a_job_runs_where_nothing_of_this_machine_is(package: Path) -> None:
     look = subprocess.run([*prefix, "ls", "-A", *here], capture_output=True, text=True, check=False, cwd="/")
     assert not [line for line in look.stdout.splitlines() if line and not line.endswith(":")]
     done = subprocess.run(
-        [*prefix, str(python), "-m", "jobs.evaluate_mrjob", "-r", "inline", "--no-conf", str(run)],
+        [*prefix, str(python), "-m", "hybrid_batch.jobs.evaluate_mrjob", "-r", "inline", "--no-conf", str(run)],
         cwd=package,
         env={
             "PATH": "/usr/bin:/bin",

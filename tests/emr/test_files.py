@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emr.commands.submit import submit
-from jobs.evaluate_mrjob import EvaluateRuns
+from hybrid_batch.emr.commands.submit import submit
+from hybrid_batch.jobs.evaluate_mrjob import EvaluateRuns
 from tests.emr_double.policy import ACCOUNT, POLICY, Policy
 from tests.emr_double.trouble import Refused
 from tests.made_records import random_records, write_run
@@ -112,7 +112,16 @@ def test_mrjob_understands_its_configuration(tmp_path: Path) -> None:
 def test_mrjob_runs_with_its_configuration(tmp_path: Path) -> None:
     write_run(str(tmp_path / "run=x"), random_records(50, ["a", "b"]), 20)
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "inline", "--conf-path", EMR / "mrjob.conf", tmp_path],
+        [
+            sys.executable,
+            "-m",
+            "hybrid_batch.jobs.evaluate_mrjob",
+            "-r",
+            "inline",
+            "--conf-path",
+            EMR / "mrjob.conf",
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         check=False,

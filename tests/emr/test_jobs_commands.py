@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S
 from tests.emr.places import LOGS, new, serverless, standing
 from tests.emr_double import EmrDouble, Fate

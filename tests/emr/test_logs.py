@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 
-from data.storage import open_storage
-from emr.logs import read_logs, telling_line
-from emr.state import Logs
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.emr.jobs.logs import read_logs, telling_line
+from hybrid_batch.emr.jobs.state import Logs
 
 PYTHON = "Traceback (most recent call last):\n  File x\npyarrow.lib.ArrowInvalid: no\nValueError: bad 3\n"
 JAVA = (

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.report import to_json
-from hybrid_batch import run as command
-from jobs import inline
-from jobs.parts import find_work
+from hybrid_batch.cli import main as command
+from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.jobs import evaluate_inline as inline
+from hybrid_batch.jobs.input.part_list import find_work
 from tests.conftest import HANG_S
 from tests.emr.places import LOGS
 from tests.emr_double import EmrDouble
@@ -28,7 +28,7 @@ def test_the_report_is_that_of_the_inline_engine(
     cluster = double.add_cluster(LOGS)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "jobs.evaluate_mrjob", "-r", "emr", "--conf-path", "mrjob.conf"),
+            *(sys.executable, "-m", "hybrid_batch.jobs.evaluate_mrjob", "-r", "emr", "--conf-path", "mrjob.conf"),
             *("--cluster-id", cluster.id, "--region", "us-east-1", "--cloud-tmp-dir", "s3://emr/tmp/"),
             *("--emr-endpoint", double.url, "--s3-endpoint", aws, "--check-cluster-every", "0.1"),
             *("--cloud-fs-sync-secs", "0", "-q", uri),

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from data.undisturbed import undisturbed
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.terminal.defer_sigint import undisturbed
 from tests.conftest import COMMAND, HANG_S
 from tests.emr.places import new, serverless, standing
 from tests.emr_double import EmrDouble, Fate, Fault

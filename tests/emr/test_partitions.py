@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
 from tests.emr.places import new, serverless, standing
 from tests.emr_double import EmrDouble
 from tests.made_partitions import BY, expected, sha256, write_partition

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from data.errors import WrongUsage
-from data.storage import open_storage
-from emr.release import architecture_of, check_release
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.emr.packaging.release import architecture_of, check_release
 from tests.emr.places import new, serverless, standing
 from tests.emr_double import EmrDouble, Fate
 

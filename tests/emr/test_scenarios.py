@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
 from tests.emr.places import new
 from tests.emr.scenarios import ENOUGH_S, SCENARIOS, Scenario
 from tests.emr_double import EmrDouble, Fate, Fault
@@ -54,7 +54,7 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     scenario = SCENARIOS[name]
-    monkeypatch.setattr("emr.watch.time", Clock(double, scenario))
+    monkeypatch.setattr("hybrid_batch.emr.jobs.watch.time", Clock(double, scenario))
     place, uri = scenario.place(double), make_run()
     double.trouble.fate = scenario.fate
     double.trouble.faults.extend(Fault(**vars(fault)) for fault in scenario.faults)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report import to_json
-from hybrid_batch import run as command
-from jobs import inline
-from jobs.parts import find_work
+from hybrid_batch.cli import main as command
+from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.jobs import evaluate_inline as inline
+from hybrid_batch.jobs.input.part_list import find_work
 from tests.emr.places import new, serverless, standing
 from tests.emr_double import EmrDouble, Fate
 

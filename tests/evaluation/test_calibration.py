@@ -3,12 +3,12 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from data.records import to_table
-from evaluation.calibration import CLIP
-from evaluation.counting import count_table
-from evaluation.fixed import join, ln, split
-from evaluation.report import build, to_json
-from evaluation.shape import Report
+from hybrid_batch.data.log.records import to_table
+from hybrid_batch.evaluation.counting.fixed_point import join, ln, split
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.evaluation.report_schema import Report
+from hybrid_batch.evaluation.statistics.calibration import CLIP
 from tests.made_records import record
 
 

@@ -2,11 +2,11 @@ from datetime import timedelta
 
 import pytest
 
-from data.records import Record, to_table
-from evaluation.counting import count_table
-from evaluation.counts import merge
-from evaluation.report import build
-from evaluation.shape import Throughput
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting.counts import merge
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build
+from hybrid_batch.evaluation.report_schema import Throughput
 from tests.made_records import PLAIN, record
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import BadLabels, NotARun, WrongUsage
-from data.records import Record, to_table
-from evaluation import pairing
-from evaluation.columns import NotRecords
-from evaluation.comparison import Comparison, build, to_json
-from evaluation.pairing import Bag
+from hybrid_batch.data.errors import BadLabels, NotARun, WrongUsage
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.comparison import run_join as pairing
+from hybrid_batch.evaluation.comparison.comparison import Comparison, build, to_json
+from hybrid_batch.evaluation.comparison.run_join import Bag
+from hybrid_batch.evaluation.counting.columns import NotRecords
 from tests.made_records import random_records, record
 
 

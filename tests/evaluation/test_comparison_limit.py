@@ -2,11 +2,11 @@
 
 import pytest
 
-from data.errors import WrongUsage
-from data.records import to_table
-from evaluation import pairing
-from evaluation.comparison import Comparison, build
-from evaluation.limit import METRICS, Limit, parse
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.log.records import to_table
+from hybrid_batch.evaluation.comparison import run_join as pairing
+from hybrid_batch.evaluation.comparison.comparison import Comparison, build
+from hybrid_batch.evaluation.comparison.fail_if import METRICS, Limit, parse
 from tests.made_records import record
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from evaluation.holm import holm
-from evaluation.mcnemar import exact_p, mid_p
+from hybrid_batch.evaluation.statistics.holm import holm
+from hybrid_batch.evaluation.statistics.mcnemar import exact_p, mid_p
 
 COUNTS = [(0, 0), (0, 1), (3, 0), (1, 5), (5, 1), (7, 7), (12, 30), (100, 160), (499, 500), (40_000, 40_700)]
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.records import SCHEMA, Record, to_table
-from evaluation import counts as tallies
-from evaluation.columns import NotRecords, folders
-from evaluation.counting import Counting, count_table
-from evaluation.counts import bag, from_bytes, merge, to_bytes
-from evaluation.report import build, to_json
+from hybrid_batch.data.log.records import SCHEMA, Record, to_table
+from hybrid_batch.evaluation.counting import counts as tallies
+from hybrid_batch.evaluation.counting.columns import NotRecords, folders
+from hybrid_batch.evaluation.counting.counts import bag, from_bytes, merge, to_bytes
+from hybrid_batch.evaluation.counting.record_counter import Counting, count_table
+from hybrid_batch.evaluation.report import build, to_json
 from tests.made_records import PLAIN, random_records, record
 
 WORDS = st.sampled_from(["a", "b", "c\td\n", "é", ""])
@@ -112,7 +112,7 @@ def test_plain_strings_and_narrow_integers_count_like_the_schemas_own() -> None:
 def test_more_classes_than_fit_an_array_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     table = to_table(random_records(500, [f"class {number}" for number in range(60)]))
     expected = report(table)
-    monkeypatch.setattr("evaluation.pairs.DENSE_CELLS", 100)
+    monkeypatch.setattr("hybrid_batch.evaluation.counting.sparse_histogram.DENSE_CELLS", 100)
     assert report(table) == expected
     counting = Counting()
     for start in range(0, 500, 7):
@@ -136,7 +136,7 @@ def test_bytes_are_one_line_whatever_the_labels_hold() -> None:
 
 def test_a_column_of_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MAX_VALUES", 30)
-    monkeypatch.setattr("evaluation.counting.MAX_VALUES", 30)
+    monkeypatch.setattr("hybrid_batch.evaluation.counting.record_counter.MAX_VALUES", 30)
     records = random_records(60, ["x", "y"])
     tables = [to_table(records[start : start + size]) for start, size in ((0, 20), (20, 40))]
     reports = [

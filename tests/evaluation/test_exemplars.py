@@ -3,11 +3,11 @@ import random
 import numpy as np
 import pytest
 
-from data.records import Record, to_table
-from evaluation import exemplars
-from evaluation.counting import count_table
-from evaluation.counts import merge
-from evaluation.report import build
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting import confident_errors as exemplars
+from hybrid_batch.evaluation.counting.counts import merge
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build
 from tests.made_records import record
 
 

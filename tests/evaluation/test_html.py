@@ -8,14 +8,14 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from data.records import Record, to_table
-from evaluation.counting import count_table
-from evaluation.html import write_html
-from evaluation.html.gallery import PICTURES, PICTURES_BYTES, Thumbnail
-from evaluation.html.heat_map import MOST_CLASSES
-from evaluation.html.markup import element, join
-from evaluation.report import build
-from evaluation.shape import Report
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.output.html import write_html
+from hybrid_batch.evaluation.output.html.gallery import PICTURES, PICTURES_BYTES, Thumbnail
+from hybrid_batch.evaluation.output.html.heat_map import MOST_CLASSES
+from hybrid_batch.evaluation.output.html.markup import element, join
+from hybrid_batch.evaluation.report import build
+from hybrid_batch.evaluation.report_schema import Report
 from tests.made_records import random_records, record
 
 HOSTILE = "<script>alert(1)</script>\"'&\x00\x1b\u202e"

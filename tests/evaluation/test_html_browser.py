@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.html import write_html
+from hybrid_batch.evaluation.output.html import write_html
 from tests.chromium import Chromium
 from tests.evaluation.test_html import HOSTILE, picture, report
 from tests.made_records import random_records, record

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from evaluation import intervals
-from evaluation.intervals import bootstrap, matrix_intervals, wilson
-from evaluation.matrix import STATISTICS, Matrix, statistics
+from hybrid_batch.evaluation.statistics import intervals
+from hybrid_batch.evaluation.statistics.confusion_matrix import STATISTICS, Matrix, statistics
+from hybrid_batch.evaluation.statistics.intervals import bootstrap, matrix_intervals, wilson
 
 SETS = 1000
 COVERED = (0.94, 0.96)  # of 10,000 sets 94.8 to 95.0 %; a thousand have a standard deviation of 0.7 points

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.latency import bucket, edges_us, quantiles_us, value_us
+from hybrid_batch.evaluation.counting.latency import bucket, edges_us, quantiles_us, value_us
 
 INT64 = np.iinfo(np.int64)
 BOUND = 0.0039

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from data.records import Record, to_table
-from evaluation.counting import count_table
-from evaluation.matrix import matrix
-from evaluation.report import build
-from evaluation.shape import HEADLINE, Report
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build
+from hybrid_batch.evaluation.report_schema import HEADLINE, Report
+from hybrid_batch.evaluation.statistics.confusion_matrix import matrix
 from tests.made_records import random_records, record
 
 CLASSES = ["cat", "dog", "eel", "fox", "gnu", "hen", "ibex"]

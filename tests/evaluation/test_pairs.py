@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation import pairs
-from evaluation.pairs import Pairs
+from hybrid_batch.evaluation.counting import sparse_histogram as pairs
+from hybrid_batch.evaluation.counting.sparse_histogram import Pairs
 
 
 def counted(found: Pairs) -> dict[tuple[int, int], int]:

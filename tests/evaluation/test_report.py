@@ -2,11 +2,11 @@ import io
 
 from rich.console import Console
 
-from data.records import Record, to_table
-from evaluation.counting import count_table
-from evaluation.counts import bag
-from evaluation.report import build, from_json, to_json
-from evaluation.table import print_report
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting.counts import bag
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.output.terminal_report import print_report
+from hybrid_batch.evaluation.report import build, from_json, to_json
 from tests.made_records import random_records, record
 
 

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import CutNotFound
-from inference.experiment.clients import Tally
-from inference.experiment.cost import Consumed, cost_of_thousand
-from inference.experiment.crowd import Load
-from inference.experiment.lambda_start import read_start
-from inference.experiment.level import Level, LevelRow, Seen, sum_up
-from inference.experiment.percentile import Percentiles, percentile
-from inference.experiment.result import Result
-from inference.experiment.storm import Storm
-from inference.experiment.table import print_result
-from inference.experiment.way import Way, choose_split_way, choose_ways
-from inference.models import open_model
-from inference.planner.device import find_device
-from inference.planner.prices import read_prices
+from hybrid_batch.data.errors import CutNotFound
+from hybrid_batch.inference.benchmark.clients import Tally
+from hybrid_batch.inference.benchmark.cost import Consumed, cost_of_thousand
+from hybrid_batch.inference.benchmark.crowd import Load
+from hybrid_batch.inference.benchmark.lambda_start import read_start
+from hybrid_batch.inference.benchmark.level import Level, LevelRow, Seen, sum_up
+from hybrid_batch.inference.benchmark.percentile import Percentiles, percentile
+from hybrid_batch.inference.benchmark.result import Result
+from hybrid_batch.inference.benchmark.storm import Storm
+from hybrid_batch.inference.benchmark.table import print_result
+from hybrid_batch.inference.benchmark.way import Way, choose_split_way, choose_ways
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.planner.plan.prices import read_prices
+from hybrid_batch.inference.planner.profile.device import find_device
 
 CONSUMED = Consumed(tail_s=0.1, sent_bytes=20_000, received_bytes=4_000)
 OUT = 1000 * 4_000 * 0.09 / 1e9

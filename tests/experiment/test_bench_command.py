@@ -13,7 +13,7 @@ import boto3
 import psutil
 import pytest
 
-import hybrid_batch
+from hybrid_batch.cli import main
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.made_functions import make_function
 
@@ -30,7 +30,7 @@ LEVEL = {
 
 
 def bench(*arguments):
-    return hybrid_batch.run(["bench", "tails", "digits", IMAGES, *SMALL, *arguments])
+    return main(["bench", "tails", "digits", IMAGES, *SMALL, *arguments])
 
 
 def measured(capsys, *arguments):
@@ -149,7 +149,7 @@ def test_what_paid_tails_would_cost_is_told_and_nothing_is_sent(capsys):
 
 def test_without_anybody_to_ask_nothing_is_sent_to_paid_tails(capsys):
     arguments = ["bench", "tails", "digits", IMAGES, "--tail", "lambda:nowhere", "--users", "none"]
-    assert hybrid_batch.run(arguments) == 2
+    assert main(arguments) == 2
     said = capsys.readouterr().err
     assert "lambda:nowhere: 2,412 pictures, about 0.0" in said
     assert "--yes" in said
@@ -183,10 +183,10 @@ def test_bad_input_is_one_sentence(capsys, children, arguments, code, words):
 def test_images_that_are_none_are_told(capsys, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert hybrid_batch.run(["bench", "tails", "digits", str(empty)]) == 2
+    assert main(["bench", "tails", "digits", str(empty)]) == 2
     assert "is empty" in capsys.readouterr().err
     (empty / "a.png").write_bytes(b"no picture")
-    assert hybrid_batch.run(["bench", "tails", "digits", str(empty), "--users", "none"]) == 2
+    assert main(["bench", "tails", "digits", str(empty), "--users", "none"]) == 2
     assert "None of 1 images tried" in capsys.readouterr().err
 
 
@@ -216,7 +216,7 @@ def await_users(pid, count):
     end = time.monotonic() + HANG_S
     while time.monotonic() < end:
         children = psutil.Process(pid).children()
-        users = [child for child in children if "inference.experiment.clients" in child.cmdline()]
+        users = [child for child in children if "hybrid_batch.inference.benchmark.clients" in child.cmdline()]
         if users and len(users[0].net_connections()) == count:
             assert len(children) == 3
             return children
@@ -228,5 +228,5 @@ def test_a_folder_of_broken_and_good_pictures_gives_the_good(capsys, tmp_path):
     shutil.copy(next((ROOT / "data/digits/images/3").iterdir()), tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     arguments = ["bench", "tails", "digits", str(tmp_path), *SMALL, "--tail", "local", "--users", "none", "--json"]
-    assert hybrid_batch.run(arguments) == 0
+    assert main(arguments) == 0
     assert all(row["agree"] == 1 for row in json.loads(capsys.readouterr().out)["tails"])

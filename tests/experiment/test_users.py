@@ -11,18 +11,18 @@ import time
 import pytest
 from PIL import Image
 
-from data.errors import TailUnreachable
-from inference.cuts import WHOLE
-from inference.engines import open_engine
-from inference.experiment.child import Child
-from inference.experiment.clients import Tally
-from inference.experiment.crowd import Crowd, Load, started_crowd
-from inference.experiment.head import Head
-from inference.experiment.server import started_server
-from inference.experiment.usage import Usage
-from inference.experiment.way import Way
-from inference.models import open_model
-from inference.tails.local import LocalTail
+from hybrid_batch.data.errors import TailUnreachable
+from hybrid_batch.inference.benchmark.child import Child
+from hybrid_batch.inference.benchmark.clients import Tally
+from hybrid_batch.inference.benchmark.crowd import Crowd, Load, started_crowd
+from hybrid_batch.inference.benchmark.head import Head
+from hybrid_batch.inference.benchmark.server import started_server
+from hybrid_batch.inference.benchmark.usage import Usage
+from hybrid_batch.inference.benchmark.way import Way
+from hybrid_batch.inference.model.cuts import WHOLE
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import HANG_S, ROOT, free_port
 from tests.scripted import Script, error, reply
 
@@ -163,9 +163,9 @@ def test_uploads_are_the_files_themselves():
 
 def test_a_child_that_ends_is_told_with_its_last_words(tmp_path):
     words = pytest.raises(TailUnreachable, match=r"server_process.*ended with 1 .*NotABundle.*nowhere")
-    with Child("inference.experiment.server_process", "/nowhere", "3", str(tmp_path)) as child, words:
+    with Child("hybrid_batch.inference.benchmark.server_process", "/nowhere", "3", str(tmp_path)) as child, words:
         child.hear()
-    with Child("inference.experiment.clients") as child:
+    with Child("hybrid_batch.inference.benchmark.clients") as child:
         crowd = Crowd(child)
         child.process.kill()
         child.process.wait()
@@ -178,8 +178,8 @@ def test_a_child_that_ends_is_told_with_its_last_words(tmp_path):
 
 _STARTS = """
 import time
-from inference.experiment.server import started_server
-from inference.models import open_model
+from hybrid_batch.inference.benchmark.server import started_server
+from hybrid_batch.inference.model.importing.resolve_model import open_model
 with started_server(open_model("digits")) as server:
     print(server.url, flush=True)
     time.sleep(1000)

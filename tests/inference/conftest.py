@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from inference.frameworks import import_keras, import_tensorflow, quiet
+from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, quiet
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from inference.bundle import Bundle
-from inference.engines import ENGINES, compile_tail, open_engine
-from inference.verify import TOLERANCE, sample_images, verify_cuts
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import ENGINES, compile_tail, open_engine
+from hybrid_batch.inference.model.runtimes.verify import TOLERANCE, sample_images, verify_cuts
 
 Body = Callable[[ModuleType, Any], Any]
 

@@ -12,10 +12,11 @@ from types import ModuleType
 import pytest
 
 import hybrid_batch
-from data.errors import CutNotFound, NotABundle, StorageFailed, WrongUsage
-from inference.bundle import Bundle, read_bundle, write_bundle
-from inference.importer import ImportSettings, import_source
-from inference.sources import trace
+from hybrid_batch.cli import main
+from hybrid_batch.data.errors import CutNotFound, NotABundle, StorageFailed, WrongUsage
+from hybrid_batch.inference.model.bundle import Bundle, read_bundle, write_bundle
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
 from tests.inference.made_models import classifier, convolution
 
 
@@ -103,7 +104,7 @@ def test_the_command_answers_damage_and_unknown_cuts_with_a_sentence(
     with pytest.raises(CutNotFound, match="No cut named 'frist' in made; did you mean 'first'"):
         bundle.cut("frist")
     bundle.graph_path.write_bytes(b"")
-    assert hybrid_batch.run(["cuts", str(bundle.path)]) == 2
+    assert main(["cuts", str(bundle.path)]) == 2
     assert capfd.readouterr().err.endswith("(its hash differs); import the model again.\n")
 
 
@@ -127,13 +128,13 @@ def test_imports_are_the_same_in_every_process(keras: ModuleType, tmp_path: Path
     made = []
     for number in range(2):
         arguments = ["import", str(tmp_path / "made.keras"), "--json", "-o", str(tmp_path / f"{number}.bundle")]
-        program = "import sys, hybrid_batch; hybrid_batch.main(sys.argv[1:])"
+        program = "import sys; from hybrid_batch.cli import main; sys.exit(main(sys.argv[1:]))"
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
             capture_output=True,
             text=True,
             check=True,
-            cwd=Path(hybrid_batch.__file__).parent,
+            cwd=Path(hybrid_batch.__file__).parents[1],
         )
         made.append(json.loads(done.stdout)["sha256"])
         assert done.stderr.splitlines() == [

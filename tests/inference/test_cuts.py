@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import CutNotFound, ModelRefused
-from inference.cuts import Cut, Op, TensorSpec, find_cuts, match_cut
+from hybrid_batch.data.errors import CutNotFound, ModelRefused
+from hybrid_batch.inference.model.cuts import Cut, Op, TensorSpec, find_cuts, match_cut
 
 Graph = list[Op]
 likely = st.sampled_from([True] * 9 + [False])

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 import hybrid_batch
-from data.errors import WrongUsage
-from inference.bundle import Bundle
-from inference.cache import prune
-from inference.engines import ENGINES, Engine, compile_head, compile_tail, open_engine
-from inference.importer import ImportSettings, import_source
-from inference.sources import trace
-from inference.verify import sample_images
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cache import prune
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
+from hybrid_batch.inference.model.runtimes import ENGINES, Engine, compile_head, compile_tail, open_engine
+from hybrid_batch.inference.model.runtimes.verify import sample_images
 from tests.conftest import HANG_S
 from tests.inference.made_models import BODIES, classifier
 
@@ -142,15 +142,15 @@ def test_processes_may_fill_the_cache_at_once(bundle: Bundle, cache: Path) -> No
     program = """
 import sys
 from pathlib import Path
-from inference.bundle import read_bundle
-from inference.engines import open_engine
-from inference.verify import verify_cuts
+from hybrid_batch.inference.model.bundle import read_bundle
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.model.runtimes.verify import verify_cuts
 bundle = read_bundle(Path(sys.argv[1]))
 for _ in range(3):
     assert all(found.holds for found in verify_cuts(bundle, open_engine('openvino', bundle), bundle.cuts))
 """
     command = [sys.executable, "-c", program, str(bundle.path)]
-    folder = Path(hybrid_batch.__file__).parent
+    folder = Path(hybrid_batch.__file__).parents[1]
     started = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) for _ in range(3)]
     assert [(process.communicate(timeout=HANG_S)[1], process.returncode) for process in started] == [(b"", 0)] * 3
     assert sorted({file.name for file in (cache / "segments").glob("*/*")}) == ["segment.bin", "segment.xml"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.folders import new_folder
+from hybrid_batch.inference.model.atomic_directory import new_folder
 
 
 def write(place: Path, text: str) -> None:

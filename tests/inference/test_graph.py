@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from inference.bundle import OutputKind
-from inference.cuts import Op
-from inference.frameworks import quiet
-from inference.frozen import Frozen, freeze
-from inference.graph import layer_name
-from inference.sources import Source, trace
+from hybrid_batch.inference.model.bundle import OutputKind
+from hybrid_batch.inference.model.cuts import Op
+from hybrid_batch.inference.model.importing.freeze import Frozen, freeze
+from hybrid_batch.inference.model.importing.graph import layer_name
+from hybrid_batch.inference.model.importing.traceable_model import Source, trace
+from hybrid_batch.inference.model.tensorflow_loader import quiet
 from tests.inference.made_models import classifier, convolution
 
 pytestmark = pytest.mark.usefixtures("quietly")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.bundle import Bundle
-from inference.importer import ImportSettings, import_model, import_source
-from inference.sources import trace
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
 from tests.inference.made_models import (
     BODIES,
     classifier,

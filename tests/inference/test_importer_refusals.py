@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import hybrid_batch
-from inference.frameworks import quiet
+from hybrid_batch.cli import main
+from hybrid_batch.inference.model.tensorflow_loader import quiet
 from tests.inference.made_models import classifier, convolution
 
 Refuse = Callable[..., str]
@@ -23,7 +23,7 @@ def refuse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
 
     def refuse(*arguments: object) -> str:
         capfd.readouterr()
-        code = hybrid_batch.run(["import", *map(str, arguments), "-o", str(tmp_path / "out.bundle")])
+        code = main(["import", *map(str, arguments), "-o", str(tmp_path / "out.bundle")])
         out, err = capfd.readouterr()
         assert (code, out) == (2, ""), err
         assert not (tmp_path / "out.bundle").exists()
@@ -38,7 +38,7 @@ def refuse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
 
 def accepted(*arguments: object) -> None:
     with quiet():
-        assert hybrid_batch.run(["import", *map(str, arguments), "--force"]) == 0
+        assert main(["import", *map(str, arguments), "--force"]) == 0
 
 
 def saved(model: Any, file: Path) -> Path:
@@ -152,7 +152,7 @@ def test_shapes_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: Pat
 
 @pytest.mark.parametrize("size", ["0", "8x8x8", "-8", "²", ""])
 def test_what_is_no_size(capfd: pytest.CaptureFixture[str], size: str) -> None:
-    assert hybrid_batch.run(["import", "model.h5", "--size", size]) == 2
+    assert main(["import", "model.h5", "--size", size]) == 2
     assert f"{size!r} is no size; write 224 or 224x160" in capfd.readouterr().err
 
 
@@ -204,7 +204,7 @@ def test_applications(refuse: Refuse, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_folder_that_is_no_bundle_is_not_replaced(keras: ModuleType, tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    assert hybrid_batch.run(["import", "app:MobileNet", "-o", str(tmp_path / "mine"), "--force"]) == 2
+    assert main(["import", "app:MobileNet", "-o", str(tmp_path / "mine"), "--force"]) == 2
     assert "exists and is no bundle" in capfd.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").exists()
 

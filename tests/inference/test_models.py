@@ -9,13 +9,13 @@ from types import ModuleType
 import pytest
 
 import hybrid_batch
-from data.errors import NotABundle, StorageFailed
-from inference.bundle import read_bundle
-from inference.models import open_model
+from hybrid_batch.data.errors import NotABundle, StorageFailed
+from hybrid_batch.inference.model.bundle import read_bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
 from tests.conftest import HANG_S
 from tests.inference.made_models import classifier, convolution
 
-ROOT = Path(hybrid_batch.__file__).parent
+ROOT = Path(hybrid_batch.__file__).parents[1]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def python(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 OPEN = """
 import sys
-from inference.models import open_model
+from hybrid_batch.inference.model.importing.resolve_model import open_model
 said = []
 bundle = open_model(sys.argv[1], said.append)
 print(bundle.sha256, len(said), 'tensorflow' in sys.modules)
@@ -104,9 +104,9 @@ def test_a_run_on_a_bundle_never_imports_tensorflow(file: Path) -> None:
     bundle = open_model(str(file)).path
     program = """
 import sys
-from inference.models import open_model
-from inference.engines import open_engine
-from inference.verify import verify_cuts
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.model.runtimes.verify import verify_cuts
 bundle = open_model(sys.argv[1])
 engine = open_engine('openvino', bundle)
 assert all(found.holds for found in verify_cuts(bundle, engine, bundle.cuts))

@@ -8,13 +8,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-import hybrid_batch
-from inference.bundle import Bundle
-from inference.cuts import Cut, TensorSpec
-from inference.engines import ENGINES, Segment, open_engine
-from inference.importer import ImportSettings, import_source
-from inference.sources import trace
-from inference.verify import Verified, sample_images, verify_cuts
+from hybrid_batch.cli import main
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut, TensorSpec
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
+from hybrid_batch.inference.model.importing.traceable_model import trace
+from hybrid_batch.inference.model.runtimes import ENGINES, Segment, open_engine
+from hybrid_batch.inference.model.runtimes.verify import Verified, sample_images, verify_cuts
 from tests.inference.made_models import classifier, convolution
 
 
@@ -75,7 +75,7 @@ def test_pictures_are_the_same_every_time_and_prepared(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_command(bundle: Bundle, engine: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert hybrid_batch.run(["cuts", str(bundle.path), "--verify", "--all", "--engine", engine, "--json"]) == 0
+    assert main(["cuts", str(bundle.path), "--verify", "--all", "--engine", engine, "--json"]) == 0
     out, err = capfd.readouterr()
     rows = json.loads(out)
     assert err == ""
@@ -93,7 +93,7 @@ def test_the_command(bundle: Bundle, engine: str, capfd: pytest.CaptureFixture[s
 
 
 def test_the_table_for_people(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
-    assert hybrid_batch.run(["cuts", str(bundle.path), "--verify"]) == 0
+    assert main(["cuts", str(bundle.path), "--verify"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     lines = out.splitlines()

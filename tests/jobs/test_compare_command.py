@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_batch import run as command
+from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S
 from tests.made_records import record, write_run
 
@@ -129,8 +129,8 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
     runs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "mrjob.job", None)  # what Python itself holds to refuse an import
-    monkeypatch.delitem(sys.modules, "jobs.compare_mrjob", raising=False)
-    monkeypatch.delitem(sys.modules, "jobs.parts_job", raising=False)
-    monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.compare_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.parts_job", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.mrjob_import", raising=False)
     assert command(["compare", *runs, "--engine", "mrjob"]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import NotARun, StorageFailed
-from data.records import to_table
-from evaluation import pairing
-from evaluation.comparison import build, to_json
-from evaluation.pairing import Bag
-from jobs import compare_inline, compare_mrjob, compare_spark, sides
-from jobs.sides import Comparing, SidePart, find_comparing
-from jobs.spark_session import spark_session
+from hybrid_batch.data.errors import NotARun, StorageFailed
+from hybrid_batch.data.log.records import to_table
+from hybrid_batch.evaluation.comparison import run_join as pairing
+from hybrid_batch.evaluation.comparison.comparison import build, to_json
+from hybrid_batch.evaluation.comparison.run_join import Bag
+from hybrid_batch.jobs import compare_inline, compare_mrjob, compare_spark
+from hybrid_batch.jobs.engines.spark_session import spark_session
+from hybrid_batch.jobs.input import comparison_input as sides
+from hybrid_batch.jobs.input.comparison_input import Comparing, SidePart, find_comparing
 from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
@@ -65,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def script(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
-    command = [sys.executable, "-m", f"jobs.{name}", *arguments]
+    command = [sys.executable, "-m", f"hybrid_batch.jobs.{name}", *arguments]
     return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 

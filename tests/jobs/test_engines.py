@@ -10,15 +10,16 @@ from time import sleep
 
 import pytest
 
-from data.errors import MissingExtra, NotARun
-from data.records import to_table
-from evaluation.counting import count_table
-from evaluation.counts import Counts
-from evaluation.report import build, to_json
-from evaluation.shape import Report
-from jobs import evaluate_mrjob, evaluate_spark, inline
-from jobs.parts import Part, find_work
-from jobs.spark_session import find_java, spark_session
+from hybrid_batch.data.errors import MissingExtra, NotARun
+from hybrid_batch.data.log.records import to_table
+from hybrid_batch.evaluation.counting.counts import Counts
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.evaluation.report_schema import Report
+from hybrid_batch.jobs import evaluate_inline as inline
+from hybrid_batch.jobs import evaluate_mrjob, evaluate_spark
+from hybrid_batch.jobs.engines.spark_session import find_java, spark_session
+from hybrid_batch.jobs.input.part_list import Part, find_work
 from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
@@ -78,7 +79,7 @@ def spark(ministack: str, no_java: dict[str, str]) -> Iterator[None]:
 def script(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
     return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *arguments],
+        [sys.executable, "-m", f"hybrid_batch.jobs.{name}", *arguments],
         env=kept | environment,
         capture_output=True,
         text=True,

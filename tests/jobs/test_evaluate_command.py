@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data.records import to_table
-from data.storage import open_storage
-from evaluation.counting import count_table
-from evaluation.report import build, to_json
-from hybrid_batch import run as command
-from jobs.parts import find_work
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.log.records import to_table
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.jobs.input.part_list import find_work
 from tests.conftest import HANG_S
 from tests.made_records import random_records, write_run
 
@@ -169,9 +169,9 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
 ) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     monkeypatch.setitem(sys.modules, library, None)  # what Python itself holds to refuse an import
-    monkeypatch.delitem(sys.modules, "jobs.evaluate_mrjob", raising=False)
-    monkeypatch.delitem(sys.modules, "jobs.parts_job", raising=False)
-    monkeypatch.delitem(sys.modules, "jobs.mapreduce", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.evaluate_mrjob", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.parts_job", raising=False)
+    monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.mrjob_import", raising=False)
     assert command(["evaluate", str(tmp_path), "--engine", engine]) == 1
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err
 

@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report import to_json
-from jobs import evaluate_mrjob, inline
-from jobs.parts import Part, find_work
+from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.jobs import evaluate_inline as inline
+from hybrid_batch.jobs import evaluate_mrjob
+from hybrid_batch.jobs.input.part_list import Part, find_work
 from tests.conftest import HANG_S
 from tests.made_partitions import BY, expected, sha256, write_partition
 
 # Both masters in one process, whose Java is warm by the second.
 SPARK = """
 import json, os, sys
-from evaluation.report import to_json
-from jobs import spark_session
-from jobs.evaluate_spark import evaluate
-from jobs.parts import find_work
+from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.jobs.engines import spark_session
+from hybrid_batch.jobs.evaluate_spark import evaluate
+from hybrid_batch.jobs.input.part_list import find_work
 found = {}
 for master in ("local[1]", "local[2]"):
     spark_session.ALONE["spark.master"] = master

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.errors import NotARun, StorageFailed, WrongUsage
-from evaluation.counts import merge
-from evaluation.report import build
-from jobs.parts import Part, count_parts, find_work, whole
+from hybrid_batch.data.errors import NotARun, StorageFailed, WrongUsage
+from hybrid_batch.evaluation.counting.counts import merge
+from hybrid_batch.evaluation.report import build
+from hybrid_batch.jobs.input.part_list import Part, count_parts, find_work, whole
 from tests.made_records import random_records, write_run
 
 RECORDS = random_records(100, ["a", "b"])

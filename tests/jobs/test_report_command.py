@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.records import Record
-from data.runs import RunFolder
-from data.storage import open_storage
-from hybrid_batch import run as command
-from jobs.thumbnails import SIZE, thumbnails
+from hybrid_batch.cli import main as command
+from hybrid_batch.data.log.records import Record
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.jobs.output.thumbnails import SIZE, thumbnails
 from tests.made_records import record, write_run
 
 RECORDS = [record(image="a/1.png", label="a", prediction="b"), record(image="b/2.png", label="b", prediction="b")]

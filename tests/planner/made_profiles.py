@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from data.decode import Preparation
-from inference.bundle import Bundle
-from inference.cuts import Cut, TensorSpec
-from inference.planner.curve import Curve
-from inference.planner.device import Device
-from inference.planner.profile import CodecCost, Link, Pictures, Profile, TailSpeed
+from hybrid_batch.data.images.decode import Preparation
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import Cut, TensorSpec
+from hybrid_batch.inference.planner.profile.device import Device
+from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
+from hybrid_batch.inference.planner.profile.profile import CodecCost, Link, Pictures, Profile, TailSpeed
 
 WORK = 1000
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import WrongUsage
-from data.images import Images, find_images
-from data.labels import label_images
-from inference import codecs
-from inference.bundle import Bundle
-from inference.cache import cache_folder
-from inference.codecs.jpeg import JPEG_QUALITY, recompress
-from inference.cuts import TensorSpec
-from inference.engines import Engine, open_engine
-from inference.models import open_model
-from inference.planner.calibration import Choice, choose_codec, measure_drop
-from inference.planner.tuning import tune
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cache import cache_folder
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import Engine, open_engine
+from hybrid_batch.inference.planner.calibration.calibration import Choice, choose_codec, measure_drop
+from hybrid_batch.inference.planner.calibration.sensitivity import tune
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs.jpeg import JPEG_QUALITY, recompress
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -190,7 +190,7 @@ def test_images_without_finite_scores_are_left_out_until_none_is_left(digits, en
 
 
 def test_jpeg_is_of_the_models_size_and_the_smaller_the_lower_its_quality(digits):
-    from data.decode import decode
+    from hybrid_batch.data.images.decode import decode
 
     file = next((ROOT / "data/digits/images").rglob("*.png")).read_bytes()
     small = {codec: recompress(file, digits.preparation, codec) for codec in JPEG_QUALITY}
@@ -294,7 +294,7 @@ def test_whole_numbers_are_not_tuned():
 
 
 def test_a_run_with_codec_auto_records_the_codec_it_resolved_and_finds_itself_again(tmp_path, capsys):
-    from hybrid_batch import run as main
+    from hybrid_batch.cli import main
 
     def run(*more: str) -> tuple[int, dict, str]:
         folder = str(ROOT / "data/digits/images")
@@ -324,14 +324,14 @@ def test_a_run_with_codec_auto_records_the_codec_it_resolved_and_finds_itself_ag
     ],
 )
 def test_contradictions_are_refused(options, reason, capsys, tmp_path):
-    from hybrid_batch import run as main
+    from hybrid_batch.cli import main
 
     assert main(["run", str(ROOT / "data/digits/images"), "--log", str(tmp_path), *options]) == 2
     assert reason in capsys.readouterr().err
 
 
 def test_jpeg_upload_runs_and_an_unreadable_picture_is_a_record(tmp_path, capsys):
-    from hybrid_batch import run as main
+    from hybrid_batch.cli import main
 
     folder = tmp_path / "in" / "7"
     folder.mkdir(parents=True)
@@ -347,18 +347,18 @@ def test_jpeg_upload_runs_and_an_unreadable_picture_is_a_record(tmp_path, capsys
 
 
 def test_the_commands_offer_every_codec():
-    from inference.commands.run import _CODECS
+    from hybrid_batch.inference.commands.run import _CODECS
 
     assert ["auto", *codecs.TENSOR_CODECS, *codecs.PICTURE_CODECS] == _CODECS
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, capsys, monkeypatch):
-    import hybrid_batch
+    from hybrid_batch.cli import main
 
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "file" / "cache"))
     (tmp_path / "file").touch()
     command = ["run", str(ROOT / "data/digits/images"), "--split", "c008", "--codec", "auto", "--log", str(tmp_path)]
-    assert hybrid_batch.run(command) == 1
+    assert main(command) == 1
     assert capsys.readouterr().err.endswith(
         ".json: a file stands where a folder is needed; choose another place, by HYBRID_BATCH_CACHE.\n"
     )

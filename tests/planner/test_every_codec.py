@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference import codecs
-from inference.cuts import TensorSpec
-from inference.wire import Frame
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame
 
 ANY = hnp.arrays("<f4", hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6), elements=st.floats(width=32))
 EVERY = pytest.mark.parametrize("codec", codecs.TENSOR_CODECS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.planner.figures import figure, percent
+from hybrid_batch.data.terminal.numbers import figure, percent
 
 
 @pytest.mark.parametrize(

@@ -15,30 +15,30 @@ from pathlib import Path
 import pytest
 
 from bench.link import Conditions, open_link
-from data.images import Images, find_images
-from data.labels import label_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.batch import Batch
-from inference.bundle import Bundle, read_bundle, write_bundle
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.planner.candidates import Conditions as ConditionsNow
-from inference.planner.curve import Curve
-from inference.planner.follow import Follower
-from inference.planner.joining import Joining
-from inference.planner.plan import Wishes
-from inference.planner.profile import Link, Profile
-from inference.planner.watch import Seen, Watch
-from inference.runner import Job, Pace, run_shards
-from inference.split import HERE, Split
-from inference.tails.answer import Answer
-from inference.tails.http import http_tail
-from inference.tails.local import LocalTail
-from inference.tails.patience import Patience
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
-from inference.wire import Frame
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.bundle import Bundle, read_bundle, write_bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.planner.adapt.adaptive_router import Follower
+from hybrid_batch.inference.planner.adapt.deferred_router import Joining
+from hybrid_batch.inference.planner.adapt.link_estimator import Seen, Watch
+from hybrid_batch.inference.planner.plan.candidates import Conditions as ConditionsNow
+from hybrid_batch.inference.planner.plan.plan import Wishes
+from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
+from hybrid_batch.inference.planner.profile.profile import Link, Profile
+from hybrid_batch.inference.protocol.infer_response import Answer
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.runner.batch import Batch
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import HERE, Split
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.local import LocalTail
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.planner.made_profiles import profile_of
 from tests.scripted import Script, reply
@@ -60,7 +60,7 @@ class Steady(Watch):
 
 @pytest.fixture
 def steady(monkeypatch) -> None:
-    monkeypatch.setattr("inference.planner.follow.Watch", Steady)
+    monkeypatch.setattr("hybrid_batch.inference.planner.adapt.adaptive_router.Watch", Steady)
 
 
 class Quick(Watch):
@@ -294,7 +294,7 @@ def test_what_the_tail_has_no_time_for_stays_here(steady, bundle, tails, tmp_pat
 
 def test_a_switch_changes_cut_codec_and_batch_between_batches(bundle, tails, tmp_path, monkeypatch):
     """The profile says that the link is slow; it is not. Until that is noticed pictures come one by one."""
-    monkeypatch.setattr("inference.planner.follow.Watch", Quick)
+    monkeypatch.setattr("hybrid_batch.inference.planner.adapt.adaptive_router.Watch", Quick)
     noticed = threading.Event()
 
     def gate(said: list[str], follower: Follower) -> Gate:
@@ -351,16 +351,16 @@ def test_another_model_that_appears_late_is_not_joined(bundle, tails, tmp_path, 
 
 
 def test_a_run_without_a_tail_at_its_start_goes_on_here_and_one_with_a_fixed_split_does_not(tmp_path, capsys):
-    import hybrid_batch
+    from hybrid_batch.cli import main
 
     nobody = f"http://127.0.0.1:{free_port()}"
     command = ["run", str(IMAGES), "--tail", nobody, "--log", str(tmp_path), "--json"]
-    assert hybrid_batch.run(command) == 0
+    assert main(command) == 0
     out, said = capsys.readouterr()
     assert json.loads(out)["cuts"] == {"local none": 360}
     assert said.count("No answer from") == 1
     assert "Starting here until it answers." in said
-    assert hybrid_batch.run([*command, "--split", "c004"]) == 1
+    assert main([*command, "--split", "c004"]) == 1
 
 
 def test_no_more_is_meant_for_the_tail_than_may_be_on_its_way(bundle):

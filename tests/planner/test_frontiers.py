@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from inference.cuts import Op, TensorSpec, find_cuts, operations_between
-from inference.frontiers import Speeds, hull_frontiers, latency, least_latency
+from hybrid_batch.inference.model.cuts import Op, TensorSpec, find_cuts, operations_between
+from hybrid_batch.inference.model.importing.min_cut import Speeds, hull_frontiers, latency, least_latency
 
 
 def random_graph(chance: random.Random) -> list[Op]:

@@ -7,19 +7,19 @@ import time
 
 import pytest
 
-from data.images import find_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.batch import Batch
-from inference.engines import compile_tail, open_engine
-from inference.finishing import TooLate
-from inference.models import open_model
-from inference.planner.joining import Joining
-from inference.planner.stoppable import Stoppable
-from inference.runner import Job, Pace, run_shards
-from inference.split import HERE
-from inference.tails.http import http_tail
-from inference.verify import sample_images
+from hybrid_batch.data.images.images import find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import compile_tail, open_engine
+from hybrid_batch.inference.model.runtimes.verify import sample_images
+from hybrid_batch.inference.planner.adapt.cancellable_runtime import Stoppable
+from hybrid_batch.inference.planner.adapt.deferred_router import Joining
+from hybrid_batch.inference.runner.batch import Batch
+from hybrid_batch.inference.runner.drain import TooLate
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import HERE
+from hybrid_batch.inference.tails.http import http_tail
 from tests.conftest import HANG_S, ROOT
 
 IMAGES = ROOT / "data" / "digits" / "images"

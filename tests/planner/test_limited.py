@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from data.images import Images, find_images
-from data.labels import label_images
-from inference import codecs
-from inference.cuts import Cut
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.planner.calibration import Choice, Drop
-from inference.planner.limited import calibrator, limit_wishes, links_around
-from inference.planner.plan import Plan, Wishes, make_plan
-from inference.planner.profile import Link
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.planner.calibration.calibration import Choice, Drop
+from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator, limit_wishes, links_around
+from hybrid_batch.inference.planner.plan.plan import Plan, Wishes, make_plan
+from hybrid_batch.inference.planner.profile.profile import Link
+from hybrid_batch.inference.protocol import codecs
 from tests.conftest import ROOT
 from tests.planner.made_profiles import chain, profile_of, scaled, without_tail
 
@@ -111,10 +111,10 @@ def test_what_a_plan_takes_of_the_sample_keeps_its_accuracy():
 
 
 def test_the_command_plans_with_what_it_measured(capsys, digits_server):
-    import hybrid_batch
+    from hybrid_batch.cli import main
 
     command = ["plan", "digits", "--tail", digits_server.url, "--batch-size", "8", "--images", str(IMAGES), "--json"]
-    assert hybrid_batch.run([*command, "--max-accuracy-drop", "0.5", "--objective", "latency"]) == 0
+    assert main([*command, "--max-accuracy-drop", "0.5", "--objective", "latency"]) == 0
     plan = json.loads(capsys.readouterr().out)
     named = {row["codec"] for row in plan["candidates"] if not row["codec"].startswith("tuned-")}
     assert named <= {"none", "fp32", "int8", "fp16", *codecs.PICTURE_CODECS}
@@ -130,18 +130,18 @@ def test_the_command_plans_with_what_it_measured(capsys, digits_server):
     ],
 )
 def test_contradictions_are_refused(options, words, capsys):
-    import hybrid_batch
+    from hybrid_batch.cli import main
 
-    assert hybrid_batch.run(["plan", "digits", *options]) == 2
+    assert main(["plan", "digits", *options]) == 2
     assert words in capsys.readouterr().err
 
 
 def test_a_run_takes_only_codecs_whose_loss_was_measured_and_finds_itself_again(tmp_path, capsys, digits_server):
-    import hybrid_batch
+    from hybrid_batch.cli import main
 
     command = ["run", str(IMAGES), "--tail", digits_server.url, "--codec", "auto", "--batch-size", "8", "--json"]
     command += ["--log", str(tmp_path / "log"), "--min-cut", "c002"]
-    assert hybrid_batch.run(command) == 0
+    assert main(command) == 0
     out, said = capsys.readouterr()
     first = json.loads(out)
     assert first["images"] == 360
@@ -154,7 +154,7 @@ def test_a_run_takes_only_codecs_whose_loss_was_measured_and_finds_itself_again(
         "tuned",
     }
     assert "Plan: " in said
-    assert hybrid_batch.run(command) == 0
+    assert main(command) == 0
     out, said = capsys.readouterr()
     assert json.loads(out)["run"] == first["run"]
     assert "nothing to do" in said

@@ -6,19 +6,19 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-import hybrid_batch
 from bench.link import Conditions, open_link
-from inference import codecs
-from inference.bundle import Bundle
-from inference.endpoint import Endpoint
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.planner.there import measure_link
-from inference.tails.answer import read_times
-from inference.tails.exchange import Reply, Request
-from inference.tails.http import http_tail
-from inference.tails.served import ServedTail
-from inference.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
+from hybrid_batch.cli import main
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.planner.profile.remote_profiler import measure_link
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import read_times
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
+from hybrid_batch.inference.serving.request_handler import Endpoint
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.remote import ServedTail
 
 LONGEST_US = 10**9
 
@@ -62,7 +62,7 @@ def test_of_the_sample_model(conditions):
 def test_of_a_model_whose_replies_are_large(conditions, shared_data, tmp_path):
     bundle = str(tmp_path / "imagenet.bundle")
     model = str(shared_data / "models" / "imagenet_mobilenet_v1_025_224.keras")
-    assert hybrid_batch.run(["import", model, "-o", bundle, "--scale=-1-1"]) == 0
+    assert main(["import", model, "-o", bundle, "--scale=-1-1"]) == 0
     check(open_model(bundle), conditions)
 
 

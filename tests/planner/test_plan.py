@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from data.errors import CutNotFound, WrongUsage
-from inference.planner.candidates import Conditions, list_candidates
-from inference.planner.curve import Curve
-from inference.planner.plan import Wishes, make_plan
-from inference.planner.prices import read_prices
-from inference.planner.profile import Link, Profile
+from hybrid_batch.data.errors import CutNotFound, WrongUsage
+from hybrid_batch.inference.planner.plan.candidates import Conditions, list_candidates
+from hybrid_batch.inference.planner.plan.plan import Wishes, make_plan
+from hybrid_batch.inference.planner.plan.prices import read_prices
+from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
+from hybrid_batch.inference.planner.profile.profile import Link, Profile
 from tests.planner.made_profiles import chain, profile_of, without_tail
 
 MBIT = 1e6

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-import hybrid_batch
-from data.errors import TailUnreachable
-from data.images import find_images
-from inference import codecs
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.planner.here import line
-from inference.planner.profile import Link, Profile
-from inference.planner.profiles import measure, open_profile, profile_path
-from inference.planner.sample import Sample, take_sample
-from inference.planner.subject import Subject
-from inference.planner.there import find_lie, link_of, measure_there
-from inference.tails.http import HttpExchange, http_tail
-from inference.tails.patience import Patience
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
+from hybrid_batch.cli import main
+from hybrid_batch.data.errors import TailUnreachable
+from hybrid_batch.data.images.images import find_images
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.planner.profile.local_profiler import line
+from hybrid_batch.inference.planner.profile.profile import Link, Profile
+from hybrid_batch.inference.planner.profile.profile_store import measure, open_profile, profile_path
+from hybrid_batch.inference.planner.profile.remote_profiler import find_lie, link_of, measure_there
+from hybrid_batch.inference.planner.profile.sample import Sample, take_sample
+from hybrid_batch.inference.planner.profile.target import Subject
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.tails.http import HttpExchange, http_tail
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import ROOT, free_port
 from tests.planner.made_profiles import profile_of
 
@@ -43,7 +43,7 @@ def engine(bundle):
 def here(bundle, engine, tmp_path, monkeypatch) -> Subject:
     """On a machine that never seems to have changed, whatever else it does meanwhile."""
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("inference.planner.profiles._MOVED_US", 100_000.0)
+    monkeypatch.setattr("hybrid_batch.inference.planner.profile.profile_store._MOVED_US", 100_000.0)
     return Subject(bundle, engine, None, "", 8)
 
 
@@ -125,7 +125,7 @@ def test_what_a_codec_costs_a_frame_and_an_element_is_found(here, digits_server,
         return spent[0]
 
     monkeypatch.setattr(codecs, "encode", stated)
-    monkeypatch.setattr("inference.planner.here._time", timed)
+    monkeypatch.setattr("hybrid_batch.inference.planner.profile.local_profiler._time", timed)
     with StatedTail(HttpExchange(digits_server.url), here.bundle) as tail:
         costs = measure(replace(here, tail=tail, address=digits_server.url), sample_of(here), budget_s=0).codecs
     for name in ("q4", "fp16"):
@@ -286,13 +286,13 @@ def test_a_tail_that_dies_while_it_is_measured_is_told(here, serve):
 def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digits_server):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
     arguments = ["digits", "--tail", digits_server.url, "--batch-size", "8"]
-    assert hybrid_batch.run(["profile", *arguments, "--json"]) == 0
+    assert main(["profile", *arguments, "--json"]) == 0
     profile = json.loads(capsys.readouterr().out)
     assert profile["tail"]["link"]["rate_bps"] > 0
-    assert hybrid_batch.run(["profile", *arguments]) == 0
+    assert main(["profile", *arguments]) == 0
     assert "Mbit/s" in capsys.readouterr().out
     drawing = tmp_path / "plan.png"
-    assert hybrid_batch.run(["plan", *arguments, "--objective", "latency", "--json", "--plot", str(drawing)]) == 0
+    assert main(["plan", *arguments, "--objective", "latency", "--json", "--plot", str(drawing)]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert {row["cut"] for row in plan["candidates"]} >= {"local", "c000", "c005"}
     assert {row["codec"] for row in plan["candidates"]} == {"none", "fp16", "image", "jpeg90", "jpeg75"}
@@ -300,7 +300,7 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
     kept = [row["latency_us"] for row in plan["candidates"] if not row["codec"].startswith("jpeg")]
     assert plan["chosen"]["latency_us"] <= 1.03 * min(kept)
     assert drawing.read_bytes().startswith(b"\x89PNG")
-    assert hybrid_batch.run(["plan", *arguments]) == 0
+    assert main(["plan", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "all local" in printed
     assert printed.splitlines()[-1].endswith(".")
@@ -319,7 +319,7 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
     ],
 )
 def test_what_cannot_be_planned_gets_one_sentence(capsys, arguments, code, words):
-    assert hybrid_batch.run(["plan", "digits", "--batch-size", "8", *arguments]) == code
+    assert main(["plan", "digits", "--batch-size", "8", *arguments]) == code
     told = capsys.readouterr().err.splitlines()
     lines = [line for line in told if not line.startswith("Measuring") and not line.endswith("measuring again.")]
     assert len(lines) == 1

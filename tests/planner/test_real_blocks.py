@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 
-from inference.cuts import Op, find_cuts, operations_between
-from inference.frameworks import import_keras, quiet
-from inference.frontiers import Speeds, latency, least_latency
-from inference.frozen import Frozen, freeze
-from inference.sources import trace
+from hybrid_batch.inference.model.cuts import Op, find_cuts, operations_between
+from hybrid_batch.inference.model.importing.freeze import Frozen, freeze
+from hybrid_batch.inference.model.importing.min_cut import Speeds, latency, least_latency
+from hybrid_batch.inference.model.importing.traceable_model import trace
+from hybrid_batch.inference.model.tensorflow_loader import import_keras, quiet
 
 _MOST_SETS, _COSTS = 20_000, 4
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from data.images import find_images
-from inference.planner.sample import sample_files
+from hybrid_batch.data.images.images import find_images
+from hybrid_batch.inference.planner.profile.sample import sample_files
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 17, 31, 47, 160])

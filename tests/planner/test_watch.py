@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from inference.planner.transfers import Transfer, link_rate
-from inference.planner.watch import Seen, Watch
+from hybrid_batch.inference.planner.adapt.link_estimator import Seen, Watch
+from hybrid_batch.inference.planner.adapt.transfers import Transfer, link_rate
 from tests.planner.made_profiles import profile_of
 
 MBIT = 1e6

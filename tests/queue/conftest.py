@@ -11,13 +11,13 @@ from typing import Any
 import boto3
 import pytest
 
-from data.queues import Queue
-from inference import codecs
-from inference.bundle import Bundle
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.tails.local import LocalTail
-from inference.wire import Frame
+from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import COMMAND, HANG_S, ROOT
 
 IMAGES = ROOT / "data" / "digits" / "images"
@@ -86,7 +86,7 @@ def queue(work_queue: WorkQueue) -> Queue:
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local AWS knows a new queue at once; a run in a process of its own waits as it does for AWS."""
-    monkeypatch.setattr("inference.tails.queue._SETTLE_S", 0)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._SETTLE_S", 0)
 
 
 class Worker:
@@ -138,8 +138,8 @@ def start_worker() -> Iterator[StartWorker]:
 
 STICKING = """
 import sys, threading
-from inference import working
-from inference.endpoint import Endpoint
+from hybrid_batch.inference.serving.sqs import main as working
+from hybrid_batch.inference.serving.request_handler import Endpoint
 left, answer_all = int(sys.argv.pop(1)), Endpoint.answer_all
 def answer_or_stick(endpoint, requests):
     global left

@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from data.queues import Queue
-from inference.cloud.api import open_api
-from inference.cloud.status import Clients, read_clients
-from inference.tails.exchange import Request
-from inference.tails.leftover import tidy
-from inference.tails.patience import Patience
-from inference.tails.queue import QueueExchange
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.inference.cloud.api import open_api
+from hybrid_batch.inference.cloud.status import Clients, read_clients
+from hybrid_batch.inference.protocol.transport import Request
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
+from hybrid_batch.inference.tails.sqs.reply_queues import tidy
+from hybrid_batch.inference.tails.sqs.transport import QueueExchange
 from tests.scripted import Script, reply
 
 DAY_S = 24 * 3600
@@ -49,7 +49,7 @@ def test_what_was_left_behind_goes_and_nothing_else(work_queue, queue, made):
 
 
 def test_a_client_tidies_up_and_says_that_it_lives(work_queue, made, monkeypatch):
-    monkeypatch.setattr("inference.tails.leftover._SAY_S", 0.1)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.reply_queues._SAY_S", 0.1)
     left = made("0" * 12, 0)
     exchange = QueueExchange(f"sqs:{work_queue.name}", TailSettings(patience=Patience(answer_s=0.5, attempts=1)))
     with pytest.raises(Exception, match="No worker answered"):

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import BadFrame
-from data.queues import MOST_BYTES, Incoming, Outgoing, together
-from inference.letter import Letter
-from inference.tails.exchange import Reply, Request
-from inference.tails.message import (
+from hybrid_batch.data.aws.queue import MOST_BYTES, Incoming, Outgoing, together
+from hybrid_batch.data.errors import BadFrame
+from hybrid_batch.inference.protocol.message import (
     is_replies_name,
     read_reply,
     read_request,
@@ -19,6 +17,8 @@ from inference.tails.message import (
     write_reply,
     write_request,
 )
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.serving.sqs.queued_request import Letter
 
 ID = "0123456789abcdef0123456789abcdef"
 REPLIES = replies_name("work", "0123456789ab")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from data.errors import QueueGone
-from data.queues import MOST_BYTES, Outgoing, Queue
-from inference.tails.outbox import Outbox
+from hybrid_batch.data.aws.queue import MOST_BYTES, Outgoing, Queue
+from hybrid_batch.data.errors import QueueGone
+from hybrid_batch.inference.tails.sqs.send_buffer import Outbox
 from tests.conftest import HANG_S
 
 
@@ -28,7 +28,7 @@ class Counted:
 
 @pytest.fixture
 def counted(queue, monkeypatch) -> Counted:
-    monkeypatch.setattr("inference.tails.outbox._GATHER_S", 1000)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.send_buffer._GATHER_S", 1000)
     return Counted(queue)
 
 

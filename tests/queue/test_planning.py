@@ -2,7 +2,7 @@
 
 import json
 
-import hybrid_batch
+from hybrid_batch.cli import main
 from tests.conftest import ROOT
 from tests.made_runs import read_records
 
@@ -13,15 +13,15 @@ def test_a_queue_is_measured_planned_with_and_followed(work_queue, start_worker,
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
     start_worker(work_queue)
     tail = f"sqs:{work_queue.name}"
-    assert hybrid_batch.run(["profile", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
+    assert main(["profile", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["tail"]
     assert told["address"] == tail
     assert told["link"]["rate_bps"] > 0
     assert 700_000 < told["room"] < 1 << 20
-    assert hybrid_batch.run(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
+    assert main(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     assert any(one["cut"] == "c004" for one in json.loads(capsys.readouterr().out)["candidates"])
     log = str(tmp_path / "log")
-    assert hybrid_batch.run(["run", str(IMAGES), "--tail", tail, "--batch-size", "8", "--log", log]) == 0
+    assert main(["run", str(IMAGES), "--tail", tail, "--batch-size", "8", "--log", log]) == 0
     records = read_records(log)
     assert {one["tail"] for one in records} <= {tail, "local"}
     assert all(one["error"] is None for one in records)

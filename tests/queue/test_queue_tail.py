@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.errors import AwsRefused, OtherBundle, QueueGone, TailRefused, TailUnreachable, WrongUsage
-from data.queues import Incoming, Queue
-from inference.endpoint import Endpoint
-from inference.engines import open_engine
-from inference.queue_worker import QueueWorker
-from inference.tails.exchange import Reply, Request
-from inference.tails.message import read_id, read_request, write_reply
-from inference.tails.patience import Patience
-from inference.tails.queue import QueueExchange, queue_tail
-from inference.tails.replies import Replies
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.aws.queue import Incoming, Queue
+from hybrid_batch.data.errors import AwsRefused, OtherBundle, QueueGone, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol.message import read_id, read_request, write_reply
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.serving.request_handler import Endpoint
+from hybrid_batch.inference.serving.sqs.worker import QueueWorker
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
+from hybrid_batch.inference.tails.sqs.reply_listener import Replies
+from hybrid_batch.inference.tails.sqs.transport import QueueExchange, queue_tail
 from tests.conftest import COMMAND, HANG_S
 from tests.made_runs import await_parts
 from tests.queue.conftest import IMAGES, sticking
@@ -90,7 +90,7 @@ def test_the_queue_for_replies_forgets_and_is_tagged(work_queue):
 
 
 def test_another_bundle_is_refused_in_the_end(work_queue, start_worker, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.queue._OTHERS_S", 1)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._OTHERS_S", 1)
     start_worker(work_queue)
     said: list[str] = []
     tail = queue_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64), TailSettings(say=said.append))
@@ -103,7 +103,7 @@ def test_another_bundle_is_refused_in_the_end(work_queue, start_worker, bundle, 
 def test_a_request_that_a_worker_with_another_bundle_refused_is_answered_by_a_later_one(
     work_queue, bundle, monkeypatch
 ):
-    monkeypatch.setattr("inference.tails.queue._OTHERS_S", HANG_S)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._OTHERS_S", HANG_S)
     tail = queue_tail(f"sqs:{work_queue.name}", bundle)
     other, right = (Endpoint(one, open_engine("openvino", one)) for one in (replace(bundle, sha256="0" * 64), bundle))
     with ThreadPoolExecutor(3) as threads, tail:
@@ -166,7 +166,7 @@ def test_closing_lets_go_who_waits(work_queue, bundle):
 
 
 def test_a_queue_for_replies_that_is_deleted_ends_the_run(work_queue, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.replies._POLL_S", 1)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.reply_listener._POLL_S", 1)
     with queue_tail(f"sqs:{work_queue.name}", bundle) as tail, ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(tail.check, "c000")
         while not work_queue.count():
@@ -177,7 +177,7 @@ def test_a_queue_for_replies_that_is_deleted_ends_the_run(work_queue, bundle, mo
 
 
 def test_a_work_queue_that_is_deleted_while_replies_are_awaited_ends_the_run(work_queue, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.replies._POLL_S", 1)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.reply_listener._POLL_S", 1)
     settings = TailSettings(patience=Patience(answer_s=9999))
     with queue_tail(f"sqs:{work_queue.name}", bundle, settings) as tail, ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(tail.check, "c000")  # and would ask again after hours
@@ -189,7 +189,7 @@ def test_a_work_queue_that_is_deleted_while_replies_are_awaited_ends_the_run(wor
 
 
 def test_it_says_that_it_waits(work_queue, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.queue._SILENCE_S", 0.2)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._SILENCE_S", 0.2)
     said: list[str] = []
     settings = TailSettings(patience=Patience(answer_s=1000, attempts=2), say=said.append)
     with queue_tail(f"sqs:{work_queue.name}", bundle, settings) as tail, ThreadPoolExecutor(1) as callers:
@@ -247,7 +247,7 @@ def test_who_waits_when_it_closes_is_let_go_and_nobody_else_stumbles(queue):
 
 
 def test_an_interrupt_while_a_new_queue_settles_leaves_none(work_queue, bundle, monkeypatch):
-    monkeypatch.setattr("inference.tails.queue._SETTLE_S", 20)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._SETTLE_S", 20)
 
     def interrupt() -> None:
         while not work_queue.replies():

@@ -11,15 +11,15 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from data.queues import Outgoing, Queue
-from inference.bundle import Bundle
-from inference.endpoint import Endpoint
-from inference.engines import open_engine
-from inference.holding import Holding
-from inference.queue_worker import QueueWorker, Stopping
-from inference.tails.exchange import NoAnswer, Request
-from inference.tails.message import read_reply, write_request
-from inference.tails.queue import QueueExchange
+from hybrid_batch.data.aws.queue import Outgoing, Queue
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.protocol.message import read_reply, write_request
+from hybrid_batch.inference.protocol.transport import NoAnswer, Request
+from hybrid_batch.inference.serving.request_handler import Endpoint
+from hybrid_batch.inference.serving.sqs.visibility_lease import Holding
+from hybrid_batch.inference.serving.sqs.worker import QueueWorker, Stopping
+from hybrid_batch.inference.tails.sqs.transport import QueueExchange
 from tests.conftest import COMMAND, HANG_S, ROOT
 from tests.made_runs import read_records, without_times
 from tests.queue.conftest import IMAGES, sticking
@@ -56,7 +56,13 @@ def replies_to(work_queue) -> str:
 
 
 def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker, tmp_path):
-    module = (sys.executable, "-m", "inference.queue_worker", "--bundle", str(ROOT / "data/digits/digits.bundle"))
+    module = (
+        sys.executable,
+        "-m",
+        "hybrid_batch.inference.serving.sqs.worker",
+        "--bundle",
+        str(ROOT / "data/digits/digits.bundle"),
+    )
     workers, asking = [start_worker(work_queue)], QueueExchange(f"sqs:{work_queue.name}")
     assert asking.ask(Request("GET", "/v2"), 1000).status == 200
     workers.append(start_worker(work_queue, program=module))
@@ -83,11 +89,11 @@ def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
 PATIENT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from inference.tails.patience import Patience
+from hybrid_batch.inference.tails.retry_policy import Patience
 connect_s, _, *others = Patience.__init__.__defaults__
 Patience.__init__.__defaults__ = (connect_s, 9999.0, *others)  # so long nothing is asked again
-import hybrid_batch
-sys.exit(hybrid_batch.run(sys.argv[1:]))
+from hybrid_batch.cli import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -178,7 +184,7 @@ def test_what_is_held_stays_hidden_and_is_given_back_at_the_end(make_queue):
 def test_a_worker_with_another_bundle_leaves_the_work_to_others(
     work_queue, replies_to, start_worker, bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("inference.queue_worker._ASIDE_S", 10)
+    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._ASIDE_S", 10)
     other = replace(bundle, sha256="0" * 64)
     said: list[str] = []
     queue = Queue.open(work_queue.name)
@@ -200,7 +206,7 @@ def test_a_worker_with_another_bundle_leaves_the_work_to_others(
 
 
 def test_a_worker_with_another_bundle_steps_aside(work_queue, replies_to, bundle, monkeypatch):
-    monkeypatch.setattr("inference.queue_worker._ASIDE_S", 1000)
+    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._ASIDE_S", 1000)
     queue, said = Queue.open(work_queue.name), []
     queue.send([write_request(Request("GET", "/v2"), f"{n:032x}", replies_to, "f" * 64) for n in range(50)])
     worker = QueueWorker(queue, Endpoint(bundle, open_engine("openvino", bundle)), said.append)

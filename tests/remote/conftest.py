@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bundle import Bundle
-from inference.engines import Engine, Segment, compile_head, open_engine
-from inference.models import open_model
-from inference.tails.local import LocalTail
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import Engine, Segment, compile_head, open_engine
+from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import HANG_S
 from tests.scripted import Script
 
@@ -26,7 +26,7 @@ class Server:
     """A `hybrid-batch serve` that is ready."""
 
     def __init__(self, *options: str) -> None:
-        command = [sys.executable, "hybrid_batch.py", "serve", *options, "--port", "0", "--json"]
+        command = [sys.executable, "-m", "hybrid_batch", "serve", *options, "--port", "0", "--json"]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -112,7 +112,7 @@ def digits(bundle: Bundle) -> list[bytes]:
 @pytest.fixture(scope="session")
 def pixels(bundle: Bundle, digits: list[bytes]) -> np.ndarray:
     """The same pictures as the model takes them."""
-    from data.decode import decode
+    from hybrid_batch.data.images.decode import decode
 
     return np.stack([decode(picture, bundle.preparation) for picture in digits])
 

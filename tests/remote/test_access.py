@@ -10,10 +10,10 @@ import pytest
 import urllib3
 from urllib3.util import parse_url
 
-from data.errors import TailRefused, WrongUsage
-from inference.tails.access import BearerToken, Password, Signature, find_access
-from inference.tails.http import HttpExchange, http_tail
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.errors import TailRefused, WrongUsage
+from hybrid_batch.inference.tails.auth import BearerToken, Password, Signature, find_access
+from hybrid_batch.inference.tails.http import HttpExchange, http_tail
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.scripted import error, reply
 
 TOKEN = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name

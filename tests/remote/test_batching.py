@@ -4,9 +4,9 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from inference.admission import Busy, Closing, Room
-from inference.batching import Batcher
-from inference.tails.worker import TailWorker
+from hybrid_batch.inference.serving.executor import TailWorker
+from hybrid_batch.inference.serving.http.admission import Busy, Closing, Room
+from hybrid_batch.inference.serving.http.dynamic_batcher import Batcher
 from tests.conftest import HANG_S
 
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.errors import BadFrame, WrongUsage
-from inference import codecs
-from inference.codecs import int8
-from inference.cuts import TensorSpec
-from inference.datatypes import NUMPY
-from inference.wire import Frame, WireTensor
+from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.model.datatypes import NUMPY
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs import int8
+from hybrid_batch.inference.protocol.wire import Frame, WireTensor
 
 FP32 = np.dtype("<f4")
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=12)

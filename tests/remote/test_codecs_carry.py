@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference.codecs import quantised
-from inference.codecs.carry import Carry
-from inference.codecs.quantised import Grid
-from inference.codecs.tuned import keep_grids, read_grids
-from inference.cuts import TensorSpec
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.protocol.codecs import quantised
+from hybrid_batch.inference.protocol.codecs.calibrated import keep_grids, read_grids
+from hybrid_batch.inference.protocol.codecs.error_feedback import Carry
+from hybrid_batch.inference.protocol.codecs.quantised import Grid
 
 FP32 = np.dtype("<f4")
 STEPS = np.array([0.1, 0.25, 2.0, 0.5])

@@ -11,14 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data.errors import BadFrame, WrongUsage
-from inference import codecs
-from inference.codecs import contexts, entropy, quantised
-from inference.codecs.lanes import Lanes
-from inference.codecs.quantised import Grid
-from inference.codecs.tuned import keep_grids
-from inference.cuts import TensorSpec
-from inference.wire import Frame
+from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs import quantised
+from hybrid_batch.inference.protocol.codecs.calibrated import keep_grids
+from hybrid_batch.inference.protocol.codecs.entropy import context_model as contexts
+from hybrid_batch.inference.protocol.codecs.entropy import entropy
+from hybrid_batch.inference.protocol.codecs.entropy.lanes import Lanes
+from hybrid_batch.inference.protocol.codecs.quantised import Grid
+from hybrid_batch.inference.protocol.wire import Frame
 
 FP32 = np.dtype("<f4")
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=12)

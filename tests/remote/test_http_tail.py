@@ -10,16 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.errors import BadFrame, OtherBundle, TailRefused, TailUnreachable, WrongUsage
-from inference import codecs
-from inference.tails import open_tail
-from inference.tails.answer import TailTimes, answer_frame
-from inference.tails.http import http_tail
-from inference.tails.local import LocalTail
-from inference.tails.patience import Patience
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
-from inference.wire import Frame, encode_response
+from hybrid_batch.data.errors import BadFrame, OtherBundle, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.infer_response import TailTimes, answer_frame
+from hybrid_batch.inference.protocol.wire import Frame, encode_response
+from hybrid_batch.inference.tails import open_tail
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.local import LocalTail
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S
 from tests.scripted import JSON, SILENCE, error, reply
 

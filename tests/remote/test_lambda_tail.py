@@ -9,15 +9,15 @@ import boto3
 import numpy as np
 import pytest
 
-import hybrid_batch
-from data.errors import OtherBundle, TailRefused, TailUnreachable, WrongUsage
-from inference import codecs
-from inference.tails import open_tail
-from inference.tails.exchange import Request
-from inference.tails.lambda_function import PAYLOAD_BYTES, LambdaExchange, _payload, lambda_tail
-from inference.tails.patience import Patience
-from inference.tails.settings import TailSettings
-from inference.wire import Frame
+from hybrid_batch.cli import main
+from hybrid_batch.data.errors import OtherBundle, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.transport import Request
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.tails import open_tail
+from hybrid_batch.inference.tails.aws_lambda import PAYLOAD_BYTES, LambdaExchange, _payload, lambda_tail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S, ROOT, free_port
 from tests.made_functions import make_function
 from tests.made_runs import read_records
@@ -55,7 +55,7 @@ def test_a_run_through_it_predicts_what_a_run_here_does(aws, tmp_path):
     tail = f"lambda:{make_function()}"
     for name in ("local", tail):
         log = tmp_path / ("here" if name == "local" else "there")
-        assert hybrid_batch.run(["run", str(IMAGES), "--split", "c004", "--tail", name, "--log", str(log)]) == 0
+        assert main(["run", str(IMAGES), "--split", "c004", "--tail", name, "--log", str(log)]) == 0
     here, there = read_records(tmp_path / "here"), read_records(tmp_path / "there")
     assert [(one["image"], one["prediction"], one["confidence"]) for one in there] == [
         (one["image"], one["prediction"], one["confidence"]) for one in here
@@ -66,13 +66,8 @@ def test_a_run_through_it_predicts_what_a_run_here_does(aws, tmp_path):
 def test_a_run_that_follows_the_link_through_it(aws, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
     tail = f"lambda:{make_function()}"
-    assert (
-        hybrid_batch.run(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "here"), "--split", "c004"])
-        == 0
-    )
-    assert (
-        hybrid_batch.run(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "log"), "--tail", tail]) == 0
-    )
+    assert main(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "here"), "--split", "c004"]) == 0
+    assert main(["run", str(IMAGES), "--codec", "fp32", "--log", str(tmp_path / "log"), "--tail", tail]) == 0
     assert "Plan: " in capsys.readouterr().err
     here, there = read_records(tmp_path / "here"), read_records(tmp_path / "log")
     assert [(one["image"], one["prediction"]) for one in there] == [(one["image"], one["prediction"]) for one in here]
@@ -82,16 +77,17 @@ def test_a_run_that_follows_the_link_through_it(aws, capsys, tmp_path, monkeypat
 def test_it_is_measured_and_planned_with(aws, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
     tail = f"lambda:{make_function()}"
-    assert hybrid_batch.run(["profile", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
+    assert main(["profile", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     profile = json.loads(capsys.readouterr().out)
     assert profile["tail"]["address"] == tail
     assert profile["tail"]["link"]["rate_bps"] > 0
-    assert hybrid_batch.run(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
+    assert main(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     assert any(one["cut"] == "c004" for one in json.loads(capsys.readouterr().out)["candidates"])
 
 
 def test_a_function_that_is_throttled_is_asked_again(aws, bundle, frame):
-    name = make_function("import time\n" + "from inference.cloud import handler\ndef handle(event, context):\n"
+    name = make_function("import time\n" + "from hybrid_batch.inference.cloud.function import handler\n"
+                         "def handle(event, context):\n"
                          "    time.sleep(0.2)\n    return handler.handle(event, context)")  # fmt: skip
     boto3.client("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     patience = Patience(attempts=100_000, first_pause_s=0.05, longest_pause_s=0.2)

@@ -7,11 +7,11 @@ from base64 import b64encode
 import pytest
 from urllib3.util import parse_url
 
-from data.errors import TailRefused, TailUnreachable, WrongUsage
-from inference.tails.http import http_tail
-from inference.tails.patience import Patience
-from inference.tails.proxy import find_proxy
-from inference.tails.settings import TailSettings
+from hybrid_batch.data.errors import TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.proxy import find_proxy
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S
 from tests.scripted import error
 

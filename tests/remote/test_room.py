@@ -4,24 +4,24 @@ from dataclasses import replace
 
 import pytest
 
-from data.images import Images, find_images
-from data.labels import label_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference import codecs
-from inference.endpoint import Endpoint, Limits
-from inference.planner.candidates import list_candidates
-from inference.planner.follow import Follower
-from inference.planner.plan import Wishes
-from inference.planner.prices import read_prices
-from inference.planner.profiles import measure, open_profile
-from inference.planner.sample import take_sample
-from inference.planner.subject import Subject
-from inference.runner import Job, Pace, run_shards
-from inference.split import HERE
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
-from inference.wire import Frame, encode_request
+from hybrid_batch.data.images.images import Images, find_images
+from hybrid_batch.data.images.labels import label_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.planner.adapt.adaptive_router import Follower
+from hybrid_batch.inference.planner.plan.candidates import list_candidates
+from hybrid_batch.inference.planner.plan.plan import Wishes
+from hybrid_batch.inference.planner.plan.prices import read_prices
+from hybrid_batch.inference.planner.profile.profile_store import measure, open_profile
+from hybrid_batch.inference.planner.profile.sample import take_sample
+from hybrid_batch.inference.planner.profile.target import Subject
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame, encode_request
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import HERE
+from hybrid_batch.inference.serving.request_handler import Endpoint, Limits
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S, ROOT
 from tests.narrow import Narrow
 from tests.planner.made_profiles import chain, profile_of, scaled
@@ -78,7 +78,7 @@ def test_plans_keep_within_the_room():
 @pytest.mark.parametrize("room", [300, None])
 def test_what_is_too_large_for_the_way_is_done_here(bundle, engine, tmp_path, monkeypatch, room):
     """The plan was made for a way without limit, and is not made again."""
-    monkeypatch.setattr("inference.planner.follow._TICK_S", HANG_S)
+    monkeypatch.setattr("hybrid_batch.inference.planner.adapt.adaptive_router._TICK_S", HANG_S)
     found = find_images(str(IMAGES / "0"))
     images = Images(found.root, label_images(found.table, "none", bundle.labels).table)
     folder = RunFolder(open_storage(str(tmp_path / "run=x")))
@@ -100,8 +100,8 @@ def test_what_is_too_large_for_the_way_is_done_here(bundle, engine, tmp_path, mo
 
 def test_the_room_leaves_space_for_the_longest_header(aws, bundle, digits):
     """The room is told before the header is known, whose length is written in another header."""
-    from inference.tails.exchange import Request
-    from inference.tails.lambda_function import LambdaExchange, lambda_tail
+    from hybrid_batch.inference.protocol.transport import Request
+    from hybrid_batch.inference.tails.aws_lambda import LambdaExchange, lambda_tail
 
     body = encode_request(Frame(codecs.encode_pictures(bundle.input, digits)))
     request = Request("POST", "/v2/models/digits/versions/c000/infer", body.headers)

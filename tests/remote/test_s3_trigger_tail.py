@@ -12,14 +12,14 @@ import boto3
 import numpy as np
 import pytest
 
-import hybrid_batch
-from data.errors import OtherBundle, StorageFailed, TailRefused, TailUnreachable, WrongUsage
-from inference import codecs
-from inference.tails import open_tail
-from inference.tails.patience import Patience
-from inference.tails.s3_trigger import S3TriggerTail
-from inference.tails.settings import TailSettings
-from inference.wire import Frame
+from hybrid_batch.cli import main
+from hybrid_batch.data.errors import OtherBundle, StorageFailed, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.tails import open_tail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.s3_trigger import S3TriggerTail
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import COMMAND, HANG_S, ROOT
 from tests.made_functions import make_function
 from tests.made_runs import read_records
@@ -77,7 +77,7 @@ def test_a_run_through_it_predicts_what_a_run_here_does(place, bucket, tmp_path)
         shutil.copy(picture, images)
     for name in ("local", place):
         log = str(tmp_path / name.partition(":")[0])
-        assert hybrid_batch.run(["run", str(images), "--split", "remote", "--tail", name, "--log", log]) == 0
+        assert main(["run", str(images), "--split", "remote", "--tail", name, "--log", log]) == 0
     here, there = read_records(tmp_path / "local"), read_records(tmp_path / "s3-trigger")
     assert [(one["image"], one["prediction"], one["confidence"]) for one in there] == [
         (one["image"], one["prediction"], one["confidence"]) for one in here
@@ -90,7 +90,7 @@ def test_a_run_through_it_predicts_what_a_run_here_does(place, bucket, tmp_path)
     "options", [["--split", "c004"], ["--split", "auto"], ["--split", "remote", "--codec", "fp16"], []]
 )
 def test_other_splits_than_the_whole_model_are_refused_at_once(place, bucket, capsys, tmp_path, options):
-    assert hybrid_batch.run(["run", str(IMAGES), "--tail", place, "--log", str(tmp_path), *options]) == 2
+    assert main(["run", str(IMAGES), "--tail", place, "--log", str(tmp_path), *options]) == 2
     assert "--split remote" in capsys.readouterr().err
     assert left(bucket) == []
 
@@ -105,7 +105,7 @@ def test_it_takes_nothing_but_pictures(aws, bundle, pixels):
 
 @pytest.mark.parametrize("command", ["profile", "plan"])
 def test_it_is_not_planned_with(place, capsys, command):
-    assert hybrid_batch.run([command, "digits", "--tail", place]) == 2
+    assert main([command, "digits", "--tail", place]) == 2
     assert "--split remote" in capsys.readouterr().err
 
 
@@ -208,7 +208,7 @@ def handle(event, context):
     told = event["Records"][0]["s3"]
     found = boto3.client("s3").get_object(Bucket=told["bucket"]["name"], Key=told["object"]["key"])
     if not found["Body"].read().startswith(b"\\x89PNG"):
-        from inference.cloud import handler
+        from hybrid_batch.inference.cloud.function import handler
         return handler.handle(event, context)
 """
 

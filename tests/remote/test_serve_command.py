@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from hybrid_batch import run
-from inference.commands.serve import command
-from inference.server import make_app
-from inference.service import ServiceSettings
+from hybrid_batch.inference.commands.serve import command
+from hybrid_batch.inference.serving.http.app import make_app
+from hybrid_batch.inference.serving.http.service import ServiceSettings
 from tests.conftest import HANG_S
 
 ROOT = Path(__file__).parent.parent.parent
@@ -60,9 +60,11 @@ def test_an_open_address_is_served_with_a_warning(serve):
 def test_serving_imports_no_tensorflow():
     """Nor what only other commands need, so that it is up in a fraction of a second."""
     code = (
-        "import sys, inference.serving, inference.tails\n"
-        "from inference.engines import open_engine; from inference.models import open_model\n"
-        "from inference.server import make_app; from inference.service import ServiceSettings\n"
+        "import sys, hybrid_batch.inference.serving.http.launch, hybrid_batch.inference.tails\n"
+        "from hybrid_batch.inference.model.runtimes import open_engine\n"
+        "from hybrid_batch.inference.model.importing.resolve_model import open_model\n"
+        "from hybrid_batch.inference.serving.http.app import make_app\n"
+        "from hybrid_batch.inference.serving.http.service import ServiceSettings\n"
         "make_app(ServiceSettings(open_model('digits')))\n"
         "print([m for m in ('tensorflow', 'keras', 'pyarrow', 'boto3', 'pandas', 'httpx') if m in sys.modules])"
     )
@@ -72,8 +74,11 @@ def test_serving_imports_no_tensorflow():
 
 def test_opening_the_engine_reports_to_nobody(tmp_path):
     """OpenVINO's package would keep an identity under the home folder and send it from a forked process."""
-    code = "from inference.engines import open_engine; from inference.models import open_model\n"
-    code += "open_engine('openvino', open_model('digits'))"
+    code = (
+        "from hybrid_batch.inference.model.runtimes import open_engine\n"
+        "from hybrid_batch.inference.model.importing.resolve_model import open_model\n"
+        "open_engine('openvino', open_model('digits'))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"HOME": str(tmp_path)}, check=True)
     assert not (tmp_path / "intel").exists()
 

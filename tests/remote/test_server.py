@@ -18,14 +18,14 @@ import pytest
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from data.errors import OtherBundle, TailRefused, TailUnreachable
-from inference import codecs
-from inference.server import make_app
-from inference.service import ServiceSettings
-from inference.tails.http import http_tail
-from inference.tails.patience import Patience
-from inference.tails.settings import TailSettings
-from inference.wire import Frame, encode_request
+from hybrid_batch.data.errors import OtherBundle, TailRefused, TailUnreachable
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.wire import Frame, encode_request
+from hybrid_batch.inference.serving.http.app import make_app
+from hybrid_batch.inference.serving.http.service import ServiceSettings
+from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S, is_open
 from tests.remote.conftest import ROOT
 
@@ -282,9 +282,9 @@ def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
 
 
 IMPATIENT = """
-from inference.models import open_model
-from inference.service import ServiceSettings
-from inference.serving import serve
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.serving.http.service import ServiceSettings
+from hybrid_batch.inference.serving.http.launch import serve
 settings = ServiceSettings(open_model("digits"), queue=1, patience_s=0.5)
 serve(settings, "127.0.0.1", 0, 1, lambda url: print(url, flush=True))
 """

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from inference.tails.exchange import NoAnswer, Request
-from inference.tails.http import HttpExchange
-from inference.tails.lambda_function import LambdaExchange
-from inference.tails.patience import Patience
-from inference.tails.settings import TailSettings
+from hybrid_batch.inference.protocol.transport import NoAnswer, Request
+from hybrid_batch.inference.tails.aws_lambda import LambdaExchange
+from hybrid_batch.inference.tails.http import HttpExchange
+from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.inference.tails.settings import TailSettings
 
 BYTES, ONE_READ = 12_000_000, 1 << 16
 PATIENCE = TailSettings(patience=Patience(connect_s=0.3, answer_s=6, attempts=1))

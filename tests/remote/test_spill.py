@@ -7,23 +7,26 @@ import httpx
 import numpy as np
 import pytest
 
-from data.errors import BadFrame, StorageFailed, TailRefused, WrongUsage
-from inference import codecs
-from inference.endpoint import Endpoint, Limits
-from inference.tails import open_tail
-from inference.tails.exchange import Reply, Request
-from inference.tails.lambda_function import LambdaExchange, lambda_tail
-from inference.tails.served import ServedTail
-from inference.tails.settings import TailSettings
-from inference.tails.spill import SPILL, Spill
-from inference.tails.worker import BUNDLE
-from inference.wire import HEADER_LENGTH, Frame, encode_request
+from hybrid_batch.data.errors import BadFrame, StorageFailed, TailRefused, WrongUsage
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.spill import SPILL, Spill
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, encode_request
+from hybrid_batch.inference.serving.executor import BUNDLE
+from hybrid_batch.inference.serving.request_handler import Endpoint, Limits
+from hybrid_batch.inference.tails import open_tail
+from hybrid_batch.inference.tails.aws_lambda import LambdaExchange, lambda_tail
+from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import HANG_S
 from tests.made_functions import make_function
 from tests.narrow import Narrow
 
 INFER = "/v2/models/digits/versions/c000/infer"
-SMALL = "from inference.cloud import event\nevent.MAX_PAYLOAD_BYTES = 900\nfrom inference.cloud.handler import handle"
+SMALL = (
+    "from hybrid_batch.inference.cloud.function import http_event\nhttp_event.MAX_PAYLOAD_BYTES = 900\n"
+    "from hybrid_batch.inference.cloud.function.handler import handle"
+)
 
 
 @pytest.fixture

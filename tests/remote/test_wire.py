@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import BadFrame
-from inference.datatypes import NUMPY, join_bytes, split_bytes
-from inference.wire import (
+from hybrid_batch.data.errors import BadFrame
+from hybrid_batch.inference.model.datatypes import NUMPY, join_bytes, split_bytes
+from hybrid_batch.inference.protocol.wire import (
     BINARY_OUTPUT,
     MAX_HEADER_BYTES,
     Body,

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.decode import Preparation
-from data.images import IMAGES_SCHEMA
-from inference.batch import NO_NUMBER, Batch, Made, plan_batches, to_records, to_scores
-from inference.bundle import Bundle
-from inference.cuts import TensorSpec
-from inference.split import HERE
+from hybrid_batch.data.images.decode import Preparation
+from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.runner.batch import NO_NUMBER, Batch, Made, plan_batches, to_records, to_scores
+from hybrid_batch.inference.runner.split import HERE
 
 MADE = Made("c001", "fp16", "local")
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data.errors import OtherSettings
-from data.images import IMAGES_SCHEMA, Images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.claim import Identity, claim_run
+from hybrid_batch.data.errors import OtherSettings
+from hybrid_batch.data.images.images import IMAGES_SCHEMA, Images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.runner.run_identity import Identity, claim_run
 
 IDENTITY = Identity("b" * 64, "auto", "fp16", "openvino")
 

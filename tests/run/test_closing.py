@@ -2,14 +2,14 @@
 
 import pyarrow as pa
 
-from data.storage import open_storage
-from inference.closing import print_closing
-from inference.engines import open_engine
-from inference.models import open_model
-from inference.runner import Images, Job, Pace, RunFolder
-from inference.split import Split
-from inference.tails.local import LocalTail
-from inference.totals import Totals
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.runner.runner import Images, Job, Pace, RunFolder
+from hybrid_batch.inference.runner.split import Split
+from hybrid_batch.inference.runner.summary import print_closing
+from hybrid_batch.inference.runner.totals import Totals
+from hybrid_batch.inference.tails.local import LocalTail
 
 
 def test_ways_are_told_as_plans_name_them(capsys, tmp_path):

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from inference.finishing import Finishing, TooLate
+from hybrid_batch.inference.runner.drain import Finishing, TooLate
 from tests.conftest import HANG_S
 
 

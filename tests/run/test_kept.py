@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import find_images
-from data.runs import RunFolder
-from data.storage import open_storage
-from inference.batch import Batch
-from inference.engines import open_engine
-from inference.following import Route
-from inference.models import open_model
-from inference.runner import Job, Pace, run_shards
-from inference.split import HERE, Split
-from inference.tails.local import LocalTail
+from hybrid_batch.data.images.images import find_images
+from hybrid_batch.data.log.runs import RunFolder
+from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.runner.batch import Batch
+from hybrid_batch.inference.runner.routing import Route
+from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.runner.split import HERE, Split
+from hybrid_batch.inference.tails.local import LocalTail
 
 
 class Keeping:

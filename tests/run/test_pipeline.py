@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inference.pipeline import Pipeline
+from hybrid_batch.inference.runner.pipeline import Pipeline
 from tests.conftest import HANG_S
 
 
@@ -151,7 +151,7 @@ def test_an_interrupt_while_threads_are_started_is_raised_and_nothing_else(monke
 
 
 def test_an_interrupt_gives_a_stage_that_waits_for_others_a_moment_to_end(monkeypatch):
-    monkeypatch.setattr("inference.pipeline._GRACE_S", HANG_S)
+    monkeypatch.setattr("hybrid_batch.inference.runner.pipeline._GRACE_S", HANG_S)
     begun, gate, done = threading.Event(), threading.Event(), threading.Event()
 
     def computing(item: int) -> int:

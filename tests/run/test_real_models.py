@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-import hybrid_batch
+from hybrid_batch.cli import main
 from tests.made_runs import read_records
 
 # model file, --scale, class names
@@ -21,12 +21,10 @@ def test_a_split_run_predicts_what_keras_did(name, shared_data, tmp_path, serve,
     file, scale, accuracy = MODELS[name]
     bundle, classes = str(tmp_path / f"{name}.bundle"), str(shared_data / "labels" / f"{name}.txt")
     model = str(shared_data / "models" / file)
-    assert hybrid_batch.run(["import", model, "-o", bundle, f"--scale={scale}", "--classes", classes]) == 0
+    assert main(["import", model, "-o", bundle, f"--scale={scale}", "--classes", classes]) == 0
     server = serve(bundle)
     images = str(shared_data / "images" / name)
-    assert (
-        hybrid_batch.run(["run", images, "--model", bundle, "--tail", server.url, "--log", str(tmp_path / "log")]) == 0
-    )
+    assert main(["run", images, "--model", bundle, "--tail", server.url, "--log", str(tmp_path / "log")]) == 0
     records = {record["image"]: record for record in read_records(tmp_path / "log")}
     with (shared_data / "expected" / f"{name}.csv").open() as file:
         expected = list(csv.DictReader(file))
@@ -39,7 +37,7 @@ def test_a_split_run_predicts_what_keras_did(name, shared_data, tmp_path, serve,
 
 def test_every_odd_image_has_its_record(shared_data, tmp_path, capsys):
     images, log = str(shared_data / "images" / "edge"), tmp_path / "log"
-    assert hybrid_batch.run(["run", images, "--log", str(log)]) == 0
+    assert main(["run", images, "--log", str(log)]) == 0
     records = {record["image"]: record for record in read_records(log)}
     with (shared_data / "expected" / "edge.csv").open() as file:
         expected = {row["image"]: row["pillow"] == "ok" for row in csv.DictReader(file)}

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-import hybrid_batch
-from inference.models import open_model
+from hybrid_batch.cli import main
+from hybrid_batch.inference.model.importing.resolve_model import open_model
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.made_runs import read_records, without_times
 from tests.scripted import Script, reply
@@ -21,14 +21,14 @@ IMAGES = ROOT / "data" / "digits" / "images"
 
 
 def run(capsys, *arguments: object) -> dict:
-    code = hybrid_batch.run(["run", *map(str, arguments), "--json"])
+    code = main(["run", *map(str, arguments), "--json"])
     printed = capsys.readouterr()
     assert code == 0, printed.err
     return json.loads(printed.out)
 
 
 def refused(capsys, *arguments: object) -> tuple[int, str]:
-    code = hybrid_batch.run(["run", *map(str, arguments)])
+    code = main(["run", *map(str, arguments)])
     printed = capsys.readouterr()
     assert printed.out == ""
     lines = [line for line in printed.err.splitlines() if not line.startswith(("Note", "Importing"))]
@@ -41,7 +41,7 @@ def refused(capsys, *arguments: object) -> tuple[int, str]:
 def whole(tmp_path_factory) -> dict[str, tuple[str, float]]:
     """Prediction and confidence of each image by the uncut model."""
     log = tmp_path_factory.mktemp("whole")
-    assert hybrid_batch.run(["run", str(IMAGES), "--split", "local", "--log", str(log), "--json"]) == 0
+    assert main(["run", str(IMAGES), "--split", "local", "--log", str(log), "--json"]) == 0
     return {record["image"]: (record["prediction"], record["confidence"]) for record in read_records(log)}
 
 
@@ -114,11 +114,11 @@ def test_pictures_and_boundaries_too_large_for_one_frame(capsys, tmp_path, serve
     for number in range(3):
         (images / "3" / f"large-{number}.png").write_bytes(first.read_bytes() + bytes(400_000))
     (images / "3" / "largest.png").write_bytes(first.read_bytes() + bytes(900_000))
-    monkeypatch.setattr("inference.batch.FILES_BYTES", 900_000)
-    monkeypatch.setattr("inference.runner.PICTURE_LIMIT_BYTES", 800_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.batch.FILES_BYTES", 900_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.runner.PICTURE_LIMIT_BYTES", 800_000)
     totals = run(capsys, images, "--log", tmp_path / "log", "--split", "remote", "--tail", server.url)
     assert (totals["images"], totals["errors"]) == (len(list((images / "3").iterdir())), 1)
-    monkeypatch.setattr("inference.runner.BOUNDARY_BYTES", 100_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.runner.BOUNDARY_BYTES", 100_000)
     arguments = ["--split", "stem_relu", "--codec", "fp32", "--batch-size", "1024", "--tail", server.url]
     assert run(capsys, IMAGES, "--log", tmp_path / "other", *arguments)["errors"] == 0
     assert {record["batch"] for record in read_records(tmp_path / "other")} == {32, 360 % 32}
@@ -212,7 +212,7 @@ def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):
     first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 50)
     (part,) = tmp_path.glob("run=*/part-00003.parquet")
     part.unlink()
-    assert hybrid_batch.run(["evaluate", str(tmp_path), "--no-files"]) == 0
+    assert main(["evaluate", str(tmp_path), "--no-files"]) == 0
     assert "50 of its 360 images" in capsys.readouterr().err
     again = run(capsys, IMAGES, "--log", tmp_path)
     assert again["correct"] == first["correct"]
@@ -220,7 +220,7 @@ def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):
     assert run(capsys, IMAGES, "--log", tmp_path) == again
     assert part.is_file()
     part.with_name("part-00099.parquet").write_bytes(part.read_bytes())
-    assert hybrid_batch.run(["evaluate", str(tmp_path), "--no-files"]) == 0
+    assert main(["evaluate", str(tmp_path), "--no-files"]) == 0
     assert "part-00099.parquet, which is none of its parts" in capsys.readouterr().err
 
 
@@ -258,7 +258,7 @@ def test_a_tail_nobody_answers_at(capsys, tmp_path):
 def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
     bundle = tmp_path / "digits.bundle"
     again = ["import", str(ROOT / "data/digits/digits.keras"), "-o", str(bundle), "--scale", "0-255"]
-    assert hybrid_batch.run(again) == 0
+    assert main(again) == 0
     capsys.readouterr()
     code, line = refused(capsys, IMAGES, "--model", bundle, "--tail", digits_server.url, "--log", tmp_path / "log")
     assert code == 1
@@ -268,10 +268,10 @@ def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
 
 DYING = """
 import os, signal, sys
-from inference.models import open_model
-from inference.service import ServiceSettings
-from inference.serving import serve
-from inference.tails.worker import TailWorker
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.serving.http.service import ServiceSettings
+from hybrid_batch.inference.serving.http.launch import serve
+from hybrid_batch.inference.serving.executor import TailWorker
 left, run = int(sys.argv[2]), TailWorker.run
 def run_or_die(worker, cut, tensors):
     global left

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from data.errors import CutNotFound, ModelRefused, WrongUsage
-from inference.models import open_model
-from inference.split import choose_split
+from hybrid_batch.data.errors import CutNotFound, ModelRefused, WrongUsage
+from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.runner.split import choose_split
 
 
 @pytest.fixture(scope="module")

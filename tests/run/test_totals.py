@@ -2,10 +2,10 @@
 
 import pytest
 
-from data.records import STAGES, to_table
-from evaluation.counting import count_table
-from evaluation.report import build
-from inference.totals import Totals
+from hybrid_batch.data.log.records import STAGES, to_table
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build
+from hybrid_batch.inference.runner.totals import Totals
 from tests.made_records import random_records
 
 

@@ -2,10 +2,10 @@
 
 import click
 
-from inference.commands.cloud.deploy import deploy
-from inference.commands.cloud.destroy import destroy
-from inference.commands.cloud.package import package
-from inference.commands.cloud.status import status
+from hybrid_batch.inference.commands.cloud.deploy import deploy
+from hybrid_batch.inference.commands.cloud.destroy import destroy
+from hybrid_batch.inference.commands.cloud.package import package
+from hybrid_batch.inference.commands.cloud.status import status
 
 
 @click.group(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inference.commands.cloud.show import name_option, show_json, tell, waiting_options, yes_option
+from hybrid_batch.inference.commands.cloud.show import name_option, show_json, tell, waiting_options, yes_option
 
 if TYPE_CHECKING:
-    from inference.bundle import Bundle
-    from inference.cloud.deploy import Deployment
-    from inference.cloud.estimate import Estimate
-    from inference.cloud.stack import Stack
-    from inference.cloud.wanted import Wanted
+    from hybrid_batch.inference.cloud.deploy import Deployment
+    from hybrid_batch.inference.cloud.deployment_spec import Wanted
+    from hybrid_batch.inference.cloud.estimate import Estimate
+    from hybrid_batch.inference.cloud.stack import Stack
+    from hybrid_batch.inference.model.bundle import Bundle
 
 
 class Parts(click.ParamType):  # type: ignore[type-arg]
@@ -25,7 +25,7 @@ class Parts(click.ParamType):  # type: ignore[type-arg]
         self, value: str | frozenset[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> frozenset[str]:
         """See click.ParamType."""
-        from inference.cloud.wanted import PARTS
+        from hybrid_batch.inference.cloud.deployment_spec import PARTS
 
         if isinstance(value, frozenset):
             return value
@@ -113,14 +113,14 @@ def deploy(**options: object) -> None:
 
 
 def _deploy(options: DeployOptions) -> None:
-    from data.errors import Interrupted
-    from data.waiting import Patience
-    from inference.cache import cache_folder
-    from inference.cloud.api import open_api
-    from inference.cloud.deploy import deploy as carry_out
-    from inference.cloud.deploy import plan_deployment
-    from inference.cloud.package import PackageSettings, make_package
-    from inference.models import open_model
+    from hybrid_batch.data.aws.poll_schedule import Patience
+    from hybrid_batch.data.errors import Interrupted
+    from hybrid_batch.inference.cloud.api import open_api
+    from hybrid_batch.inference.cloud.deploy import deploy as carry_out
+    from hybrid_batch.inference.cloud.deploy import plan_deployment
+    from hybrid_batch.inference.cloud.packaging.package import PackageSettings, make_package
+    from hybrid_batch.inference.model.cache import cache_folder
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
 
     bundle = open_model(options.model, lambda line: click.echo(line, err=True))
     wanted = _wanted(options, bundle)
@@ -150,13 +150,13 @@ def _token_kept(deployment: "Deployment", file: str | None) -> AbstractContextMa
     """A new token is in the file before anything is changed."""
     from pathlib import Path
 
-    from inference.cloud.token import replacing
+    from hybrid_batch.inference.cloud.token import replacing
 
     return replacing(Path(file), deployment.token, tell) if deployment.token and file else nullcontext()
 
 
 def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
-    from inference.cloud.wanted import Wanted, default_name
+    from hybrid_batch.inference.cloud.deployment_spec import Wanted, default_name
 
     return Wanted(
         name=default_name(bundle.name) if options.name is None else options.name,
@@ -178,15 +178,15 @@ def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
 def _estimate(options: DeployOptions, wanted: "Wanted", bundle: "Bundle", package_bytes: int) -> "Estimate":
     from pathlib import Path
 
-    from inference.cloud.estimate import estimate, measure_core_us
-    from inference.planner.prices import TABLE, read_prices
+    from hybrid_batch.inference.cloud.estimate import estimate, measure_core_us
+    from hybrid_batch.inference.planner.plan.prices import TABLE, read_prices
 
     prices = read_prices(Path(options.prices) if options.prices else TABLE)
     return estimate(wanted, package_bytes, measure_core_us(bundle), prices)
 
 
 def _confirm(deployment: "Deployment", costs: "Estimate", sure: bool) -> None:
-    from inference.commands.confirm import confirm
+    from hybrid_batch.inference.commands.confirm import confirm
 
     for line in costs.lines():
         click.echo(line, err=True)
@@ -217,7 +217,7 @@ def _show_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> No
 
 
 def _show(stack: "Stack", deployment: "Deployment", options: DeployOptions) -> None:
-    from inference.cloud.status import tails_of
+    from hybrid_batch.inference.cloud.status import tails_of
 
     tails, spill = tails_of(stack), stack.outputs["Spill"]
     shown = deployment.token if not options.token_file else None

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inference.commands.cloud.show import show_json, tell, waiting_options, yes_option
+from hybrid_batch.inference.commands.cloud.show import show_json, tell, waiting_options, yes_option
 
 if TYPE_CHECKING:
-    from inference.cloud.destroy import Remains
+    from hybrid_batch.inference.cloud.destroy import Remains
 
 
 @click.command("destroy", short_help="Remove a deployment with all that is in it.")
@@ -23,13 +23,13 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, 
     Example:
       hybrid-batch cloud destroy hybrid-batch-digits
     """
-    from data.errors import Interrupted
-    from data.waiting import Patience
-    from inference.cloud.api import open_api
-    from inference.cloud.destroy import destroy as carry_out
-    from inference.cloud.destroy import find_remains
-    from inference.cloud.wanted import check_name
-    from inference.commands.confirm import confirm
+    from hybrid_batch.data.aws.poll_schedule import Patience
+    from hybrid_batch.data.errors import Interrupted
+    from hybrid_batch.inference.cloud.api import open_api
+    from hybrid_batch.inference.cloud.deployment_spec import check_name
+    from hybrid_batch.inference.cloud.destroy import destroy as carry_out
+    from hybrid_batch.inference.cloud.destroy import find_remains
+    from hybrid_batch.inference.commands.confirm import confirm
 
     check_name(name)
     api = open_api()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from data.local_path import LocalPath
+from hybrid_batch.data.terminal.local_path import LocalPath
 
 
 @click.command("package", short_help="Package a model's tail for Lambda or a container.")
@@ -42,8 +42,8 @@ def package(model: str, *, target: str, architecture: str, python: str, output: 
     import json
     from dataclasses import asdict
 
-    from inference.cloud.package import PackageSettings, make_package
-    from inference.models import open_model
+    from hybrid_batch.inference.cloud.packaging.package import PackageSettings, make_package
+    from hybrid_batch.inference.model.importing.resolve_model import open_model
 
     def say(line: str) -> None:
         click.echo(line, err=True)

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inference.commands.cloud.show import show_json
+from hybrid_batch.inference.commands.cloud.show import show_json
 
 if TYPE_CHECKING:
-    from inference.cloud.status import Status
+    from hybrid_batch.inference.cloud.status import Status
 
 
 @click.command("status", short_help="Say how deployments stand.")
@@ -22,11 +22,11 @@ def status(name: str | None, as_json: bool) -> None:
     Example:
       hybrid-batch cloud status hybrid-batch-digits
     """
-    from data.errors import StackFailed, WrongUsage
-    from inference.cloud.api import open_api
-    from inference.cloud.stack import find_stack, find_stacks
-    from inference.cloud.status import read_status, tell_gone
-    from inference.cloud.wanted import check_name
+    from hybrid_batch.data.errors import StackFailed, WrongUsage
+    from hybrid_batch.inference.cloud.api import open_api
+    from hybrid_batch.inference.cloud.deployment_spec import check_name
+    from hybrid_batch.inference.cloud.stack import find_stack, find_stacks
+    from hybrid_batch.inference.cloud.status import read_status, tell_gone
 
     if name is not None:
         check_name(name)

@@ -1,0 +1,121 @@
+"""The true labels of images: from the folders they lie in, or from a CSV file."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from hybrid_batch.data.errors import BadLabels
+from hybrid_batch.data.storage.storage import open_file
+
+FOLDERS = "folders"
+NONE = "none"
+_LARGEST_FILE = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A table of images with its labels in, and a sentence for the user when there is something to say."""
+
+    table: pa.Table
+    note: str | None = None
+
+
+def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> Labelled:
+    """Fill in the labels of a table of images.
+
+    `source` is "folders": the label is the first folder below the root, as in Keras'
+    `image_dataset_from_directory`, and an image in no folder has none; "none"; or the path of a CSV file
+    with the columns image and label, whose images not named have none. Every label must be one of `classes`,
+    except that when no folder at all is named for a class, folders are taken to mean something else and
+    nothing is labelled. Raises BadLabels."""
+    if source == NONE:
+        return Labelled(_with(images, pa.nulls(images.num_rows, pa.string())))
+    if source == FOLDERS:
+        labels = _folders(images["image"])
+        named = set(labels.unique().drop_null().to_pylist())
+        if named and not named & set(classes):
+            note = f"No labels: no folder of the images is named for one of the model's {len(classes)} classes."
+            return Labelled(_with(images, pa.nulls(images.num_rows, pa.string())), note)
+    else:
+        labels = _from_file(images["image"], source)
+    table = _with(images, labels)
+    check_labels(table, classes)
+    return Labelled(table)
+
+
+def check_labels(images: pa.Table, classes: Sequence[str]) -> None:
+    """Raise BadLabels unless every label is one of the classes."""
+    known = set(classes)
+    unknown = sorted(set(images["label"].unique().drop_null().to_pylist()) - known)
+    if not unknown:
+        return
+    named = []
+    for label in unknown[:5]:
+        near = difflib.get_close_matches(label, classes, n=1)
+        named.append(f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label))
+    rest = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    raise BadLabels(
+        f"{len(unknown)} labels are not among the model's {len(known)} classes: {', '.join(named)}{rest}; "
+        "correct them, or give --labels none."
+    )
+
+
+def _with(images: pa.Table, labels: pa.ChunkedArray | pa.Array) -> pa.Table:
+    return images.set_column(images.schema.get_field_index("label"), images.schema.field("label"), labels)
+
+
+def _folders(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    parts = pc.extract_regex(names, r"^(?P<folder>[^/]*)/")
+    return pc.struct_field(parts, "folder")
+
+
+def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
+    """The label of each image by the CSV file, null where it has none."""
+    rows = _read(uri)
+    first = rows.group_by("image").aggregate([("label", "min"), ("label", "max")])
+    two = first.filter(pc.not_equal(first["label_min"], first["label_max"]))
+    if two.num_rows:
+        row = two.slice(0, 1).to_pylist()[0]
+        raise BadLabels(
+            f"{uri} gives {row['image']!r} two labels, {row['label_min']!r} and {row['label_max']!r}, "
+            f"and does so for {two.num_rows} images; keep one row for each."
+        )
+    missing = first["image"].filter(pc.invert(pc.is_in(first["image"], value_set=names.combine_chunks())))
+    if len(missing):
+        some = f"{len(missing)} images that do not exist" if len(missing) > 1 else "an image that does not exist"
+        examples = ", ".join(repr(name) for name in missing.slice(0, 3).to_pylist())
+        raise BadLabels(f"{uri} names {some}, such as {examples}; write paths relative to the folder of the images.")
+    positions = pc.index_in(names, value_set=first["image"].combine_chunks())
+    return first["label_min"].take(positions)
+
+
+def _read(uri: str) -> pa.Table:
+    """The rows of a CSV file: image, in our spelling of paths, and label."""
+    storage, name = open_file(uri)
+    try:
+        content = storage.read(name, limit=_LARGEST_FILE)
+    except FileNotFoundError as error:
+        raise BadLabels(f"No labels file {uri!r}; give a CSV file with columns image,label.") from error
+    try:
+        rows = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={"image": pa.string(), "label": pa.string()},
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+        columns = rows.column_names  # a file of another kind may have a first line that is no text
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise BadLabels(f"{uri} is not a CSV file in UTF-8 with columns image,label ({reason}).") from error
+    if any(columns.count(column) != 1 for column in ("image", "label")):
+        raise BadLabels(f"{uri} has the columns {columns}; it needs image and label, once each.")
+    names = pc.replace_substring(rows["image"], "\\", "/")
+    names = pc.replace_substring_regex(names, r"^(\./+)+", "")
+    return pa.table({"image": names, "label": pc.utf8_trim_whitespace(rows["label"])}).drop_null()

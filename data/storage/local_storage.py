@@ -1,0 +1,189 @@
+"""A local folder as a storage."""
+
+import errno
+import heapq
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybrid_batch.data.errors import StorageFailed, TooLarge
+from hybrid_batch.data.storage.storage import Entry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file would be larger than the system allows; raise the limit (`ulimit -f`)",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; change its permissions or choose another place",
+    errno.EPERM: "the file system does not allow it (hard links are needed); choose another place",
+    errno.EOPNOTSUPP: "the file system has no hard links; choose another place",
+    errno.EEXIST: "what stands there or in the way is of another kind; choose another place",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStorage:
+    """The folder `folder`; `uri` is how the user wrote it."""
+
+    folder: Path
+    uri: str
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        path = self._path(name)
+        with _reading(path), open(path, "rb", buffering=0, opener=_open_unblocked) as file:
+            status = _status(path, file.fileno())
+            if limit is not None and status.st_size > limit:
+                raise TooLarge(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
+            return file.read() if limit is None else file.read(status.st_size)
+
+    def file(self, name: str) -> "pa.NativeFile":
+        import pyarrow as pa
+
+        path = self._path(name)
+        with _reading(path):
+            _status(path, path)
+            return pa.OSFile(path)
+
+    def write_once(self, name: str, data: bytes) -> bool:
+        path = self.folder / name
+        try:
+            _write(path, data, os.link)
+        except OSError as error:
+            if isinstance(error, FileExistsError) and path.is_file():
+                return False
+            raise _failure("write", path, error) from error
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        try:
+            _write(path, data, os.replace)
+        except OSError as error:
+            raise _failure("write", path, error) from error
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        # Links to folders wait until every real folder is done and each real folder is entered once: a loop
+        # ends, and a file reachable twice has one name, whatever order the file system lists in.
+        seen: set[tuple[int, int]] = set()
+        waiting: list[tuple[bool, str]] = [(False, "")]
+        while waiting:
+            _, inside = heapq.heappop(waiting)
+            folder = Path(self._path(inside)) if inside else self.folder
+            try:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as children:
+                    for child in children:
+                        name = inside + _text(child.name)
+                        if _is_folder(child):
+                            if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
+                                heapq.heappush(waiting, (child.is_symlink(), f"{name}/"))
+                        elif name.startswith(prefix) and (size := _size(child)) is not None:
+                            yield Entry(name, size)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise _failure("list", folder, error) from error
+
+    def child(self, name: str) -> "LocalStorage":
+        return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}")
+
+    def _path(self, name: str) -> str:
+        path = f"{self.folder}/{name}"
+        if "\\x" in name and not os.path.exists(path):  # noqa: PTH110 - Path is slow here
+            return f"{self.folder}/{os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))}"
+        return path
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(errno.ENOENT, "No such file", path) from error
+    except OSError as error:
+        raise _failure("read", Path(path), error) from error
+
+
+def _status(path: str, opened: int | str) -> os.stat_result:
+    """Of the file at `path`, by its descriptor when it is open. Raises StorageFailed when it is no file."""
+    status = os.stat(opened)  # noqa: PTH116 - takes descriptors too
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
+    return status
+
+
+def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
+    """Write the data under another name and, when it is safe on the disk, `put` it where it belongs."""
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        put(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _is_folder(child: os.DirEntry[str]) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link to itself, or into a forbidden folder
+        return False
+
+
+def _open_unblocked(path: str, flags: int) -> int:
+    """Opening a named pipe must not wait for who writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _size(child: os.DirEntry[str]) -> int | None:
+    """Bytes of a regular file; None for pipes, devices and files gone meanwhile. A link that leads nowhere is
+    listed with size 0: whoever made it meant a file, and should hear that it cannot be read."""
+    try:
+        status = child.stat()
+    except OSError:
+        return 0 if child.is_symlink() else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+# Disks hold names that are not UTF-8 (old archives, other systems) and Arrow has no string for them. Their
+# odd bytes are written `\xNN`, and read back from that when no file has the name as it stands.
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def _text(name: str) -> str:
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failure(verb: str, path: Path, error: OSError) -> StorageFailed:
+    reason = _ADVICE.get(error.errno or 0, f"{error.strerror or error}; check the disk and the path")
+    return StorageFailed(f"Cannot {verb} {path}: {reason}.")

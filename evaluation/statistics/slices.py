@@ -1,0 +1,100 @@
+"""Slices of the report: coverage, accuracy, bytes and times of the records that share a value."""
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
+from hybrid_batch.evaluation.counting.fixed_point import Integers
+from hybrid_batch.evaluation.counting.latency import edges_us, quantiles_us
+from hybrid_batch.evaluation.report_schema import QUANTILES, Histogram, Slice, Stage
+from hybrid_batch.evaluation.statistics.intervals import wilson
+
+_WITH_HISTOGRAM = (OVERALL, "cut", "codec", "tail")
+_OCTAVE_BITS = 4  # of a bucket's 7 mantissa bits dropped in a drawn histogram: eight bins remain to the octave
+
+_Key = tuple[str, str | None]
+
+
+def slices(counts: Counts) -> dict[str, list[Slice]]:
+    """By column the slices by ascending value, null first; under `OVERALL` the one slice of all records."""
+    stages = _stages(counts)
+    found: dict[str, list[Slice]] = defaultdict(list)
+    rows = sorted(counts["slices"].to_pylist(), key=lambda row: (row["by"], row["value"] is not None, row["value"]))
+    for row in rows:
+        found[row["by"]].append(_slice(row, stages.get((row["by"], row["value"]), {})))
+    return found
+
+
+def no_records() -> Slice:
+    """The slice of nothing."""
+    return _slice(defaultdict(int, value=None), {})
+
+
+def _slice(row: dict[str, Any], stages: dict[str, Stage]) -> Slice:
+    labelled = row["records"] - row["errors"] - row["unlabelled"]
+    image_bytes = row["image_bytes"]
+    return Slice(
+        value=row["value"],
+        records=row["records"],
+        errors=row["errors"],
+        unlabelled=row["unlabelled"],
+        labelled=labelled,
+        accuracy=wilson(row["correct"], labelled),
+        top5_accuracy=wilson(row["top5_correct"], labelled - row["top5_unknown"]),
+        image_bytes=image_bytes,
+        sent_bytes=row["sent_bytes"],
+        received_bytes=row["received_bytes"],
+        sent_share=row["sent_bytes"] / image_bytes if image_bytes else None,
+        stages=stages,
+    )
+
+
+def _stages(counts: Counts) -> dict[_Key, dict[str, Stage]]:
+    measured = {(row["by"], row["value"], row["stage"]): row for row in counts["stages"].to_pylist()}
+    found: dict[_Key, dict[str, Stage]] = defaultdict(dict)
+    latency = counts["latency"]
+    words = [latency[name].combine_chunks() for name in ("by", "value", "stage")]
+    codes = [np.asarray(column.indices.fill_null(-1)) for column in words]
+    buckets, records = latency["bucket"].to_numpy(), latency["records"].to_numpy()
+    order = np.lexsort((buckets, *codes))
+    codes, buckets, records = [code[order] for code in codes], buckets[order], records[order]
+    changes = np.any([np.diff(code, prepend=-2) != 0 for code in codes], axis=0)
+    starts = np.flatnonzero(changes).tolist()
+    texts = [[*column.dictionary.to_pylist(), None] for column in words]
+    for start, end in pairwise([*starts, len(order)]):
+        by, value, stage = (text[code[start]] for text, code in zip(texts, codes, strict=True))
+        found[by, value][stage] = _stage(
+            measured[by, value, stage], buckets[start:end], records[start:end], by in _WITH_HISTOGRAM
+        )
+    return found
+
+
+def _stage(row: dict[str, int], buckets: Integers, records: Integers, draw: bool) -> Stage:
+    # A bucket's value may lie outside what was seen, which is known exactly.
+    found = np.clip(quantiles_us(buckets, records, QUANTILES.values()), row["min_us"], row["max_us"])
+    p50, p90, p95, p99, p999 = found.tolist()
+    return Stage(
+        mean_us=row["sum_us"] / int(records.sum()),
+        min_us=row["min_us"],
+        max_us=row["max_us"],
+        p50_us=p50,
+        p90_us=p90,
+        p95_us=p95,
+        p99_us=p99,
+        p999_us=p999,
+        histogram=_histogram(buckets, records) if draw else None,
+    )
+
+
+def _histogram(buckets: Integers, records: Integers) -> Histogram:
+    bins = np.sign(buckets) * (np.abs(buckets) >> _OCTAVE_BITS)
+    starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
+    edges = [edges_us(number, _OCTAVE_BITS) for number in bins[starts].tolist()]
+    return Histogram(
+        low_us=[low for low, _ in edges],
+        high_us=[high for _, high in edges],
+        records=np.add.reduceat(records, starts).tolist(),
+    )

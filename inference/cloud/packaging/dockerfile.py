@@ -1,0 +1,35 @@
+"""What `docker build` makes an image from, beside the folder `task`: everything is in there already, so that building
+fetches nothing but the base."""
+
+from hybrid_batch.inference.model.bundle import Bundle
+
+TASK = "task"
+
+_LAMBDA = """\
+# The tail of {name} ({sha256}) for AWS Lambda. Handlers:
+# hybrid_batch.inference.cloud.function.handler.handle answers requests,
+# hybrid_batch.inference.cloud.function.authorizer.authorise checks tokens.
+FROM --platform={platform} public.ecr.aws/lambda/python:{python}
+COPY {task}/ ${{LAMBDA_TASK_ROOT}}/
+CMD ["hybrid_batch.inference.cloud.function.handler.handle"]
+"""
+_SERVER = """\
+# The tail of {name} ({sha256}) behind HTTP:   docker run -p 8000:8000 IMAGE
+# as a worker of a queue:   docker run IMAGE python -m hybrid_batch.inference.serving.sqs.worker --queue NAME
+FROM --platform={platform} python:{python}-slim
+COPY {task}/ /app/
+WORKDIR /app
+ENV HYBRID_BATCH_BUNDLE=/app/bundle HYBRID_BATCH_CACHE=/tmp/hybrid-batch PYTHONUNBUFFERED=1
+USER nobody
+EXPOSE 8000
+CMD ["python", "-m", "hybrid_batch", "serve", "/app/bundle", "--host", "0.0.0.0", "--port", "8000"]
+"""
+_PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+_TEMPLATES = {"lambda-image": _LAMBDA, "container": _SERVER}
+
+
+def dockerfile(target: str, bundle: Bundle, architecture: str, python: str) -> str:
+    """The Dockerfile of a target."""
+    return _TEMPLATES[target].format(
+        name=bundle.name, sha256=bundle.sha256[:12], platform=_PLATFORMS[architecture], python=python, task=TASK
+    )

@@ -1,0 +1,67 @@
+"""Models of keras.applications, `app:NAME`."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hybrid_batch.data.errors import NotABundle, WrongUsage
+from hybrid_batch.data.images.decode import Scale
+from hybrid_batch.inference.model.importing.traceable_model import Source, trace
+from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, quiet
+
+APP = "app:"
+_DOWNLOAD_TIMEOUT_S = 10.0
+# How each family of keras.applications wants its pixels (its own `preprocess_input`); the others scale themselves.
+_SCALES: dict[Scale, tuple[str, ...]] = {
+    "caffe": ("ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"),
+    "torch": ("DenseNet121", "DenseNet169", "DenseNet201"),
+    "-1-1": (
+        *("InceptionV3", "InceptionResNetV2", "MobileNet", "MobileNetV2", "NASNetLarge", "NASNetMobile"),
+        *("ResNet50V2", "ResNet101V2", "ResNet152V2", "Xception"),
+    ),
+}
+_SCALE_OF = {app: scale for scale, apps in _SCALES.items() for app in apps}
+
+
+def make_application(text: str, size: tuple[int, int] | None, weights: str, classes: int | None) -> Source:
+    """The model `app:NAME` with `weights` none (random, the same at every import), imagenet, or of a file.
+
+    Raises NotABundle, WrongUsage, MissingExtra."""
+    keras = import_keras(3)
+    name = text.removeprefix(APP)
+    known = [word for word in dir(keras.applications) if word[0].isupper()]
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}."
+        raise NotABundle(f"keras.applications has no {name!r}; {hint}")
+    if weights not in ("none", "imagenet") and not Path(weights).is_file():
+        raise WrongUsage(f"--weights {weights} is neither none, imagenet nor a file.")
+    options: dict[str, Any] = {"weights": None if weights == "none" else weights}
+    if weights != "imagenet" and classes is not None:
+        options["classes"] = classes
+    if size is not None:
+        options["input_shape"] = (*size, 3)
+    keras.utils.clear_session()  # layers are numbered anew, so that their names do not depend on earlier models
+    keras.utils.set_random_seed(0)
+    try:
+        with quiet(), _patience():
+            model = getattr(keras.applications, name)(**options)
+    except Exception as error:  # downloads, shapes and files fail in as many ways as there are
+        raise NotABundle(
+            f"keras.applications cannot make {name} with weights {weights}: {first_line(error)}"
+        ) from error
+    return trace(model, size, _SCALE_OF.get(name, "0-255"))
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Keras downloads without a time limit: where nothing answers, it would wait for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

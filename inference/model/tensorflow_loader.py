@@ -1,0 +1,60 @@
+"""TensorFlow and the two Kerases, imported without their chatter, or a clear word on how to install them."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hybrid_batch.data.errors import MissingExtra
+
+_INSTALL = "pip install 'hybrid-batch[tensorflow]'"
+
+
+def import_tensorflow() -> Any:  # noqa: ANN401
+    """The `tensorflow` module. Raises MissingExtra."""
+    return _import("tensorflow")
+
+
+def import_keras(major: int) -> Any:  # noqa: ANN401
+    """Keras 3, or for `major` 2 its predecessor `tf_keras`. Raises MissingExtra."""
+    import_tensorflow()
+    return _import("keras" if major >= 3 else "tf_keras")
+
+
+def _import(name: str) -> Any:  # noqa: ANN401
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        with quiet():
+            return import_module(name)
+    except ImportError as error:
+        raise MissingExtra(f"This needs {name}, which is not installed ({error}); run: {_INSTALL}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign library's error says first, as the end of a sentence of ours."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".:")[:300] + "."
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Mute warnings, what Keras prints, and stderr's file descriptor: no logging setting reaches TensorFlow's C++."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stdout(nothing):
+            os.dup2(nothing.fileno(), 2)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
