@@ -1,14 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format soak spark4 bench architecture lock digits clean
+.PHONY: help install demo test emr-wheels lint format soak spark4 bench docs modules lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EMR_WHEELS := $(VENV)/emr-wheels
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 install: $(READY)  ## everything into .venv, from the lock file
 
@@ -23,10 +24,16 @@ demo: $(READY)  ## the main job: a tail in another process, 360 pictures through
 	PATH="$(abspath $(BIN)):$$PATH" ./docs/demo.sh
 
 # A worker that dies is not replaced: xdist 3.8 waits for ever for files the dead one had already done (its #1378).
-test: $(READY)  ## every test; needs nothing beforehand
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+test: $(READY) $(EMR_WHEELS)  ## every test; needs nothing beforehand
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 10
 
-lint: $(READY)  ## style and types
+emr-wheels: $(EMR_WHEELS)  ## libraries for EMR's Python 3.11, which its tests need where another Python runs them
+
+$(EMR_WHEELS): $(READY)
+	$(BIN)/python -m tests.emr.wheelhouse $@
+	touch $@
+
+lint: $(READY) docs  ## style, types, and the links of every page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -46,8 +53,12 @@ spark4: $(READY)  ## the engines' tests with the newest Spark 4, which takes a J
 bench: $(READY)  ## measure; prints tables and writes bench/results/*.json
 	$(BIN)/python -m bench
 
-architecture: $(READY)  ## write the list of modules in docs/architecture.md
-	$(BIN)/python docs/architecture.py
+docs: $(READY)  ## build the documentation into site/; fails on dead links
+	$(BIN)/python docs/links.py
+	$(BIN)/zensical build --strict
+
+modules: $(READY)  ## write docs/modules.md
+	$(BIN)/python docs/list_modules.py
 
 lock:  ## pin what setup.cfg asks for, for Python 3.11 and 3.12 on Linux and macOS
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -59,4 +70,4 @@ digits: $(READY)  ## make the sample images, train the sample model and import i
 		-o data/digits/digits.bundle --force
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) .spark4 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .spark4 .cache site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hybrid_batch.data.images.decode import decode
-from hybrid_batch.data.images.images import Images
+from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.runtimes import Engine, compile_head, compile_tail
+from hybrid_batch.inference.model.runtimes import Runtime, compile_head, compile_tail
+from hybrid_batch.inference.model.scores import to_scores
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.codecs.jpeg import recompress
+from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.wire import Frame
-from hybrid_batch.inference.runner.batch import to_scores
-from hybrid_batch.inference.runner.split import HERE, Split
+from hybrid_batch.inference.runner.split import LocalSplit, Split
 
 _BATCH = 20
 
@@ -20,7 +20,7 @@ _BATCH = 20
 class Accuracy:
     """Of a bundle on labelled pictures; each way is computed once."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, images: Images) -> None:
+    def __init__(self, bundle: Bundle, engine: Runtime, images: ImageSet) -> None:
         self._bundle, self._engine = bundle, engine
         self._files = [images.root.read(name) for name in images.table["image"].to_pylist()]
         self._truth = np.array([bundle.labels.index(label) for label in images.table["label"].to_pylist()])
@@ -28,28 +28,28 @@ class Accuracy:
 
     def of(self, split: Split) -> float:
         """The share of the pictures that are given their label."""
-        if split.codec == codecs.IMAGE or split.cut is None:
-            split = HERE
+        if split.codec == codecs.IMAGE:
+            split = LocalSplit()
         if split not in self._known:
             found = np.concatenate([*self._predictions(split)])
             self._known[split] = float((found == self._truth).mean())
         return self._known[split]
 
     def _predictions(self, split: Split) -> Iterator[np.ndarray]:
-        cut = split.cut or self._bundle.whole
-        inner = cut is not self._bundle.whole
+        cut = self._bundle.input_cut if isinstance(split, LocalSplit) else self._bundle.cut(split.name)
+        inner = cut is not self._bundle.input_cut
         head = compile_head(self._engine, self._bundle, cut) if inner else None
         tail = compile_tail(self._engine, self._bundle, cut)
         for start in range(0, len(self._files), _BATCH):
             tensors: Sequence[np.ndarray] = [self._pixels(split, self._files[start : start + _BATCH])]
             if head is not None:
                 tensors = head(tensors)
-            if split.cut is not None and split.codec not in codecs.PICTURE_CODECS:
-                tensors = codecs.decode(cut.boundary, Frame(codecs.encode(split.codec, cut.boundary, tensors)))
+            if not isinstance(split, LocalSplit) and split.codec not in codecs.IMAGE_CODECS:
+                tensors = wire_tensors.decode(cut.boundary, Frame(wire_tensors.encode(split.codec, cut.boundary, tensors)))
             yield to_scores(self._bundle, tail(tensors)[0]).argmax(axis=1)
 
     def _pixels(self, split: Split, files: Sequence[bytes]) -> np.ndarray:
-        preparation = self._bundle.preparation
-        if split.codec in codecs.PICTURE_CODECS:
-            files = [recompress(file, preparation, split.codec) for file in files]
+        preparation = self._bundle.preprocessing
+        if split.codec in codecs.IMAGE_CODECS:
+            files = [codecs.open_image_codec(split.codec).recompress(file, preparation) for file in files]
         return np.stack([decode(file, preparation) for file in files])

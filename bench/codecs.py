@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.published import PUBLISHED, import_published
+from bench.pretrained import PUBLISHED, import_published
 from bench.results import report
-from bench.subjects import SHARED
-from hybrid_batch.data.images.decode import decode, decode_picture
-from hybrid_batch.data.images.images import Images
+from bench.fixtures import SHARED
+from hybrid_batch.data.images.decode import decode, decode_image
+from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.runtimes import Engine, compile_head, compile_tail, open_engine
-from hybrid_batch.inference.planner.calibration.calibration import choose_codec, measure_drop
-from hybrid_batch.inference.planner.calibration.sensitivity import tune
+from hybrid_batch.inference.model.runtimes import Runtime, compile_head, compile_tail, open_runtime
+from hybrid_batch.inference.model.scores import to_scores
+from hybrid_batch.inference.planner.calibration.accuracy_drop import measure_drop
+from hybrid_batch.inference.planner.calibration.calibration import choose_codec
+from hybrid_batch.inference.planner.calibration.sensitivity import measure_sensitivity
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.codecs.calibrated import keep_grids
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.codecs.calibrated import save_grids
 from hybrid_batch.inference.protocol.wire import Frame
-from hybrid_batch.inference.runner.batch import to_scores
 
 _BATCH, _ALONE = 20, 40
 _KEEPS_POINTS = 0.5
@@ -45,8 +47,8 @@ _COARSENESS = {
 @dataclass(frozen=True, slots=True)
 class _Subject:
     bundle: Bundle
-    engine: Engine
-    images: Images
+    engine: Runtime
+    images: ImageSet
     files: list[bytes]
     pixels: np.ndarray
     truth: np.ndarray
@@ -77,24 +79,26 @@ def _open(name: str, folder: Path) -> _Subject:
     bundle, images = import_published(name, folder)
     files = [images.root.read(name) for name in images.table["image"].to_pylist()]
     truth = np.array([bundle.labels.index(label) for label in images.table["label"].to_pylist()])
-    pixels = np.stack([decode(file, bundle.preparation) for file in files])
-    return _Subject(bundle, open_engine("openvino", bundle), images, files, pixels, truth)
+    pixels = np.stack([decode(file, bundle.preprocessing) for file in files])
+    return _Subject(bundle, open_runtime("openvino", bundle), images, files, pixels, truth)
 
 
 def _jpegs(subject: _Subject) -> Iterator[dict[str, Any]]:
     """The pictures at the model's input size, by quality."""
-    scores = subject.scores(subject.bundle.whole)
+    scores = subject.scores(subject.bundle.input_cut)
     before = scores([subject.pixels])
-    pictures = [decode_picture(file, subject.bundle.preparation) for file in subject.files]
+    pictures = [decode_image(file, subject.bundle.preprocessing) for file in subject.files]
     for quality in _QUALITIES:
         start = time.perf_counter()
         files = [_jpeg(picture, quality) for picture in pictures]
         encoded = time.perf_counter()
-        pixels = np.stack([decode(file, subject.bundle.preparation) for file in files])
+        pixels = np.stack([decode(file, subject.bundle.preprocessing) for file in files])
         spent = (encoded - start, time.perf_counter() - encoded)
         sent = sum(map(len, files)) / len(files)
         lost = _lost(subject, before, scores([pixels]))
-        yield _row(subject.bundle.whole, f"jpeg q{quality}", (sent, sent), lost, [1e3 * s / len(files) for s in spent])
+        yield _row(
+            subject.bundle.input_cut, f"jpeg q{quality}", (sent, sent), lost, [1e3 * s / len(files) for s in spent]
+        )
 
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
@@ -108,23 +112,24 @@ def _tensors(subject: _Subject, cut: Cut) -> Iterator[dict[str, Any]]:
     head, scores = compile_head(subject.engine, subject.bundle, cut), subject.scores(cut)
     tensors = [np.concatenate(parts) for parts in zip(*map(head, _batches([subject.pixels])), strict=True)]
     before = scores(tensors)
-    tuning = tune(cut.boundary, [tensor[::2] for tensor in tensors], scores)
+    sensitivities = measure_sensitivity(cut.boundary, [tensor[::2] for tensor in tensors], scores)
     choice = choose_codec(
-        subject.bundle, subject.engine, cut, subject.images, limit_points=_KEEPS_POINTS, say=lambda _: None
+        subject.bundle, subject.engine, cut, subject.images, limit_points=_KEEPS_POINTS, notify=lambda _: None
     )
-    names = {name: name for name in codecs.TENSOR_CODECS if name != codecs.RAW} | {
-        name: keep_grids(tuning.grids(coarseness)) for name, coarseness in _COARSENESS.items()
+    names = {name: name for name in codecs.TENSOR_CODECS if name != codecs.FP32} | {
+        name: save_grids({tensor: sensitivity.grid(coarseness) for tensor, sensitivity in sensitivities.items()})
+        for name, coarseness in _COARSENESS.items()
     }
     for name, codec in (names | {"auto": choice.codec}).items():
-        frames = [Frame(codecs.encode(codec, cut.boundary, part)) for part in _batches(tensors)]
-        decoded = [codecs.decode(cut.boundary, frame) for frame in frames]
+        frames = [Frame(wire_tensors.encode(codec, cut.boundary, part)) for part in _batches(tensors)]
+        decoded = [wire_tensors.decode(cut.boundary, frame) for frame in frames]
         after = scores([np.concatenate(parts) for parts in zip(*decoded, strict=True)])
         alone, spent = 0, np.zeros((_ALONE, 2))
         for at in range(_ALONE):
             start = time.perf_counter()
-            frame = Frame(codecs.encode(codec, cut.boundary, [tensor[at : at + 1] for tensor in tensors]))
+            frame = Frame(wire_tensors.encode(codec, cut.boundary, [tensor[at : at + 1] for tensor in tensors]))
             encoded = time.perf_counter()
-            codecs.decode(cut.boundary, frame)
+            wire_tensors.decode(cut.boundary, frame)
             spent[at] = encoded - start, time.perf_counter() - encoded
             alone += _bytes(frame)
         sizes = (sum(map(_bytes, frames)) / len(before), alone / _ALONE)

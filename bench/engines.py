@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench.results import Spread, rates, ratios, report
-from bench.subjects import bundle_of, keras_models
-from hybrid_batch.inference.model.runtimes import compile_tail, open_engine
+from bench.fixtures import bundle_of, keras_models
+from hybrid_batch.inference.model.runtimes import compile_tail, open_runtime
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         for name, model in keras_models().items():
             bundle = bundle_of(model, Path(folder))
             ours = {
-                engine: compile_tail(open_engine(engine, bundle, cached=False), bundle, bundle.whole)
+                engine: compile_tail(open_runtime(engine, bundle, cached=False), bundle, bundle.input_cut)
                 for engine in ("openvino", "tensorflow")
             }
             for batch in (1, 8, 32):

@@ -1,4 +1,4 @@
-"""What the report's intervals add to it: the bootstraps of the confusion matrix and of the confidence's scores."""
+"""The time of the report's intervals: the bootstraps of the confusion matrix and of the confidence's scores."""
 
 import time
 
@@ -9,8 +9,8 @@ from bench.results import Spread
 from hybrid_batch.data.log.records import SCHEMA
 from hybrid_batch.evaluation.counting.counts import Counts
 from hybrid_batch.evaluation.counting.record_counter import count_table
-from hybrid_batch.evaluation.statistics.calibration import score_intervals
-from hybrid_batch.evaluation.statistics.confusion_matrix import matrix
+from hybrid_batch.evaluation.statistics.calibration import confidence_scores
+from hybrid_batch.evaluation.statistics.confusion_matrix import build_matrix
 from hybrid_batch.evaluation.statistics.intervals import matrix_intervals
 
 CLASSES = (10, 100)
@@ -18,23 +18,25 @@ _PER_CELL = 20
 
 
 def intervals(rounds: int) -> list[dict[str, object]]:
-    """A row for each number of classes: seconds for all intervals that are not by a formula."""
+    """A row for each number of classes: seconds of all intervals that have no formula."""
     rows: list[dict[str, object]] = []
     for classes in CLASSES:
         counts = _counts(classes)
-        found = matrix(counts["confusion"])
+        matrix = build_matrix(counts["confusion"])
         seconds = []
         for _ in range(rounds):
             start = time.perf_counter()
-            how, *_ = matrix_intervals(found)
-            score_intervals(counts)
+            method, *_ = matrix_intervals(matrix)
+            confidence_scores(counts)
             seconds.append(time.perf_counter() - start)
-        rows.append({"classes": classes, "cells": len(found.records), "intervals": how, "seconds": Spread.of(seconds)})
+        rows.append(
+            {"classes": classes, "cells": len(matrix.records), "intervals": method, "seconds": Spread.of(seconds)}
+        )
     return rows
 
 
 def _counts(classes: int) -> Counts:
-    """Those of records in every cell of the confusion matrix, which is the most there can be to draw."""
+    """Counts of records in every cell of the confusion matrix, the worst case of the bootstrap."""
     random = np.random.default_rng(classes)
     names = [f"n{number:03d}" for number in range(classes)]
     cells = np.repeat(np.arange(classes * classes), _PER_CELL)
@@ -45,7 +47,7 @@ def _counts(classes: int) -> Counts:
         "confidence": pa.array(random.random(len(cells), np.float32)),
     }
     for field in SCHEMA:
-        whole = pa.types.is_integer(field.type)
-        zeros = pa.repeat(pa.scalar(0, field.type), len(cells)) if whole else pa.nulls(len(cells), field.type)
+        is_integer = pa.types.is_integer(field.type)
+        zeros = pa.repeat(pa.scalar(0, field.type), len(cells)) if is_integer else pa.nulls(len(cells), field.type)
         columns.setdefault(field.name, zeros)
     return count_table(pa.table(columns))

@@ -11,14 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.results import Spread, ratios, report
-from bench.subjects import bundle_of, keras_models, pictures
-from hybrid_batch.data.images.images import Images, find_images
+from bench.fixtures import bundle_of, keras_models, pictures
+from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.log.runs import RunFolder
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.runtimes import Engine, open_engine
-from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.model.runtimes import Runtime, open_runtime
+from hybrid_batch.inference.runner.routing import FixedRouter
+from hybrid_batch.inference.runner.runner import RunSpec, run_shards
 from hybrid_batch.inference.runner.split import choose_split
 from hybrid_batch.inference.tails import Tail, open_tail
 
@@ -31,7 +32,7 @@ def main() -> None:
     with TemporaryDirectory() as folder, pictures(_COUNT, 240, 320) as images:
         os.environ["HYBRID_BATCH_CACHE"] = folder
         bundle = bundle_of(keras_models()["MobileNetV2"], Path(folder))
-        engine = open_engine("openvino", bundle)
+        engine = open_runtime("openvino", bundle)
         subject = _Subject(bundle, engine, find_images(str(images)), Path(folder))
         command = [sys.executable, "-m", "hybrid_batch", "serve", str(bundle.path), "--port", "0", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
@@ -49,14 +50,14 @@ def main() -> None:
 @dataclass(frozen=True, slots=True)
 class _Subject:
     bundle: Bundle
-    engine: Engine
-    images: Images
+    engine: Runtime
+    images: ImageSet
     folder: Path
 
 
 def _spread(bundle: Bundle) -> list[Cut]:
     """Some single-tensor cuts, evenly from first to last."""
-    cuts = [cut for cut in bundle.cuts if not cut.is_frontier]
+    cuts = [cut for cut in bundle.cuts if not cut.is_multi_tensor]
     return [cuts[round(at * (len(cuts) - 1) / (_CUTS - 1))] for at in range(_CUTS)]
 
 
@@ -70,7 +71,7 @@ def _row(subject: _Subject, cut: Cut, tails: dict[str, Tail]) -> dict[str, objec
             log = folder / "log"
             start = time.perf_counter()
             run = RunFolder(open_storage(str(log)))
-            job = Job(bundle, split, subject.engine, tail, name, subject.images, run, 512, Pace(_BATCH))
+            job = RunSpec(bundle, FixedRouter(split, _BATCH), subject.engine, tail, name, subject.images, run, 512)
             totals = run_shards(job, lambda _: None)
             if turn:
                 rate[name].append(totals.images / (time.perf_counter() - start))

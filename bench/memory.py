@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from bench.results import Spread, report
-from bench.subjects import pictures
+from bench.fixtures import pictures
 
 _ROUNDS = 3
 

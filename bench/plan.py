@@ -12,11 +12,11 @@ from typing import Any
 
 from bench.accuracy import Accuracy
 from bench.link import PROFILES, Conditions, check_link, open_link
-from bench.published import PUBLISHED
+from bench.pretrained import PUBLISHED
 from bench.results import save, show
-from bench.stand import QUICK, SECONDS, Stand, Timed, route_of, stands, worth_running
-from bench.subjects import SHARED
-from hybrid_batch.inference.planner.plan.accuracy_constraint import calibrator, limit_wishes, links_around
+from bench.testbed import QUICK, SECONDS, Testbed, RunTiming, route_of, testbeds, worth_running
+from bench.fixtures import SHARED
+from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator, nearby_links
 from hybrid_batch.inference.planner.plan.candidates import Candidate
 from hybrid_batch.inference.planner.plan.plan import make_plan
 from hybrid_batch.inference.planner.profile.profile import Profile
@@ -34,7 +34,7 @@ def main() -> None:
     """Measure and report, a table for each model."""
     names = _MODELS[:1] if QUICK else (*_MODELS, *(PUBLISHED if SHARED.is_dir() else ()))
     rows: list[dict[str, Any]] = []
-    with stands(*names) as each:
+    with testbeds(*names) as each:
         for stand in each:
             accuracy = Accuracy(stand.bundle, stand.engine, stand.labelled) if stand.bundle.name in PUBLISHED else None
             mine: list[dict[str, Any]] = []
@@ -48,11 +48,11 @@ def main() -> None:
     print(f"{len(rows)} conditions: median regret {statistics.median(regrets):.1%}, 95th percentile {late:.1%}")
 
 
-def _links(stand: Stand) -> tuple[Conditions, ...]:
+def _links(stand: Testbed) -> tuple[Conditions, ...]:
     return _QUICK_LINKS if QUICK else _FEW_LINKS if stand.bundle.name in PUBLISHED else PROFILES
 
 
-def _row(stand: Stand, conditions: Conditions, accuracy: Accuracy | None) -> dict[str, Any]:
+def _row(stand: Testbed, conditions: Conditions, accuracy: Accuracy | None) -> dict[str, Any]:
     kept = _checked(conditions).up_mbit / conditions.rate_mbit
     with (
         open_link("127.0.0.1", stand.server.port, (0, conditions)) as link,
@@ -91,15 +91,15 @@ def _row(stand: Stand, conditions: Conditions, accuracy: Accuracy | None) -> dic
     } | (_accuracies(accuracy, {name: one for name, (one, _) in run.items()}, at, followed) if accuracy else {})
 
 
-def _calibrate(stand: Stand, profile: Profile) -> None:
+def _calibrate(stand: Testbed, profile: Profile) -> None:
     """Once a model, for links from a sixteenth to sixteen times the first: what was measured is kept."""
     assert profile.tail is not None  # noqa: S101 - the stand has one
-    calibrate = calibrator(stand.bundle, stand.engine, stand.labelled, None, lambda _: None)
-    links = links_around(profile.tail.link)
-    stand.wishes = limit_wishes(stand.bundle, profile, stand.wishes, links, calibrate)
+    calibrate = make_calibrator(stand.bundle, stand.engine, stand.labelled, None, lambda _: None)
+    links = nearby_links(profile.tail.link)
+    stand.wishes = constrain(stand.bundle, profile, stand.wishes, links, calibrate)
 
 
-def _accuracies(accuracy: Accuracy, run: dict[str, Candidate], at: str | None, followed: Timed) -> dict[str, str]:
+def _accuracies(accuracy: Accuracy, run: dict[str, Candidate], at: str | None, followed: RunTiming) -> dict[str, str]:
     """Of all local (upload is the same), JPEG, the best split, and what auto did."""
     auto = sum(count * accuracy.of(split) for split, count in followed.ways.items()) / followed.ways.total()
     found = {

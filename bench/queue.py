@@ -19,18 +19,19 @@ import psutil
 
 from bench.local_aws import local_aws
 from bench.results import Spread, ratios, report
-from bench.subjects import pictures
-from hybrid_batch.data.aws.queue import Outgoing, Queue
-from hybrid_batch.data.images.images import Images, find_images
+from bench.fixtures import pictures
+from hybrid_batch.data.aws.queue import OutgoingMessage, SqsQueue
+from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.log.runs import RunFolder
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.model.runtimes import Engine, open_engine
-from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.model.runtimes import Runtime, open_runtime
+from hybrid_batch.inference.runner.routing import FixedRouter
+from hybrid_batch.inference.runner.runner import Concurrency, RunSpec, run_shards
 from hybrid_batch.inference.runner.split import choose_split
-from hybrid_batch.inference.tails import Tail, open_tail, usual_in_flight
+from hybrid_batch.inference.tails import Tail, open_tail, tail_kind
 from hybrid_batch.inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
@@ -73,23 +74,23 @@ class _Way:
 
 def _models(folder: Path) -> Iterator[tuple[Bundle, Cut, int]]:
     """Each with a cut, and how many pictures go through it in a turn."""
-    digits = open_model("digits")
+    digits = resolve_model("digits")
     yield digits, digits.cut("c005"), 6400
     if not QUICK:
         path = folder / f"{_MODEL}.bundle"
         command = [*_PROGRAM, "import", f"app:{_MODEL}", "--weights", "none", "-o", str(path)]
         subprocess.run(command, check=True, capture_output=True)
-        mobile = open_model(str(path))
+        mobile = resolve_model(str(path))
         yield mobile, next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS), 640
 
 
 def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
-    engine = open_engine("openvino", subject.bundle)
+    engine = open_runtime("openvino", subject.bundle)
     name = f"{subject.bundle.name}-{subject.tails}"
     queue = _queue(name)
     with pictures(subject.count, 240, 320) as folder, ExitStack() as stack:
         path = str(subject.bundle.path)
-        serve = [*_PROGRAM, "serve", path, "--port", "0", "--workers", str(subject.tails), "--json"]
+        serve = [*_PROGRAM, "serve", path, "--port", "0", "--processes", str(subject.tails), "--json"]
         (server,) = _processes(stack, [serve])
         assert server.stdout is not None  # noqa: S101
         url = json.loads(server.stdout.readline())["url"]
@@ -116,7 +117,7 @@ def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
 
 
 def _take_turns(
-    subject: _Subject, engine: Engine, ways: tuple[_Way, ...], watched: Sequence[psutil.Process], images: Images
+    subject: _Subject, engine: Runtime, ways: tuple[_Way, ...], watched: Sequence[psutil.Process], images: ImageSet
 ) -> int:
     """Let the ways take turns, each as often first as last; gives the bytes that a run sends."""
     sent = 0
@@ -146,38 +147,38 @@ def _progress(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def _open(address: str, bundle: Bundle, engine: Engine) -> Tail:
-    return open_tail(address, bundle, engine, TailSettings(usual_in_flight(address)))
+def _open(address: str, bundle: Bundle, engine: Runtime) -> Tail:
+    return open_tail(address, bundle, engine, TailSettings(tail_kind(address).default_in_flight))
 
 
-def _run(subject: _Subject, engine: Engine, way: _Way, images: Images) -> tuple[float, int]:
+def _run(subject: _Subject, engine: Runtime, way: _Way, images: ImageSet) -> tuple[float, int]:
     """Seconds of a run, and the bytes it sent."""
     log = subject.folder / "log"
     split = choose_split(subject.bundle, subject.cut.id, "fp16")
     way.tail.check(subject.cut.id)
     start = time.perf_counter()
     run = RunFolder(open_storage(str(log)))
-    pace = Pace(_BATCH, usual_in_flight(way.address))
-    job = Job(subject.bundle, split, engine, way.tail, way.address, images, run, 512, pace)
+    pace = Concurrency(tail_kind(way.address).default_in_flight)
+    job = RunSpec(subject.bundle, FixedRouter(split, _BATCH), engine, way.tail, way.address, images, run, 512, pace)
     totals = run_shards(job, lambda _: None)
     seconds = time.perf_counter() - start
     shutil.rmtree(log)
     return seconds, totals.sent_bytes
 
 
-def _bare(queue: Queue, size: int) -> float:
+def _bare(queue: SqsQueue, size: int) -> float:
     """Messages of so many bytes a second through the queue and away, with nothing else to do."""
     start = time.perf_counter()
     for _ in range(_BARE // 10):
-        queue.send([Outgoing("x" * (4 * size // 3))] * 10)
+        queue.send([OutgoingMessage("x" * (4 * size // 3))] * 10)
         while messages := queue.receive(10, 0):
-            queue.delete([message.handle for message in messages])
+            queue.delete([message.receipt_handle for message in messages])
     return _BARE / (time.perf_counter() - start)
 
 
-def _queue(name: str) -> Queue:
+def _queue(name: str) -> SqsQueue:
     boto3.client("sqs").create_queue(QueueName=name)
-    return Queue.open(name)
+    return SqsQueue.open(name)
 
 
 def _processes(stack: ExitStack, commands: list[list[str]]) -> list[subprocess.Popen[str]]:

@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_batch.data.terminal.numbers import figure
+from hybrid_batch.data.terminal.numbers import format_number
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -33,7 +33,7 @@ class Spread:
         return cls(min(values), statistics.median(values), max(values))
 
     def __str__(self) -> str:
-        return f"{figure(self.median)} ({figure(self.least)} to {figure(self.most)})"
+        return f"{format_number(self.median)} ({format_number(self.least)} to {format_number(self.most)})"
 
 
 def rates(contenders: Mapping[str, Callable[[], int]], rounds: int = 5, seconds: float = 0.5) -> dict[str, list[float]]:
@@ -87,7 +87,7 @@ def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return figure(value) if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 def _stored(value: object) -> object:

@@ -10,15 +10,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bench.results import Spread, ratios, report
-from bench.subjects import bundle_of, keras_models, pictures
+from bench.fixtures import bundle_of, keras_models, pictures
 from hybrid_batch.data.images.decode import decode
 from hybrid_batch.data.images.images import find_images
 from hybrid_batch.data.log.runs import RunFolder
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.runtimes import Engine, Segment, compile_tail, open_engine
-from hybrid_batch.inference.runner.runner import Job, Pace, run_shards
-from hybrid_batch.inference.runner.split import choose_split
+from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_tail, open_runtime
+from hybrid_batch.inference.runner.routing import FixedRouter
+from hybrid_batch.inference.runner.runner import Concurrency, RunSpec, run_shards
+from hybrid_batch.inference.runner.split import LocalSplit
 from hybrid_batch.inference.tails import open_tail
 
 _PICTURES = {"MobileNetV2": (1000, 240, 320), "ResNet50": (200, 240, 320), "emotions": (5000, 48, 48)}
@@ -31,8 +32,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name, model in keras_models().items():
             bundle = bundle_of(model, Path(folder))
-            engine = open_engine("openvino", bundle, cached=False)
-            whole = compile_tail(engine, bundle, bundle.whole)
+            engine = open_runtime("openvino", bundle, cached=False)
+            whole = compile_tail(engine, bundle, bundle.input_cut)
             count, height, width = _PICTURES[name]
             with pictures(count, height, width) as images:
                 for batch in (1, 8, 32):
@@ -57,14 +58,15 @@ def main() -> None:
     report("runner", rows)
 
 
-def _run(bundle: Bundle, engine: Engine, images: Path, log: Path, batch: int) -> float:
+def _run(bundle: Bundle, engine: Runtime, images: Path, log: Path, batch: int) -> float:
     """Seconds of a whole run, from listing the folder to `_SUCCESS`, with the model compiled before."""
     with open_tail("local", bundle, engine) as tail:
         start = time.perf_counter()
         found = find_images(str(images))
         folder = RunFolder(open_storage(str(log)))
-        split = choose_split(bundle, "local", None)
-        run_shards(Job(bundle, split, engine, tail, "local", found, folder, 512, Pace(batch)), lambda _: None)
+        run_shards(
+            RunSpec(bundle, FixedRouter(LocalSplit(), batch), engine, tail, "local", found, folder, 512), lambda _: None
+        )
         spent = time.perf_counter() - start
     shutil.rmtree(log)
     return spent
@@ -74,10 +76,10 @@ def _bare_loop(bundle: Bundle, whole: Segment, images: Path, batch: int) -> floa
     start = time.perf_counter()
     files = sorted(images.iterdir())
     groups = [files[at : at + batch] for at in range(0, len(files), batch)]
-    decoders = Pace(batch).decoders
+    decoders = Concurrency().decoders
 
     def load(group: list[Path]) -> np.ndarray:
-        return np.stack([decode(file.read_bytes(), bundle.preparation) for file in group])
+        return np.stack([decode(file.read_bytes(), bundle.preprocessing) for file in group])
 
     def ahead(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
         waiting = [pool.submit(load, group) for group in groups[: decoders + 1]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.results import Spread, report
-from bench.subjects import bundle_of, keras_models, pictures
+from bench.fixtures import bundle_of, keras_models, pictures
 
 _ROUNDS = 5
 _COMMAND = [sys.executable, "-m", "hybrid_batch"]

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from bench.results import report
-from bench.subjects import SHARED
+from bench.fixtures import SHARED
 from hybrid_batch.data.images.decode import Scale
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model, import_source
-from hybrid_batch.inference.model.importing.traceable_model import trace
-from hybrid_batch.inference.model.runtimes import ENGINES, compile_tail, open_engine
-from hybrid_batch.inference.model.runtimes.verify import sample_images, verify_cuts
-from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, quiet
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model, import_traceable_model
+from hybrid_batch.inference.model.importing.traceable_model import wrap_keras_model
+from hybrid_batch.inference.model.runtimes import RUNTIMES, compile_tail, open_runtime
+from hybrid_batch.inference.model.runtimes.verify import synthetic_images, verify_cuts
+from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, suppress_output
 
 APPLICATIONS = ("MobileNetV2", "ResNet50", "InceptionV3", "DenseNet121", "EfficientNetB0")
 SCALES: dict[str, Scale] = {
@@ -42,7 +42,7 @@ def main(names: list[str]) -> int:
                 start = time.perf_counter()
                 bundle = importer(Path(folder) / "subject.bundle")
                 import_s = time.perf_counter() - start
-                for engine in ENGINES:
+                for engine in RUNTIMES:
                     rows.append({"model": name, "import_s": round(import_s, 1), **_verify(bundle, engine)})
                     print(rows[-1], file=sys.stderr, flush=True)
     report("verify_models", rows)
@@ -51,19 +51,19 @@ def main(names: list[str]) -> int:
 
 def _verify(bundle: Bundle, engine_name: str) -> dict[str, Any]:
     start = time.perf_counter()
-    engine = open_engine(engine_name, bundle, cached=False)
-    singles = [cut for cut in bundle.cuts if not cut.is_frontier]
+    engine = open_runtime(engine_name, bundle, cached=False)
+    singles = [cut for cut in bundle.cuts if not cut.is_multi_tensor]
     found = list(verify_cuts(bundle, engine, singles))
     spent = time.perf_counter() - start
-    (scores,) = compile_tail(engine, bundle, bundle.whole)([sample_images(bundle, 8)])
+    (scores,) = compile_tail(engine, bundle, bundle.input_cut)([synthetic_images(bundle, 8)])
     return {
         "engine": engine_name,
         "cuts": len(singles),
         "frontiers": len(bundle.cuts) - len(singles),
-        "largest_difference": f"{max(cut.largest for cut in found):.1e}",
+        "largest_difference": f"{max(cut.max_abs_error for cut in found):.1e}",
         "same_top1": min(cut.same_top1 for cut in found),
         "classes_seen": len(set(scores.argmax(axis=1).tolist())),
-        "holds": all(cut.holds for cut in found),
+        "holds": all(cut.passed for cut in found),
         "seconds": round(spent, 1),
     }
 
@@ -71,9 +71,9 @@ def _verify(bundle: Bundle, engine_name: str) -> dict[str, Any]:
 def _subjects() -> dict[str, _Importer]:
     return {
         **{name: partial(_application, name) for name in APPLICATIONS},
-        "nested": lambda path: import_source(trace(_nested()), "nested", path, ImportSettings()).bundle,
+        "nested": lambda path: import_traceable_model(wrap_keras_model(_nested()), "nested", path, ImportSettings()).bundle,
         "subclassed": lambda path: (
-            import_source(trace(_subclassed(), (96, 96)), "subclassed", path, ImportSettings()).bundle
+            import_traceable_model(wrap_keras_model(_subclassed(), (96, 96)), "subclassed", path, ImportSettings()).bundle
         ),
         **{file.name: _imported(str(file), SCALES.get(file.name, "0-1")) for file in _files()},
     }
@@ -81,8 +81,8 @@ def _subjects() -> dict[str, _Importer]:
 
 def _application(name: str, path: Path) -> Bundle:
     """`app:NAME` with weights that give different pictures different scores."""
-    pictures = sample_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
-    with quiet():
+    pictures = synthetic_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
+    with suppress_output():
         model = getattr(import_keras(3).applications, name)(weights=None)
     _fit_normalisation(model.layers, model, pictures)
     weights = path.parent / f"{name}.weights.h5"
@@ -137,7 +137,7 @@ def _subclassed() -> Any:  # noqa: ANN401
                 found = found + tf.nn.relu(block(found))
             return self.last(tf.reduce_mean(found, (1, 2)))
 
-    with quiet():
+    with suppress_output():
         return Residual()
 
 

@@ -1,46 +1,46 @@
-"""Every error a user can meet, named for a state of the world.
+"""Every error that a user can see, named for the state that caused it.
 
-    HybridBatchError            the root; `hybrid_batch/cli.py` maps it to exit code 1
-    ├── WrongUsage              what was asked for makes no sense; exit code 2
+    HybridBatchError            the base class; `hybrid_batch/cli.py` maps it to exit code 1
+    ├── WrongUsage              invalid arguments or input files; exit code 2
     │   ├── NoImages, BadLabels
     │   ├── NotABundle, ModelRefused, CutNotFound
-    │   ├── OtherSettings       the run folder was made by another command
-    │   └── NotARun             the folder holds no run, or one whose files are broken
-    ├── StorageFailed           bucket missing or refused, disk full
+    │   ├── SettingsMismatch       the run folder belongs to a command with other settings
+    │   └── NotARun             the folder contains no run, or a damaged one
+    ├── StorageFailed           bucket missing or access denied, disk full
     │   └── TooLarge            an object larger than the reader allows
-    ├── TailUnreachable         nothing answers, however often asked
-    ├── TailRefused             the tail answered that the request is wrong
-    │   └── OtherBundle         the tail serves another model
-    ├── BadFrame                bytes from outside that are no frame of ours
-    ├── AwsRefused              a service of AWS answered no: credentials, permission, region, no such thing
-    │   └── QueueGone           the queue does not exist, or no longer
-    ├── AwsUnreachable          no answer from AWS, or none but "later", however often asked
-    ├── JobFailed               what ran on EMR failed, was cancelled, or did not end in time
-    ├── StackFailed             what was deployed to the cloud did not come to stand or to go, or stands half
-    ├── PackageFailed           the archives for EMR or another cloud service cannot be made
-    ├── LimitExceeded           what --fail-if forbids has come to pass
+    ├── TailUnreachable         no response after all retries
+    ├── TailRefused             the tail rejected the request
+    │   └── BundleMismatch         the tail serves another bundle
+    ├── InvalidFrame                received bytes that violate the wire format
+    ├── AwsRefused              AWS rejected a request: credentials, permission, region, missing resource
+    │   └── QueueNotFound           the queue does not exist
+    ├── AwsUnreachable          no response from AWS, or only throttling, after all retries
+    ├── JobFailed               a job failed, was cancelled or did not end in time
+    ├── DeploymentFailed             a CloudFormation stack was not created, updated or deleted completely
+    ├── PackageFailed           the archives for EMR or for a cloud tail cannot be built
+    ├── LimitExceeded           a --fail-if condition is true
     ├── MissingExtra            an optional dependency is not installed
-    ├── Declined                the user was asked and said no
-    └── Interrupted             by the user; exit code 130
+    ├── Declined                the user declined a confirmation
+    └── Interrupted             the user interrupted; exit code 130
 
-A message is one sentence: what, the value received, what to do.
+A message is one sentence: the problem, the value received, the remedy.
 """
 
 
 class HybridBatchError(Exception):
-    """Root of every error whose message is meant for the user."""
+    """Base class of every error whose message is for the user."""
 
 
 class WrongUsage(HybridBatchError):
-    """The command or file given cannot mean anything here."""
+    """The arguments or an input file are invalid."""
 
 
 class NoImages(WrongUsage):
-    """There is no image where the user pointed."""
+    """The given folder or prefix contains no image."""
 
 
 class BadLabels(WrongUsage):
-    """The labels do not fit the images or the model's outputs."""
+    """The labels do not match the images or the classes of the model."""
 
 
 class NotABundle(WrongUsage):
@@ -48,23 +48,23 @@ class NotABundle(WrongUsage):
 
 
 class ModelRefused(WrongUsage):
-    """The model would run code of its own, or cannot be frozen."""
+    """The model contains code of its own, or cannot be frozen."""
 
 
 class CutNotFound(WrongUsage):
     """No cut of the bundle has this id or name."""
 
 
-class OtherSettings(WrongUsage):
-    """The run folder holds the work of another command."""
+class SettingsMismatch(WrongUsage):
+    """The run folder belongs to a command with other settings."""
 
 
 class NotARun(WrongUsage):
-    """The folder holds no run, or one whose files cannot be read."""
+    """The folder contains no run, or one whose files cannot be read."""
 
 
 class StorageFailed(HybridBatchError):
-    """The folder or bucket refuses: missing, forbidden, full."""
+    """The folder or bucket is missing, forbidden or full."""
 
 
 class TooLarge(StorageFailed):
@@ -72,52 +72,51 @@ class TooLarge(StorageFailed):
 
 
 class TailUnreachable(HybridBatchError):
-    """No answer from the tail after every retry."""
+    """The tail did not respond after all retries."""
 
 
 class TailRefused(HybridBatchError):
-    """The tail answered that the request is wrong."""
+    """The tail rejected the request."""
 
 
-class OtherBundle(TailRefused):
+class BundleMismatch(TailRefused):
     """The tail serves a bundle with another hash."""
 
 
-class BadFrame(HybridBatchError):
-    """Bytes from outside that do not follow the wire format."""
+class InvalidFrame(HybridBatchError):
+    """Received bytes violate the wire format."""
 
 
 class AwsRefused(HybridBatchError):
-    """AWS answered that the request is wrong, or not allowed; `code` is its own word for why, if it said one."""
+    """AWS rejected a request; `code` is the error code of AWS, empty if there is none."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
 
 
-class QueueGone(AwsRefused):
-    """There is no such queue."""
+class QueueNotFound(AwsRefused):
+    """The queue does not exist."""
 
 
 class AwsUnreachable(HybridBatchError):
-    """No answer from a service of AWS after every retry; whether it acted is not known."""
+    """An AWS service did not respond after all retries; it may have executed the request."""
 
 
 class JobFailed(HybridBatchError):
-    """A job, on EMR or in processes of its own here, did not end well; the message ends with the line of its logs that
-    says why."""
+    """A job on EMR or in local processes failed; the message ends with the log line that gives the reason."""
 
 
-class StackFailed(HybridBatchError):
-    """A deployment did not become what it should; the message says why and what stands."""
+class DeploymentFailed(HybridBatchError):
+    """A CloudFormation stack did not reach the requested state; the message gives the reason and what exists."""
 
 
 class PackageFailed(HybridBatchError):
-    """The archives that a job on EMR, or a tail in the cloud, needs cannot be made."""
+    """The archives that a job on EMR or a cloud tail needs cannot be built."""
 
 
 class LimitExceeded(HybridBatchError):
-    """A measurement is beyond what the user allowed."""
+    """A measurement exceeds a limit that the user set."""
 
 
 class MissingExtra(HybridBatchError):
@@ -125,8 +124,8 @@ class MissingExtra(HybridBatchError):
 
 
 class Declined(HybridBatchError):
-    """The user was asked whether to go on, and said no."""
+    """The user declined a confirmation."""
 
 
 class Interrupted(HybridBatchError):
-    """The user stopped it; the message says what stands."""
+    """The user interrupted the command; the message says what was completed."""

@@ -1,0 +1,1 @@
+"""Reports and comparisons computed from the records of runs."""

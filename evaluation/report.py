@@ -1,34 +1,35 @@
-"""The report: everything there is to say of records, as one dict and as one canonical JSON text.
+"""The report of an evaluation: all measures of the records, as one dict.
 
-It is a function of the counts alone. So the same records give the same bytes on whatever engine, in whatever
-shards, local or in a bucket.
+It is a function of the counts alone, so the same records give the same bytes with every engine and in any shards.
 """
 
-import json
 import math
 
 import numpy as np
 
-from hybrid_batch.evaluation.counting.confident_errors import exemplars
+from hybrid_batch.evaluation.counting.confident_errors import list_errors
 from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
-from hybrid_batch.evaluation.report_schema import REPORT_VERSION, SLICED_BY, ClassRow, Coverage, Measure, Report
-from hybrid_batch.evaluation.statistics.calibration import calibration, score_intervals
-from hybrid_batch.evaluation.statistics.confusion_matrix import STATISTICS, Matrix, matrix, statistics
-from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, matrix_intervals, wilson
-from hybrid_batch.evaluation.statistics.notes import notes
-from hybrid_batch.evaluation.statistics.slices import no_records, slices
-from hybrid_batch.evaluation.statistics.throughput import throughput
+from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES, REPORT_VERSION, ClassRow, Coverage, Measure, Report
+from hybrid_batch.evaluation.statistics.calibration import build_calibration, confidence_scores
+from hybrid_batch.evaluation.statistics.confusion_matrix import (
+    STATISTICS,
+    ConfusionMatrix,
+    build_matrix,
+    matrix_statistics,
+)
+from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, matrix_intervals, wilson_interval
+from hybrid_batch.evaluation.statistics.notes import build_notes
+from hybrid_batch.evaluation.statistics.slices import build_slices, empty_slice
+from hybrid_batch.evaluation.statistics.throughput import build_throughput
 
 
-def build(counts: Counts) -> Report:
-    """The report of the records counted; `bad_parts` says which parts could not be, one sentence each."""
-    found = matrix(counts["confusion"])
-    sliced = slices(counts)
-    overall = sliced.pop(OVERALL, [no_records()])[0]
+def build_report(counts: Counts) -> Report:
+    """The report of the counted records. Its `bad_parts` has one sentence for each part that is unreadable."""
+    matrix = build_matrix(counts["confusion"])
+    sliced = build_slices(counts)
+    overall = sliced.pop(OVERALL, [empty_slice()])[0]
     overflows = counts["overflows"]["by"].to_pylist()
-    how, measures = _headline(found)
-    scores = score_intervals(counts)
-    per_class = _per_class(found)
+    method, measures = _headline(matrix)
     report = Report(
         report_version=REPORT_VERSION,
         coverage=Coverage(
@@ -42,70 +43,59 @@ def build(counts: Counts) -> Report:
             "recall_weighted": overall["accuracy"],
             "top5_accuracy": overall["top5_accuracy"],
             **measures,
-            **scores,
+            **confidence_scores(counts),
         },
-        intervals=how,
-        confusion=found.shape,
-        per_class=per_class,
-        calibration=calibration(counts["calibration"]),
+        intervals=method,
+        confusion=matrix.to_report(),
+        per_class=_per_class(matrix),
+        calibration=build_calibration(counts["calibration"]),
         overall=overall,
-        slices={name: sliced.get(name, []) for name in sorted({*SLICED_BY, *sliced, *overflows})},
-        throughput=throughput(counts["minutes"]),
-        exemplars=exemplars(counts["exemplars"]),
+        slices={name: sliced.get(name, []) for name in sorted({*DEFAULT_SLICES, *sliced, *overflows})},
+        throughput=build_throughput(counts["minutes"]),
+        exemplars=list_errors(counts["exemplars"]),
         notes=[],
         bad_parts=sorted(counts["bad_parts"]["sentence"].to_pylist()),
     )
-    return report | {"notes": notes(report, overflows)}
+    return report | {"notes": build_notes(report, overflows)}
 
 
-def to_json(report: Report) -> str:
-    """Canonical JSON on one line: sorted keys, shortest floats that read back equal, ASCII."""
-    return json.dumps(report, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def from_json(text: str) -> Report:
-    """The report that `to_json` wrote."""
-    report: Report = json.loads(text)
-    return report
-
-
-def _headline(found: Matrix) -> tuple[str, dict[str, Measure]]:
-    """How the intervals were made, and the measures of the whole matrix."""
-    if not len(found.records):
+def _headline(matrix: ConfusionMatrix) -> tuple[str, dict[str, Measure]]:
+    """The method of the intervals, and the measures of the whole matrix."""
+    if not len(matrix.records):
         return "none", dict.fromkeys(STATISTICS, UNKNOWN)
-    how, low, high = matrix_intervals(found)
-    values = statistics(*found.margins())
+    method, low, high = matrix_intervals(matrix)
+    values = matrix_statistics(*matrix.margins())
     columns = np.stack([values, np.fmin(low, values), np.fmax(high, values)], axis=1).tolist()
-    return how, {name: _measure(*row) for name, row in zip(STATISTICS, columns, strict=True)}
+    return method, {name: _measure(*row) for name, row in zip(STATISTICS, columns, strict=True)}
 
 
 def _measure(value: float, low: float, high: float) -> Measure:
-    return Measure(value=_known(value), low=_known(low), high=_known(high))
+    return Measure(value=_finite(value), low=_finite(low), high=_finite(high))
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _per_class(found: Matrix) -> list[ClassRow]:
-    margins = (margin.astype(np.int64).tolist() for margin in found.margins())
+def _per_class(matrix: ConfusionMatrix) -> list[ClassRow]:
+    margins = (margin.astype(np.int64).tolist() for margin in matrix.margins())
     return [
         ClassRow(
             name=name,
             support=support,
             predicted=predicted,
             correct=correct,
-            precision=wilson(correct, predicted),
-            recall=wilson(correct, support),
+            precision=wilson_interval(correct, predicted),
+            recall=wilson_interval(correct, support),
             f1=_f1(correct, support + predicted),
         )
-        for name, correct, support, predicted in zip(found.classes, *margins, strict=True)
+        for name, correct, support, predicted in zip(matrix.classes, *margins, strict=True)
     ]
 
 
 def _f1(correct: int, both: int) -> Measure:
-    """F1 is 2J / (1 + J) of the share J of the records with the label or the prediction that have both."""
-    share = wilson(correct, both - correct)
+    """F1 is 2J / (1 + J), where J is the share with both among the records with the label or the prediction."""
+    share = wilson_interval(correct, both - correct)
     if share["value"] is None:
         return UNKNOWN
     value = 2 * correct / both

@@ -1,16 +1,16 @@
-"""The shape of the report, version 2: what `report.json` holds and every page and table is drawn from.
+"""The schema of the report, version 2: the content of `report.json`, and the input of every page and table.
 
-It holds nothing but what the counts hold: no paths of runs, no time of making. Whatever is unknown or has no
-meaning (the accuracy of no labels, the precision of a class never predicted) is null, never 0.
+It depends on the counts alone, so it has no paths and no creation time. A value that is unknown or undefined
+(the accuracy without labels, the precision of a class that was never predicted) is null, never 0.
 """
 
 from typing import TypedDict
 
 REPORT_VERSION = 2
 
-# The headline metrics in the order in which they are shown. Names and definitions are scikit-learn's, classes
-# never predicted counting 0 in the averages; the last two judge the confidence in the top label alone, as a
-# probability that the prediction is right, since a record has no more than five of the scores.
+# The headline metrics in display order. Names and definitions are scikit-learn's; the precision of a class that was
+# never predicted counts as 0 in averages. The last two evaluate only the confidence of the top label, as the
+# probability that the prediction is correct, since a record has at most five of the scores.
 HEADLINE = (
     "accuracy",
     "balanced_accuracy",
@@ -26,12 +26,12 @@ HEADLINE = (
     "confidence_brier",
     "confidence_log_loss",
 )
-SLICED_BY = ("cut", "codec", "tail", "label", "prediction", "folder")  # always; others are asked for
+DEFAULT_SLICES = ("cut", "codec", "tail", "label", "prediction", "folder")  # of every report; the user can add others
 QUANTILES = {"p50_us": 500, "p90_us": 900, "p95_us": 950, "p99_us": 990, "p999_us": 999}  # permille
 
 
 class Measure(TypedDict):
-    """A number and its 95 % interval; null where it is not known."""
+    """A number and its 95 % interval; null where it is unknown."""
 
     value: float | None
     low: float | None
@@ -39,7 +39,7 @@ class Measure(TypedDict):
 
 
 class Coverage(TypedDict):
-    """How many records there are; each is one of errors (an error, or no prediction), unlabelled, labelled."""
+    """Numbers of records. A record is either an error (an error, or no prediction), unlabelled, or labelled."""
 
     records: int
     errors: int
@@ -48,10 +48,10 @@ class Coverage(TypedDict):
 
 
 class Confusion(TypedDict):
-    """The cells that are not 0, by ascending (label, prediction): three lists of equal length.
+    """The cells above 0, by ascending (label, prediction): three lists of equal length.
 
-    `label` and `prediction` are positions in `classes`, which is sorted and holds every label and prediction
-    of the labelled records.
+    `label` and `prediction` are indices into `classes`, the sorted list of all labels and predictions of the
+    labelled records.
     """
 
     classes: list[str]
@@ -61,19 +61,19 @@ class Confusion(TypedDict):
 
 
 class ClassRow(TypedDict):
-    """One class among the labelled records. The measures are null where they would divide by 0."""
+    """One class, counted in the labelled records. A measure that would divide by 0 is null."""
 
     name: str
     support: int  # records with this label
     predicted: int  # records with this prediction
-    correct: int  # records with both
+    correct: int  # records with this label and this prediction
     precision: Measure
     recall: Measure
     f1: Measure
 
 
 class Bin(TypedDict):
-    """The labelled records whose confidence is in (low, high]; 0 belongs to the first bin."""
+    """The labelled records with a confidence in (low, high]; 0 is in the first bin."""
 
     low: float
     high: float
@@ -83,11 +83,11 @@ class Bin(TypedDict):
 
 
 class Binning(TypedDict):
-    """Confidence against accuracy in bins, by ascending confidence.
+    """Confidence and accuracy in bins, by ascending confidence.
 
-    `ece` is the mean over the records of |accuracy - confidence| of their bin. It is above 0 even of perfect
-    confidences: `ece_null` is what those would show on average on as many records, `ece_null_p95` what they
-    would exceed once in twenty times. There is no interval: resampling adds to what it should measure.
+    `ece` is the mean over all records of |accuracy - confidence| of their bin. It is above 0 even for perfect
+    confidences: for this number of records these have `ece_null` on average, and exceed `ece_null_p95` in 5 % of
+    cases. There is no interval, since resampling itself increases the error.
     """
 
     ece: float | None
@@ -97,7 +97,7 @@ class Binning(TypedDict):
 
 
 class Calibration(TypedDict):
-    """The labelled records that have a confidence, in 15 bins of equal width and in up to 15 of equal mass."""
+    """The labelled records with a confidence, in 15 bins of equal width and in up to 15 bins of equal mass."""
 
     records: int
     equal_width: Binning
@@ -105,9 +105,9 @@ class Calibration(TypedDict):
 
 
 class Histogram(TypedDict):
-    """Records by time: eight bins to the octave (so at most 512), ascending, without the empty ones.
+    """Records by time: eight bins per octave (at most 512), ascending, without empty bins.
 
-    `[low_us, high_us)` bounds a bin; the three lists have equal length.
+    A bin is [low_us, high_us); the three lists have equal length.
     """
 
     low_us: list[float]
@@ -115,8 +115,8 @@ class Histogram(TypedDict):
     records: list[int]
 
 
-class Stage(TypedDict):
-    """Microseconds of a stage. Mean, smallest and largest are exact, each quantile within 0.39 %."""
+class StageLatency(TypedDict):
+    """Microseconds of a stage. Mean, minimum and maximum are exact, quantiles within 0.39 %."""
 
     mean_us: float
     min_us: int
@@ -130,13 +130,13 @@ class Stage(TypedDict):
 
 
 class Slice(TypedDict):
-    """The records that share a value of a column, or all. Bytes and times are of the classified ones.
+    """The records with one value of a column, or all records. Bytes and times are those of classified records.
 
-    `stages` has the stages of `data.records.STAGES` overall and by cut, codec and tail, else `latency` alone;
-    it is empty when nothing was classified. `sent_share` is sent bytes over image bytes.
+    `stages` has all of `data.log.records.STAGES` overall and by cut, codec and tail, else only `latency`; it is empty
+    without classified records. `sent_share` is sent bytes divided by image bytes.
     """
 
-    value: str | None  # null: the column is null; overall always
+    value: str | None  # null: the column is null; overall: always null
     records: int
     errors: int
     unlabelled: int
@@ -147,18 +147,18 @@ class Slice(TypedDict):
     sent_bytes: int
     received_bytes: int
     sent_share: float | None
-    stages: dict[str, Stage]
+    stages: dict[str, StageLatency]
 
 
 class Throughput(TypedDict):
-    """Classified records over the time in which they were made; pauses of whole minutes are no such time."""
+    """Classified records per second of active time, which excludes pauses of a minute or more."""
 
     active_s: float
     images_per_s: float | None
 
 
-class Exemplar(TypedDict):
-    """A wrong prediction made with high confidence."""
+class ConfidentError(TypedDict):
+    """A wrong prediction with a high confidence."""
 
     image: str
     label: str
@@ -167,11 +167,12 @@ class Exemplar(TypedDict):
 
 
 class Report(TypedDict):
-    """What `report.build` gives and `report.to_json` writes.
+    """The result of `build_report`.
 
-    `slices` is by column, ordered by value; a column with too many values has no slices but a note.
-    `exemplars` are by falling confidence. `notes` are sentences for the reader, `bad_parts` a sentence for each
-    part that could not be counted. `intervals` says how those that are not Wilson's were made.
+    `slices` are by column, ordered by value; a column with too many values has an empty list and a note.
+    `exemplars` are the most confident errors, by descending confidence. `notes` are sentences for the reader,
+    `bad_parts` has one sentence for each part that could not be counted. `intervals` is the method of the intervals
+    that are not Wilson's.
     """
 
     report_version: int
@@ -184,6 +185,6 @@ class Report(TypedDict):
     overall: Slice
     slices: dict[str, list[Slice]]
     throughput: Throughput
-    exemplars: list[Exemplar]
+    exemplars: list[ConfidentError]
     notes: list[str]
     bad_parts: list[str]

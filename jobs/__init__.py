@@ -1,0 +1,1 @@
+"""Jobs that evaluate and compare runs: in threads, with mrjob, or with Spark."""

@@ -2,65 +2,77 @@
 
 `python -m hybrid_batch.jobs.compare_mrjob -r inline RUN_A RUN_B` prints the comparison as JSON.
 
-Each RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their parts;
-a mapper deals the records of a part to buckets, a reducer joins a bucket, and a last one adds up what they counted.
+Each RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their parts.
+A mapper partitions the records of a part into buckets, a reducer joins a bucket, and a second reducer adds the counts.
 """
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from hybrid_batch.data.errors import HybridBatchError
-from hybrid_batch.evaluation.comparison.comparison import build, to_json
-from hybrid_batch.evaluation.comparison.run_join import Bag, from_bytes, merge, to_bytes
+from hybrid_batch.evaluation.comparison.comparison import build_comparison
+from hybrid_batch.evaluation.comparison.run_join import (
+    JoinCounts,
+    decode_join_counts,
+    encode_join_counts,
+    merge_join_counts,
+)
+from hybrid_batch.evaluation.output.canonical_json import to_json
 from hybrid_batch.jobs.engines.mrjob_import import MRStep
 from hybrid_batch.jobs.engines.parts_job import PartsJob
-from hybrid_batch.jobs.input.comparison_input import Comparing, SidePart, deal_part, find_comparing, join_bucket
+from hybrid_batch.jobs.input.comparison_input import (
+    ComparisonInput,
+    SidePart,
+    join_bucket,
+    list_comparison_input,
+    partition_part,
+)
 
 
 class CompareRuns(PartsJob):
-    """Parts to buckets, buckets to bags, bags to one."""
+    """Parts to buckets, buckets to counts, counts to their sum."""
 
     def configure_args(self) -> None:
         super().configure_args()
-        self.add_passthru_arg("--buckets", type=int, default=1, help="Buckets to deal the images to; found out.")
+        self.add_passthru_arg("--buckets", type=int, default=1, help="Number of buckets; set by the job itself.")
 
     def steps(self) -> "list[MRStep]":
         return [
-            MRStep(mapper=self.deal_part, reducer=self.join_bucket),
-            MRStep(reducer=self.merge_bags),
+            MRStep(mapper=self.partition_part, reducer=self.join_bucket),
+            MRStep(reducer=self.merge_counts),
         ]
 
-    def deal_part(self, _: None, line: tuple[str, str, int]) -> Iterator[tuple[bytes, bytes]]:
+    def partition_part(self, _: None, line: tuple[str, str, int]) -> Iterator[tuple[bytes, bytes]]:
         options = self.options
-        for bucket, piece in deal_part(SidePart(*line), options.buckets, options.by, options.skip_bad):
+        for bucket, piece in partition_part(SidePart(*line), options.buckets, options.by, options.skip_unreadable):
             yield b"%d" % bucket, piece
 
     def join_bucket(self, _: bytes, pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        yield b"bag", to_bytes(join_bucket(pieces, self.options.by))
+        yield b"counts", encode_join_counts(join_bucket(pieces, self.options.by))
 
-    def merge_bags(self, _: bytes, bags: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
-        yield None, to_bytes(merge(map(from_bytes, bags)))
+    def merge_counts(self, _: bytes, counts: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
+        yield None, encode_join_counts(merge_join_counts(map(decode_join_counts, counts)))
 
-    def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-        comparing = find_comparing(runs, self.options.by, self.options.skip_bad)
-        sys.stderr.writelines(f"{note}\n" for note in comparing.notes)
-        self.pass_on(f"--buckets={comparing.buckets}")
-        yield from lines(comparing)
+    def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+        runs = list_comparison_input(uris, self.options.by, self.options.skip_unreadable)
+        sys.stderr.writelines(f"{note}\n" for note in runs.notes)
+        self.forward_option(f"--buckets={runs.buckets}")
+        yield from lines(runs)
 
-    def printed(self, output: bytes) -> str:
-        return to_json(build(from_bytes(output), self.options.skip_bad))
-
-
-def compare(comparing: Comparing, runner: str = "inline") -> Bag:
-    """The bag of two runs, by one of mrjob's runners of `parts_job.HERE`. Raises JobFailed, MissingExtra."""
-    job = CompareRuns.on(runner, comparing.by, comparing.skip_bad, f"--buckets={comparing.buckets}")
-    job.take(lines(comparing))
-    return from_bytes(job.output())
+    def render(self, output: bytes) -> str:
+        return to_json(build_comparison(decode_join_counts(output), self.options.skip_unreadable))
 
 
-def lines(comparing: Comparing) -> Iterator[tuple[str, str, int]]:
-    """The lines of the job's input."""
-    return ((part.side, part.run, part.index) for part in comparing.parts)
+def compare(runs: ComparisonInput, runner: str = "inline") -> JoinCounts:
+    """The counts of two runs, with a runner of `parts_job.LOCAL_RUNNERS`. Raises JobFailed, MissingExtra."""
+    job = CompareRuns.for_runner(runner, runs.by, runs.skip_unreadable, f"--buckets={runs.buckets}")
+    job.set_input(lines(runs))
+    return decode_join_counts(job.output())
+
+
+def lines(runs: ComparisonInput) -> Iterator[tuple[str, str, int]]:
+    """The lines of the job's input, one for each part."""
+    return ((part.side, part.run, part.index) for part in runs.parts)
 
 
 if __name__ == "__main__":

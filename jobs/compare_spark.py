@@ -2,7 +2,7 @@
 
 `python -m hybrid_batch.jobs.compare_spark RUN_A RUN_B` prints the comparison as JSON.
 
-Each RUN is a run folder, or a log that holds a single run, local or s3://; the session is as in `spark_session`.
+Each RUN is a run folder, or a log that holds a single run, local or s3://. `spark_session` describes the session.
 """
 
 import sys
@@ -11,30 +11,41 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.errors import HybridBatchError
-from hybrid_batch.evaluation.comparison.comparison import build, to_json
-from hybrid_batch.evaluation.comparison.run_join import Bag, from_bytes, merge, to_bytes
-from hybrid_batch.jobs.engines.spark_session import on_spark
-from hybrid_batch.jobs.input.comparison_input import Comparing, deal_part, find_comparing, join_bucket
+from hybrid_batch.evaluation.comparison.comparison import build_comparison
+from hybrid_batch.evaluation.comparison.run_join import (
+    JoinCounts,
+    decode_join_counts,
+    encode_join_counts,
+    merge_join_counts,
+)
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.jobs.engines.spark_session import run_on_spark
+from hybrid_batch.jobs.input.comparison_input import (
+    ComparisonInput,
+    join_bucket,
+    list_comparison_input,
+    partition_part,
+)
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
 
-def compare(comparing: Comparing) -> Bag:
-    """The bag of two runs, by the Spark session of this process or else by one made for it.
+def compare(runs: ComparisonInput) -> JoinCounts:
+    """The counts of two runs, with the Spark session of this process or with a new one.
 
     Raises MissingExtra where Spark or Java is not installed.
     """
-    buckets, by, skip_bad = comparing.buckets, comparing.by, comparing.skip_bad
+    buckets, by, skip_unreadable = runs.buckets, runs.by, runs.skip_unreadable
 
-    def join(context: "SparkContext") -> list[bytes]:
-        shares = min(len(comparing.parts), 2 * context.defaultParallelism)
-        parts = context.parallelize(comparing.parts, shares)
-        pieces = parts.flatMap(lambda part: deal_part(part, buckets, by, skip_bad)).groupByKey(buckets)
-        bags: list[bytes] = pieces.map(lambda bucket: to_bytes(join_bucket(bucket[1], by))).collect()
-        return bags
+    def count(context: "SparkContext") -> list[bytes]:
+        shares = min(len(runs.parts), 2 * context.defaultParallelism)
+        parts = context.parallelize(runs.parts, shares)
+        pieces = parts.flatMap(lambda part: partition_part(part, buckets, by, skip_unreadable)).groupByKey(buckets)
+        counts: list[bytes] = pieces.map(lambda bucket: encode_join_counts(join_bucket(bucket[1], by))).collect()
+        return counts
 
-    return merge(map(from_bytes, on_spark(join)))
+    return merge_join_counts(map(decode_join_counts, run_on_spark(count)))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,11 +55,11 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="RUN_A and RUN_B, each LOG/run=ID or a LOG with one run")
     parser.add_argument("--by", action="append", default=[], metavar="COLUMN", help="slice by this column too")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out parts that cannot be read")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out parts that are unreadable")
     options = parser.parse_args(arguments)
-    comparing = find_comparing(options.runs, options.by, options.skip_bad)
-    sys.stderr.writelines(f"{note}\n" for note in comparing.notes)
-    sys.stdout.write(f"{to_json(build(compare(comparing), options.skip_bad))}\n")
+    runs = list_comparison_input(options.runs, options.by, options.skip_unreadable)
+    sys.stderr.writelines(f"{note}\n" for note in runs.notes)
+    sys.stdout.write(f"{to_json(build_comparison(compare(runs), options.skip_unreadable))}\n")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 `python -m hybrid_batch.jobs.evaluate_mrjob -r inline RUN...` prints the report as JSON.
 
 RUN is a run folder, or a log that holds a single run, local or s3://. The job's input is the list of their
-parts, not the files themselves, so a mapper reads a part whole and through the same storage on every runner.
-Without RUN the list is read from standard input: a line of JSON, `[run, index]`, for each part, or `[[run, index], …]`
-for several that one mapper is to have.
+parts, not the files, so a mapper reads a whole part and through the same storage with every runner.
+Without RUN the list is read from standard input. A line is JSON: `[run, index]` for one part, or `[[run, index], …]`
+for several parts of one mapper.
 """
 
 import os
@@ -14,19 +14,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.errors import HybridBatchError
-from hybrid_batch.evaluation.counting.counts import from_bytes, merge, to_bytes
-from hybrid_batch.evaluation.report import build, from_json, to_json
+from hybrid_batch.evaluation.counting.counts import decode_counts, encode_counts, merge_counts
+from hybrid_batch.evaluation.output.canonical_json import from_json, to_json
+from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.evaluation.report_schema import Report
 from hybrid_batch.jobs.engines.parts_job import PartsJob
 from hybrid_batch.jobs.evaluate_inline import count
-from hybrid_batch.jobs.input.part_list import Part, find_work, whole
+from hybrid_batch.jobs.input.part_list import Part, list_parts, require_complete
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner
 
 
 class EvaluateRuns(PartsJob):
-    """Parts to one bag of counts a mapper, bags to one report."""
+    """Parts to one set of counts for each mapper, counts to one report."""
 
     def configure_args(self) -> None:
         super().configure_args()
@@ -40,47 +41,49 @@ class EvaluateRuns(PartsJob):
         self.parts += [Part(*part) for part in parts]
 
     def mapper_final(self) -> Iterator[tuple[bytes, bytes]]:
-        yield b"counts", to_bytes(count(self.parts, self.options.by, self.options.threads))
+        yield b"counts", encode_counts(count(self.parts, self.options.by, self.options.threads))
 
-    def reducer(self, _: bytes, bags: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
-        yield None, to_json(build(merge(map(from_bytes, bags)))).encode()
+    def reducer(self, _: bytes, counts: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
+        yield None, to_json(build_report(merge_counts(map(decode_counts, counts)))).encode()
 
     def make_runner(self) -> "MRJobRunner":
-        if self.options.runner in (None, "inline"):  # its one mapper may have the machine
-            self.pass_on(f"--threads={os.cpu_count() or 1}")
+        if self.options.runner in (None, "inline"):  # its single mapper can use all cores
+            self.forward_option(f"--threads={os.cpu_count() or 1}")
         return super().make_runner()
 
-    def take(self, lines: Iterable[object]) -> None:
-        if self.options.runner in (None, "inline"):  # of two lines mrjob makes two mappers, each with bags of its own
+    def set_input(self, lines: Iterable[object]) -> None:
+        if self.options.runner in (None, "inline"):  # one line: mrjob makes two mappers, with counts each, of two lines
             lines = [list(lines)]
-        super().take(lines)
+        super().set_input(lines)
 
-    def lines(self, runs: Sequence[str]) -> Iterator[tuple[str, int]]:
-        work = find_work(runs)
-        sys.stderr.writelines(f"{note}\n" for note in work.notes)
-        yield from lines(work.parts)
+    def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, int]]:
+        runs = list_parts(uris)
+        sys.stderr.writelines(f"{note}\n" for note in runs.notes)
+        yield from lines(runs.parts)
 
-    def printed(self, output: bytes) -> str:
+    def render(self, output: bytes) -> str:
         return to_json(self.report(output))
 
     def report(self, output: bytes) -> Report:
-        """The report that the job left. Raises NotARun for a part that cannot be counted."""
+        """The report in the job's output. Raises NotARun for a part that cannot be counted."""
         report = from_json(output.decode())
-        return report if self.options.skip_bad else whole(report)
+        return report if self.options.skip_unreadable else require_complete(report)
 
 
-def evaluate(parts: Sequence[Part], by: Sequence[str] = (), skip_bad: bool = False, runner: str = "inline") -> Report:
-    """The report of the parts, sliced also by the columns `by`, by one of mrjob's runners of `parts_job.HERE`.
+def evaluate(
+    parts: Sequence[Part], by: Sequence[str] = (), skip_unreadable: bool = False, runner: str = "inline"
+) -> Report:
+    """The report of the parts, sliced also by the columns `by`, with a runner of `parts_job.LOCAL_RUNNERS`.
 
-    Raises NotARun for a part that cannot be counted, unless `skip_bad`; JobFailed, MissingExtra.
+    Raises NotARun for a part that cannot be counted, unless `skip_unreadable`; JobFailed, MissingExtra.
     """
-    job = EvaluateRuns.on(runner, by, skip_bad)
-    job.take(lines(parts))
+    job = EvaluateRuns.for_runner(runner, by, skip_unreadable)
+    job.set_input(lines(parts))
     return job.report(job.output())
 
 
 def lines(parts: Iterable[Part]) -> Iterator[tuple[str, int]]:
-    """The lines of the job's input."""
+    """The lines of the job's input, one for each part."""
     return ((part.run, part.index) for part in parts)
 
 

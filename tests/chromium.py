@@ -32,7 +32,7 @@ class Chromium:
     def __init__(self, profile: Path) -> None:
         program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if program is None:
-            pytest.skip("no Chromium is installed to open the page in")
+            pytest.skip("Chromium is not installed; on Debian run `sudo apt-get install chromium`")
         inward, self._write = os.pipe()
         self._read, outward = os.pipe()
         # The browser listens on descriptor 3 and answers on 4, which only a shell can promise it.

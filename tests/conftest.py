@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,19 @@ HANG_S = 200.0  # no machine is so busy: what takes longer hangs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+FAIL_SKIPPED = os.environ.get("FAIL_SKIPPED_TESTS") == "1"  # set by .ci/run
+NO_REAL_MODELS = "the real models and images, which are no part of this repository, are not at"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped where all that it needs should be installed."""
+    report = yield
+    if FAIL_SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if NO_REAL_MODELS not in reason:
+            report.outcome, report.longrepr = "failed", f"{reason}; FAIL_SKIPPED_TESTS makes that a failure."
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +46,7 @@ def shared_data() -> Path:
     """The folder of real models and images that stands beside some checkouts; without it the test skips."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"the real models and images are not at {folder}")
+        pytest.skip(f"{NO_REAL_MODELS} {folder}")
     return folder
 
 

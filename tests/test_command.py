@@ -4,12 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 from hybrid_batch.cli import COMMANDS, main
+from hybrid_batch.inference.model import runtimes
+from hybrid_batch.inference.protocol import codecs
 from tests.conftest import COMMAND, ROOT
+from tests.factories.records import random_records, write_run
 
 HEAVY = (
     "tensorflow",
@@ -37,11 +43,11 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 @pytest.mark.parametrize("group", [[], ["cloud"], ["emr"], ["bench"]])
-def test_commands_are_told_in_whole_sentences(group, capsys):
+def test_commands_are_listed_with_whole_sentences(group, capsys):
     assert main([*group, "--help"]) == 0
-    told = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
-    assert told
-    assert all(line.endswith(".") and not line.endswith("...") for line in told), told
+    lines = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert lines
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines), lines
 
 
 @pytest.mark.parametrize(
@@ -54,12 +60,12 @@ def test_commands_are_told_in_whole_sentences(group, capsys):
         ("bench", "tails", "digits", "images", "-o"),
     ],
 )
-def test_what_is_written_here_is_not_written_to_a_folder_named_s3(arguments, capsys, tmp_path, monkeypatch):
+def test_local_outputs_reject_s3_urls(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "s3://bucket/key"]) == 2
     said = capsys.readouterr().err
     assert said == (
-        "hybrid-batch: s3://bucket/key is no place on this machine, which --output must be; give a local path.\n"
+        "hybrid-batch: --output must be a local path, not s3://bucket/key.\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -81,13 +87,33 @@ def test_help_lists_every_command(capsys):
         assert f"  {name}" in printed
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "bench"])
+def test_a_codec_added_to_the_table_is_accepted_by_every_command(command, monkeypatch):
+    found = import_module(COMMANDS[command]).command
+    found = found.commands["tails"] if command == "bench" else found
+    (option,) = (one for one in found.params if one.name == "codec")
+    with pytest.raises(click.BadParameter, match=r"'toy' is not one of .*'fp32', 'fp16', 'int8'"):
+        option.type.convert("toy", option, None)
+    monkeypatch.setitem(codecs.TENSOR_CODECS, "toy", "toy")
+    assert option.type.convert("toy", option, None) == "toy"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "cuts", "profile", "serve", "worker"])
+def test_a_runtime_added_to_the_table_is_accepted_by_every_command(command, monkeypatch):
+    (option,) = (one for one in import_module(COMMANDS[command]).command.params if one.name == "runtime")
+    with pytest.raises(click.BadParameter, match=r"'toy' is not one of 'openvino', 'tensorflow'"):
+        option.type.convert("toy", option, None)
+    monkeypatch.setitem(runtimes.RUNTIMES, "toy", "toy")
+    assert option.type.convert("toy", option, None) == "toy"
+
+
 def test_an_unknown_command_or_option_is_wrong_usage(capsys):
     assert main(["nonsense"]) == 2
     assert main(["run", "--nonsense"]) == 2
     assert capsys.readouterr().out == ""
 
 
-def test_options_come_from_the_file_the_environment_and_the_line_in_rising_order(tmp_path, capsys, monkeypatch):
+def test_the_environment_overrides_the_file_and_the_command_line_overrides_both(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hybrid-batch.toml").write_text('[run]\nsplit = "local"\nlog = "from-file"\nbatch-size = 9\n')
     images = str(ROOT / "data/digits/images")
@@ -103,7 +129,7 @@ def test_options_come_from_the_file_the_environment_and_the_line_in_rising_order
     assert cut_and_log("--log", "from-line", "--split", "c003") == ("c003", "from-line")
 
 
-def test_a_broken_configuration_file_is_told(tmp_path, capsys, monkeypatch):
+def test_an_invalid_configuration_file_is_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hybrid-batch.toml").write_text("[run\n")
     assert main(["cuts"]) == 2
@@ -126,16 +152,109 @@ def test_output_of_a_pipe_has_no_escape_codes(tmp_path):
     ("text", "words"),
     [("[rum]\nx = 1\n", "'rum'"), ("run = 3\n", "'run'"), ("[run]\nbatchsize = 16\n", "'batchsize' for run")],
 )
-def test_unknown_words_in_the_configuration_are_told(tmp_path, capsys, monkeypatch, text, words):
+def test_unknown_names_in_the_configuration_are_one_sentence(tmp_path, capsys, monkeypatch, text, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hybrid-batch.toml").write_text(text)
     assert main(["cuts"]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_full_disk_behind_the_output_gets_one_sentence():
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("log") / "run=x"
+    write_run(str(folder), random_records(40, ["cat", "dog"]), 40)
+    return str(folder)
+
+
+def environment_with(buffering: str) -> dict[str, str]:
+    """This process's environment, where Python buffers its output or not, as by default in containers."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return environment | ({"PYTHONUNBUFFERED": "1"} if buffering == "unbuffered" else {})
+
+
+@pytest.mark.parametrize("buffering", ["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cuts", "--json"),
+        ("evaluate", "RUN"),
+        ("report", "RUN"),
+        ("compare", "RUN", "RUN"),
+        ("plan", "--json"),
+        ("--help",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_full_disk_behind_the_output_gets_one_sentence(arguments, buffering, run_folder):
+    words = [run_folder if word == "RUN" else word for word in arguments]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*COMMAND, "cuts", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*COMMAND, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment_with(buffering),
+        )
     assert done.returncode == 1
-    assert "The disk is full" in done.stderr
-    assert "Traceback" not in done.stderr
+    *progress, message = done.stderr.splitlines()
+    assert message == "hybrid-batch: The disk is full; nothing more can be written."
+    assert arguments[0] == "plan" or not progress  # `plan` reports that it measures
+
+
+@pytest.mark.parametrize("buffering", ["buffered", "unbuffered"])
+def test_a_full_disk_behind_output_and_messages_gets_the_same_code(buffering):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "cuts"], stdout=full, stderr=full, check=False, env=environment_with(buffering)
+        )
+    assert done.returncode == 1
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[int]:
+    """The end to write to of a pipe that nobody reads, as behind `| head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("buffering", ["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", [("cuts",), ("evaluate", "RUN"), ("--help",)], ids=lambda arguments: arguments[0])
+def test_a_closed_pipe_behind_the_output_ends_the_command_without_a_message(
+    arguments, buffering, closed_pipe, run_folder
+):
+    words = [run_folder if word == "RUN" else word for word in arguments]
+    done = subprocess.run(
+        [*COMMAND, *words],
+        stdout=closed_pipe,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=environment_with(buffering),
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("output", ["full disk", "closed pipe"])
+def test_output_that_a_command_left_in_the_buffer_is_not_lost_in_silence(output, closed_pipe):
+    script = (
+        "import sys, types, click; from hybrid_batch import cli;"
+        "command = click.Command('write', callback=lambda: sys.stdout.write('result'));"
+        "sys.modules['writes'] = types.SimpleNamespace(command=command);"
+        "cli.COMMANDS['write'] = 'writes';"
+        "sys.exit(cli.main(['write']))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            stdout=full if output == "full disk" else closed_pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment_with("buffered"),
+        )
+    assert done.returncode == 1
+    said = "hybrid-batch: The disk is full; nothing more can be written.\n" if output == "full disk" else ""
+    assert done.stderr == said

@@ -1,4 +1,4 @@
-"""The door to AWS's services: asks again where that is safe, and tells every refusal in one sentence."""
+"""A client of AWS services that retries safe requests and reports every rejection in one sentence."""
 
 import random
 import time
@@ -28,8 +28,8 @@ _PLACES = ("ClusterId", "applicationId", "StackName", "Bucket", "QueueName", "Qu
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request to AWS: boto3's name of the service and of the operation, and its parameters."""
+class AwsCall:
+    """One request to AWS: service and operation as boto3 names them, and parameters."""
 
     service: str
     operation: str
@@ -40,13 +40,13 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
-    """Services in the region and with the credentials that the AWS variables and files name. `names` is what
-    messages call each service, `rights` the file that lists the rights they need."""
+class AwsClient:
+    """Clients of AWS services, with region and credentials from the AWS variables and files. `service_names` maps
+    boto3's service names to those in messages; `policy_file` lists the required IAM permissions."""
 
     region: str
-    names: Mapping[str, str]
-    rights: str
+    service_names: Mapping[str, str]
+    policy_file: str
     _clients: dict[str, Any] = field(repr=False)
 
     @classmethod
@@ -59,14 +59,16 @@ class Api:
         region: str | None = None,
         connections: int = 10,
         send_s: float = 5,
-    ) -> "Api":
-        """Clients that wait `send_s` to connect, and as long until a request is sent, for botocore knows one limit for
-        both; then `timeout_s` for an answer; `connections` threads at once, in another region if one is given. Nothing
-        is contacted yet. Raises AwsRefused when the AWS settings make no client."""
+    ) -> "AwsClient":
+        """Create the clients without contacting AWS.
+
+        `send_s` limits connecting and sending each, because botocore has one timeout for both; `timeout_s` limits the
+        wait for the response. `connections` is the number of concurrent threads. `region` overrides the settings.
+        Raises AwsRefused for invalid AWS settings."""
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        # Whether a request may be sent again is decided here: botocore would repeat one that starts a cluster.
+        # Retries are decided in this class: botocore would repeat a request that starts a cluster.
         config = Config(
             connect_timeout=send_s,
             read_timeout=timeout_s,
@@ -76,7 +78,7 @@ class Api:
         first = next(iter(names.values()))
         try:
             session = aws_session()
-            # boto3's types know each service by its own package, and all have the same door here.
+            # boto3's type stubs have one overload per service and none for a variable.
             clients: dict[str, Any] = {name: session.client(name, region, config=config) for name in names}  # type: ignore[call-overload]
         except (BotoCoreError, ValueError) as error:
             raise AwsRefused(
@@ -85,80 +87,82 @@ class Api:
         return cls(str(next(iter(clients.values())).meta.region_name), names, rights, clients)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         for client in self._clients.values():
             client.close()
 
-    def ask(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
-        """The answer to a request that may be repeated. Raises AwsRefused, AwsUnreachable."""
+    def call(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
+        """Send a request that is safe to repeat, with retries, and return the response. Raises AwsRefused and
+        AwsUnreachable."""
         for attempt in range(ATTEMPTS - 1):
             try:
-                return self.send(Call(service, operation, parameters))
+                return self.call_once(AwsCall(service, operation, parameters))
             except AwsUnreachable:
-                pause(attempt)
-        return self.send(Call(service, operation, parameters))
+                sleep_before_retry(attempt)
+        return self.call_once(AwsCall(service, operation, parameters))
 
     def pages(self, service: str, operation: str, items: str, token: str, **parameters: object) -> Iterator[Any]:
-        """The items of a listing that comes in pages, `token` being the name of the parameter for the next."""
+        """Yield the items of a paginated listing; `token` is the name of the pagination parameter."""
         while True:
-            answer = self.ask(service, operation, **parameters)
+            answer = self.call(service, operation, **parameters)
             yield from answer.get(items, ())
             if not answer.get(token):
                 return
             parameters[token] = answer[token]
 
-    def send(self, call: Call) -> dict[str, Any]:
-        """The answer to a request sent once. Raises AwsRefused, or AwsUnreachable when it may have been acted on."""
+    def call_once(self, call: AwsCall) -> dict[str, Any]:
+        """Send a request once and return the response. Raises AwsRefused, or AwsUnreachable if AWS may have executed
+        it."""
         from botocore import exceptions
 
-        name = self.names[call.service]
+        name = self.service_names[call.service]
         try:
             answer: dict[str, Any] = getattr(self._clients[call.service], call.operation)(**call.parameters)
         except exceptions.ClientError as error:
             raise self._refusal(call, error) from error
         except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
             raise AwsUnreachable(
-                f"{name} in {self.region} does not answer {call.operation} ({one_line(error)}); check the network, "
-                "and that the region (AWS_REGION) exists."
+                f"{name} in {self.region} does not respond to {call.operation} ({one_line(error)}); check the network "
+                "and the region (AWS_REGION)."
             ) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
             raise AwsRefused(
-                "There are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+                "AWS credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
             ) from error
         except exceptions.BotoCoreError as error:
-            raise AwsRefused(f"{name} cannot be asked for {call.operation}: {one_line(error)}.") from error
+            raise AwsRefused(f"Cannot send {call.operation} to {name}: {one_line(error)}.") from error
         return answer
 
-    def _refusal(self, call: Call, error: "ClientError") -> AwsRefused | AwsUnreachable:
-        name, answer = self.names[call.service], error.response["Error"]
+    def _refusal(self, call: AwsCall, error: "ClientError") -> AwsRefused | AwsUnreachable:
+        name, answer = self.service_names[call.service], error.response["Error"]
         code, said = answer.get("Code", ""), answer.get("Message", "").rstrip(".")
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if code in _BUSY:
-            return AwsUnreachable(f"{name} answers {call.operation} with {code} however often asked; try again later.")
+            return AwsUnreachable(f"{name} rejects {call.operation} with {code} after all retries; try again later.")
         if status >= 500:
-            return AwsUnreachable(f"{name} fails at {call.operation} ({code} {said}); try again later.")
+            return AwsUnreachable(f"{name} fails to execute {call.operation} ({code} {said}); try again later.")
         if code in _BAD_CREDENTIALS:
-            expired = f"The AWS credentials have expired ({name} answers {call.operation} with {code}); renew them."
+            expired = f"The AWS credentials have expired ({name} rejects {call.operation} with {code}); renew them."
             refused = f"{name} does not accept the AWS credentials ({code}); renew or correct them."
             return AwsRefused(expired if code in _EXPIRED else refused, code)
         if code in _DENIED:
             return AwsRefused(
-                f"{name} denies {call.operation} ({said or code}); the rights that are needed are in {self.rights}.",
+                f"{name} denies {call.operation} ({said or code}); {self.policy_file} lists the required permissions.",
                 code,
             )
         place = next((call.parameters[key] for key in _PLACES if key in call.parameters), None)
         if code == "ResourceNotFoundException" or (code == "InvalidRequestException" and "is not valid" in said):
             return AwsRefused(
-                f"{name} in {self.region} knows no such thing in {place}: {said}; check it and AWS_REGION.", code
+                f"{name} in {self.region} cannot find {place}: {said}; check the name and AWS_REGION.", code
             )
-        return AwsRefused(f"{name} refuses {call.operation}: {said or code}.", code)
+        return AwsRefused(f"{name} rejects {call.operation}: {said or code}.", code)
 
 
-def pause(attempt: int) -> None:
-    """Wait before the next attempt: longer each time, and not all at once."""
+def sleep_before_retry(attempt: int) -> None:
+    """Sleep before the next attempt: exponential backoff with full jitter."""
     time.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - jitter, not a secret
 
 
 def one_line(error: Exception) -> str:
-    """What an error of a library says, to stand inside a sentence."""
+    """Return a library's error message on one line without a final period, for use in a sentence."""
     return " ".join(str(error).split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""Waiting for what takes minutes elsewhere: polling that slows down, and a limit."""
+"""Polling of long operations: intervals that grow, and a timeout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ _MOST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How often to ask, at first, and how long in all."""
+class PollSchedule:
+    """`poll_s` is the first interval, `timeout_s` the limit of the whole wait, both in seconds."""
 
     poll_s: float
     timeout_s: float
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each next question, without end."""
+        """Yield the seconds to wait before each poll, without end."""
         pause = self.poll_s
         while True:
             yield pause

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def aws_session() -> "boto3.Session":
-    """A session with the settings that the AWS variables and files give now.
+    """Return a session with the current settings from the AWS variables and files.
 
-    All sessions of a process share the descriptions of AWS's services: to parse them again takes each client
-    0.2 s. Raises botocore's BotoCoreError for settings that make no session."""
+    All sessions of a process share the parsed service descriptions, which saves each client 0.2 s. Raises botocore's
+    BotoCoreError for invalid settings."""
     import boto3
     import botocore.session
 
     core = botocore.session.get_session()
     core.register_component("data_loader", _descriptions(core.get_config_variable("data_path")))
-    # All other programs of AWS heed this variable, boto3 alone knows AWS_DEFAULT_REGION only.
+    # The other AWS tools read AWS_REGION; boto3 reads AWS_DEFAULT_REGION only.
     return boto3.Session(botocore_session=core, region_name=os.environ.get("AWS_REGION") or None)
 
 

@@ -1,0 +1,1 @@
+"""The sample: 360 images of handwritten digits, their class names and a model."""

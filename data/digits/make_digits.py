@@ -1,9 +1,10 @@
-"""Make the sample again: `python -m hybrid_batch.data.digits.make_digits` writes images, class names
-and model to `data/digits`.
+"""Build the digits sample: `python -m hybrid_batch.data.digits.make_digits` writes images, class names and model to
+`data/digits`.
 
-The images are the 8x8 handwritten digits of the UCI repository (Alpaydin and Kaynak, 1998) as scikit-learn carries
-them: 360 are held out as PNG files, a model with skip connections is trained on the other 1,437. Everything is
-seeded; on one kind of processor the weights come out the same to the byte. Takes about a minute on one core.
+The images are the 8x8 handwritten digits of the UCI repository (Alpaydin and Kaynak, 1998) as distributed with
+scikit-learn. 360 of them are held out as PNG files; a model with skip connections is trained on the other 1,437. All
+random choices are seeded: on one kind of processor the weights are identical to the byte. It takes about a minute on
+one core.
 """
 
 from pathlib import Path
@@ -13,10 +14,10 @@ import click
 import numpy as np
 from PIL import Image
 
-from hybrid_batch.data.images.decode import Preparation, decode
+from hybrid_batch.data.images.decode import Preprocessing, decode
 
 DIGITS = Path(__file__).parent
-PREPARATION = Preparation(height=8, width=8, colour="grey", scale="0-1")
+PREPARATION = Preprocessing(height=8, width=8, colour="grey", scale="0-1")
 HELD_OUT = 360
 EPOCHS = 60
 SEED = 0
@@ -36,7 +37,8 @@ def main(folder: Path) -> None:
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All digits, uint8 (1797, 8, 8) with the 17 shades spread over 0 to 255; their values; the indices held out."""
+    """Return all digits, uint8 (1797, 8, 8) with the 17 shades scaled to 0 to 255, their values, and the held-out
+    indices."""
     from sklearn.datasets import load_digits as load
     from sklearn.model_selection import train_test_split
 
@@ -47,7 +49,7 @@ def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def write_images(folder: Path, pixels: np.ndarray, digits: np.ndarray, indices: np.ndarray) -> None:
-    """Each image in the folder of its digit, named for its place in scikit-learn's array."""
+    """Write each image to the folder of its digit, named for its index in scikit-learn's array."""
     for index in indices:
         path = folder / "images" / str(digits[index]) / f"{index:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +57,9 @@ def write_images(folder: Path, pixels: np.ndarray, digits: np.ndarray, indices: 
 
 
 def build_model() -> Any:  # noqa: ANN401 - keras has no types
-    """A residual network of 8x8x1 pixels from 0 to 1, to 10 probabilities.
+    """Return a residual network from 8x8x1 pixels between 0 and 1 to 10 probabilities.
 
-    Half-way it squeezes the image into 4x4x4 numbers, where a byte each is less than the PNG file has."""
+    Its bottleneck has 4x4x4 elements; at one byte each they are smaller than the PNG file."""
     from keras import Input, Model, layers
 
     def convolve(x: Any, name: str, filters: int, stride: int = 1, relu: bool = True) -> Any:  # noqa: ANN401
@@ -85,11 +87,11 @@ def build_model() -> Any:  # noqa: ANN401 - keras has no types
 
 
 def train(pixels: np.ndarray, digits: np.ndarray) -> Any:  # noqa: ANN401
-    """A model trained on slightly turned, moved and scaled copies of the images."""
+    """Return a model trained on randomly rotated, shifted and scaled copies of the images."""
     import keras
     import tensorflow as tf
 
-    # Sums split over threads round differently: with one, the number of cores does not decide the weights.
+    # Sums split over threads round differently: with one thread the weights do not depend on the number of cores.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(SEED)
@@ -111,7 +113,7 @@ def train(pixels: np.ndarray, digits: np.ndarray) -> Any:  # noqa: ANN401
 
 
 def accuracy(folder: Path, model: Any) -> float:  # noqa: ANN401
-    """The share of the images in `folder` the model is right about."""
+    """Return the accuracy of the model on the images in `folder`, between 0 and 1."""
     paths = sorted(folder.glob("images/*/*.png"))
     inputs = np.stack([decode(path.read_bytes(), PREPARATION) for path in paths])
     answers = model.predict(inputs, verbose=0).argmax(axis=1)

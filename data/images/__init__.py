@@ -1,0 +1,1 @@
+"""Listing, labelling and decoding of images."""

@@ -1,4 +1,4 @@
-"""Image bytes to the numbers a model takes."""
+"""Decoding of image files into model inputs."""
 
 import contextlib
 import ctypes
@@ -33,9 +33,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns, logs and, through libtiff, prints of what is odd in a file. Here a file is read or it is not, and the
-# screen is somebody else's. Its warning of a decompression bomb (above 89 million pixels, 360 MB) is an error: threads
-# decode many images at once. All this is set once for the process, for it cannot be set around a call in one thread.
+# Pillow reports irregular files by warnings, logs and, through libtiff, on stderr; a file is either decoded or an
+# error, so these are silenced. Its decompression bomb warning (above 89 million pixels, 360 MB) becomes an error,
+# because threads decode many images at once. These settings are global: Pillow has none for one call or thread.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -43,17 +43,17 @@ with contextlib.suppress(AttributeError, OSError):  # a Pillow built without lib
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-class CannotDecode(ValueError):
-    """The bytes are no image Pillow can read whole. The message is one short line."""
+class UndecodableImage(ValueError):
+    """Pillow cannot decode the bytes. The message is one short line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
-    """How an image becomes the input of a model. Raises WrongUsage for what cannot be.
+class Preprocessing:
+    """How an image becomes a model input. Raises WrongUsage for invalid values.
 
-    `colour` is the order of the channels. `resize`, by Pillow's bilinear filter, squashes the image to the
-    size, or fits its shorter side and crops the centre. `scale` says what becomes of pixels from 0 to 255;
-    `caffe` and `torch` are those of keras.applications, and `caffe` means blue first whatever `colour` says."""
+    `height` and `width` are in pixels. `colour` is the order of the channels. `resize` uses Pillow's bilinear filter:
+    "squash" ignores the aspect ratio, "crop" fits the shorter side and crops the centre. `scale` maps pixel values
+    from 0 to 255; "caffe" and "torch" follow keras.applications, and "caffe" implies BGR order."""
 
     height: int
     width: int
@@ -63,7 +63,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise WrongUsage(f"An image of {self.height}x{self.width} pixels cannot be; give positive sizes.")
+            raise WrongUsage(f"An input of {self.height}x{self.width} pixels is not possible; give positive sizes.")
         for name, allowed in (("colour", Colour), ("resize", Resize), ("scale", Scale)):
             if getattr(self, name) not in get_args(allowed):
                 raise WrongUsage(f"No {name} {getattr(self, name)!r}; choose one of {', '.join(get_args(allowed))}.")
@@ -75,44 +75,46 @@ class Preparation:
         return 1 if self.colour == "grey" else 3
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the values as a JSON object."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "Preparation":
-        """What `to_dict` gave. Raises WrongUsage for anything else."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Preprocessing":
+        """Parse the JSON object of `to_dict`. Raises WrongUsage for any other object."""
         fields = ("height", "width", "colour", "resize", "scale")
         if set(stored) != set(fields) or not all(type(stored[size]) is int for size in ("height", "width")):
-            raise WrongUsage(f"An input preparation has {', '.join(fields)}, sizes as integers; got {dict(stored)}.")
+            raise WrongUsage(f"Input preprocessing has {', '.join(fields)}, sizes as integers; got {dict(stored)}.")
         return cls(**stored)
 
 
-def decode(data: bytes, preparation: Preparation) -> np.ndarray:
-    """The first frame of an image, upright, as the model takes it: float32 (height, width, channels), C-contiguous.
+def decode(data: bytes, preprocessing: Preprocessing) -> np.ndarray:
+    """Decode the first frame of an image, upright: float32 (height, width, channels), C-contiguous.
 
-    As in Keras' `load_img`, transparency is dropped, not blended. Of 16-bit greys the high byte counts, as in
-    16-bit colours. Raises CannotDecode."""
-    pixels = np.asarray(decode_picture(data, preparation), dtype=np.float32)
-    return scale_pixels(pixels.reshape(preparation.height, preparation.width, preparation.channels), preparation)
+    Transparency is dropped, not blended, as in Keras' `load_img`. 16-bit values are reduced to their high byte.
+    Raises UndecodableImage."""
+    pixels = np.asarray(decode_image(data, preprocessing), dtype=np.float32)
+    return scale_pixels(
+        pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels), preprocessing
+    )
 
 
-def decode_picture(data: bytes, preparation: Preparation) -> Image.Image:
-    """The same as a picture of 8 bits, before its pixels are scaled: mode RGB, or L for grey. Raises CannotDecode."""
+def decode_image(data: bytes, preprocessing: Preprocessing) -> Image.Image:
+    """Decode as `decode` does, without scaling: an 8-bit image of mode RGB, or L for grey. Raises UndecodableImage."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _resized(_upright(_loaded(image)), preparation)
+            return _resized(_upright(_loaded(image)), preprocessing)
     except UnidentifiedImageError as error:
-        raise CannotDecode("no known image format" if data else "the file is empty") from error
-    except Exception as error:  # broken files have raised every kind there is, SyntaxError and MemoryError included
+        raise UndecodableImage("no known image format" if data else "the file is empty") from error
+    except Exception as error:  # damaged files raise any exception, including SyntaxError and MemoryError
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise CannotDecode(reason[:200]) from error
+        raise UndecodableImage(reason[:200]) from error
 
 
-def scale_pixels(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Scale float32 pixels (..., channels) from 0 to 255, red first, in place, and order their channels.
+def scale_pixels(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Scale float32 RGB or grey pixels (..., channels) from 0 to 255 in place, and reorder their channels.
 
-    The array returned is C-contiguous, and the one given unless the order changed."""
-    scale = preparation.scale
+    The result is C-contiguous; it is the given array unless the channels were reordered."""
+    scale = preprocessing.scale
     if scale == "0-1":
         pixels /= 255
     elif scale == "-1-1":
@@ -122,7 +124,7 @@ def scale_pixels(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
         pixels /= 255
         pixels -= _TORCH_MEAN
         pixels /= _TORCH_DEVIATION
-    if preparation.colour == "bgr" or scale == "caffe":
+    if preprocessing.colour == "bgr" or scale == "caffe":
         pixels = np.ascontiguousarray(pixels[..., ::-1])
     if scale == "caffe":
         pixels -= _CAFFE_MEAN_BGR
@@ -130,8 +132,8 @@ def scale_pixels(pixels: np.ndarray, preparation: Preparation) -> np.ndarray:
 
 
 def _loaded(image: Image.Image) -> Image.Image:
-    if image.format == "EPS":  # Pillow would start Ghostscript on a file nobody vouches for
-        raise NotImplementedError("EPS is a program, not an image")
+    if image.format == "EPS":  # Pillow would run Ghostscript on an untrusted file
+        raise NotImplementedError("EPS files are programs, not images")
     image.load()
     return image
 
@@ -139,35 +141,35 @@ def _loaded(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken metadata spoils no picture
+    except Exception:  # damaged metadata does not make the image unreadable
         return image
     return image if turn is None else image.transpose(turn)
 
 
-def _resized(image: Image.Image, preparation: Preparation) -> Image.Image:
-    mode, size = "L" if preparation.colour == "grey" else "RGB", (preparation.width, preparation.height)
+def _resized(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    mode, size = "L" if preprocessing.colour == "grey" else "RGB", (preprocessing.width, preprocessing.height)
     if image.mode == "F" or image.mode.startswith("I"):
         image = _eight_bits(image)
     if image.mode != mode:
         image = image.convert(mode)
     if image.size == size:
         return image
-    box = _centre(image.size, size) if preparation.resize == "crop" else None
+    box = _centre(image.size, size) if preprocessing.resize == "crop" else None
     return image.resize(size, Image.Resampling.BILINEAR, box)
 
 
 def _centre(image: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest box of the proportions of `size` in the middle of an image."""
+    """Return the largest centred box (left, top, right, bottom) of an image with the aspect ratio of `size`."""
     step = min(image[0] / size[0], image[1] / size[1])
     left, top = max(0.0, (image[0] - size[0] * step) / 2), max(0.0, (image[1] - size[1] * step) / 2)
     return left, top, image[0] - left, image[1] - top
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of more than 8 bits brought to 8, which Pillow's own conversion may clip instead.
+    """Convert a grey image of more than 8 bits to 8 bits; Pillow's own conversion may clip.
 
-    Integers are read on the file's scale: 16 bits, or fewer where a TIFF says so. What lies outside it, and real
-    numbers unless they go from 0 to 1 or to 255, have no known scale: the darkest becomes 0, the brightest 255."""
+    Integers use the scale of the file: 16 bits, or the bit depth in a TIFF header. Other integers, and floats outside
+    0 to 1 and 0 to 255, have no known scale: their minimum becomes 0 and their maximum 255."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]

@@ -1,4 +1,4 @@
-"""Finding the images below a place, without opening one of them."""
+"""The images below a folder or prefix, listed by name without opening them."""
 
 from dataclasses import dataclass
 from posixpath import splitext
@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from hybrid_batch.data.errors import NoImages
 from hybrid_batch.data.storage.local_storage import LocalStorage
-from hybrid_batch.data.storage.storage import Entry, Storage, open_file, open_storage
+from hybrid_batch.data.storage.open_storage import open_file, open_storage
+from hybrid_batch.data.storage.storage import Entry, Storage
 
 IMAGES_SCHEMA = pa.schema(
     [
@@ -18,7 +19,7 @@ IMAGES_SCHEMA = pa.schema(
     ]
 )
 
-# What lies among images and is none. Everything else is tried: images have many suffixes, or none at all.
+# Suffixes of files that are not images. All other files count: images have many suffixes, or none.
 _OTHERS = """
     .7z .bz2 .gz .lock .rar .tar .tgz .xz .zip .zst
     .cfg .conf .csv .db .ini .json .jsonl .log .parquet .sqlite .toml .tsv .xml .yaml .yml
@@ -30,26 +31,25 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """Images, as a table of IMAGES_SCHEMA without labels in the order of their names' bytes, and the storage
-    to read them from."""
+class ImageSet:
+    """Images as a table of IMAGES_SCHEMA without labels, sorted by the bytes of their names, and their storage."""
 
     root: Storage
     table: pa.Table
 
 
-def find_images(place: str) -> Images:
+def find_images(uri: str) -> ImageSet:
     """The images at any depth below a folder or an `s3://` prefix, or the one image `place` is.
 
     Every file counts, except hidden ones (a part of the name begins with '.'), logs of runs (with 'run=') and those
     with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages and
     StorageFailed."""
-    root = open_storage(place)
+    root = open_storage(uri)
     names: list[str] = []
     sizes: list[int] = []
     chunks: list[pa.Table] = []
     others = 0
-    for entry in root.entries():
+    for entry in root.list_files():
         if not is_image(entry):
             others += 1
             continue
@@ -60,20 +60,20 @@ def find_images(place: str) -> Images:
             names, sizes = [], []
     table = pa.concat_tables([*chunks, _table(names, sizes)])
     if table.num_rows:
-        return Images(root, table.take(pc.sort_indices(table["image"])).combine_chunks())
+        return ImageSet(root, table.take(pc.sort_indices(table["image"])).combine_chunks())
     if others:
-        raise NoImages(f"No images in {place!r}, only {others} other files; give a folder of images.")
-    parent, name = open_file(place)
-    for entry in parent.entries(name):
+        raise NoImages(f"No images in {uri!r}, only {others} other files; give a folder of images.")
+    parent, name = open_file(uri)
+    for entry in parent.list_files(name):
         if entry.name == name:
-            return Images(parent, _table([name], [entry.size]))
+            return ImageSet(parent, _table([name], [entry.size]))
     if isinstance(root, LocalStorage) and root.folder.is_dir():
-        raise NoImages(f"The folder {place!r} is empty; give a folder of images.")
-    raise NoImages(f"No folder {place!r}; give a folder of images, or s3://bucket/prefix.")
+        raise NoImages(f"The folder {uri!r} is empty; give a folder of images.")
+    raise NoImages(f"No folder {uri!r}; give a folder of images, or s3://bucket/prefix.")
 
 
 def is_image(entry: Entry) -> bool:
-    """Whether a file is to be tried as an image, by its name alone."""
+    """Return whether a file counts as an image, by its name alone."""
     name = f"/{entry.name}"
     hidden = "/." in name or "/run=" in name
     return not hidden and splitext(entry.name)[1].lower() not in _OTHER_SUFFIXES

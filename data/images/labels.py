@@ -1,4 +1,4 @@
-"""The true labels of images: from the folders they lie in, or from a CSV file."""
+"""The true labels of images, from their folders or from a CSV file."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hybrid_batch.data.errors import BadLabels
-from hybrid_batch.data.storage.storage import open_file
+from hybrid_batch.data.storage.open_storage import open_file
 
 FOLDERS = "folders"
 NONE = "none"
@@ -17,38 +17,41 @@ _LARGEST_FILE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """A table of images with its labels in, and a sentence for the user when there is something to say."""
+class LabelledImages:
+    """A table of IMAGES_SCHEMA with labels, and an optional sentence for the user."""
 
     table: pa.Table
     note: str | None = None
 
 
-def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> Labelled:
-    """Fill in the labels of a table of images.
+def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> LabelledImages:
+    """Add labels to a table of images.
 
-    `source` is "folders": the label is the first folder below the root, as in Keras'
-    `image_dataset_from_directory`, and an image in no folder has none; "none"; or the path of a CSV file
-    with the columns image and label, whose images not named have none. Every label must be one of `classes`,
-    except that when no folder at all is named for a class, folders are taken to mean something else and
-    nothing is labelled. Raises BadLabels."""
+    `source` is one of:
+
+    - "folders": the label is the first folder below the root, as in Keras' `image_dataset_from_directory`. An image
+      outside a folder has no label. If no folder is named for a class, no image has a label.
+    - "none": no image has a label.
+    - the path of a CSV file with the columns image and label. An image without a row has no label.
+
+    Raises BadLabels for a label that is not one of `classes`."""
     if source == NONE:
-        return Labelled(_with(images, pa.nulls(images.num_rows, pa.string())))
+        return LabelledImages(_with(images, pa.nulls(images.num_rows, pa.string())))
     if source == FOLDERS:
         labels = _folders(images["image"])
         named = set(labels.unique().drop_null().to_pylist())
         if named and not named & set(classes):
-            note = f"No labels: no folder of the images is named for one of the model's {len(classes)} classes."
-            return Labelled(_with(images, pa.nulls(images.num_rows, pa.string())), note)
+            note = f"No labels: no image folder is named for one of the model's {len(classes)} classes."
+            return LabelledImages(_with(images, pa.nulls(images.num_rows, pa.string())), note)
     else:
         labels = _from_file(images["image"], source)
     table = _with(images, labels)
     check_labels(table, classes)
-    return Labelled(table)
+    return LabelledImages(table)
 
 
 def check_labels(images: pa.Table, classes: Sequence[str]) -> None:
-    """Raise BadLabels unless every label is one of the classes."""
+    """Raise BadLabels unless every label is one of `classes`."""
     known = set(classes)
     unknown = sorted(set(images["label"].unique().drop_null().to_pylist()) - known)
     if not unknown:
@@ -74,7 +77,7 @@ def _folders(names: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
-    """The label of each image by the CSV file, null where it has none."""
+    """Return the label of each image from the CSV file, null for an image without a row."""
     rows = _read(uri)
     first = rows.group_by("image").aggregate([("label", "min"), ("label", "max")])
     two = first.filter(pc.not_equal(first["label_min"], first["label_max"]))
@@ -94,7 +97,7 @@ def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
 
 
 def _read(uri: str) -> pa.Table:
-    """The rows of a CSV file: image, in our spelling of paths, and label."""
+    """Return the rows of a CSV file: image, with '/' and without a leading './', and label."""
     storage, name = open_file(uri)
     try:
         content = storage.read(name, limit=_LARGEST_FILE)
@@ -110,7 +113,7 @@ def _read(uri: str) -> pa.Table:
                 strings_can_be_null=True,
             ),
         )
-        columns = rows.column_names  # a file of another kind may have a first line that is no text
+        columns = rows.column_names  # raises ValueError if the first line of a binary file is not text
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise BadLabels(f"{uri} is not a CSV file in UTF-8 with columns image,label ({reason}).") from error

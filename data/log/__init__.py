@@ -1,0 +1,1 @@
+"""The log: the schema of a record and the layout of a run folder."""

@@ -1,6 +1,6 @@
-"""The record: one image's row in the log, and the Arrow schema both sides of the log agree on.
+"""The record of one image in the log, and its Arrow schema.
 
-`inference` writes records, `evaluation` reads them; they meet here and nowhere else.
+`inference` writes records and `evaluation` reads them; this schema is all that they share.
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image. Stage times are its batch's wall time over the batch's images; `latency_us` is what this
-    image waited, from its first byte read to its result in hand. An image that could not be classified has
-    `error` set and no prediction."""
+    """The result of one image. A stage time is the wall time of the batch divided by its number of images.
+    `latency_us` runs from the image's first byte read to its result. An image that could not be classified has an
+    `error` and no prediction."""
 
     image: str
     label: str | None
@@ -68,7 +68,7 @@ class Record:
 
 
 def to_table(records: Sequence[Record]) -> pa.Table:
-    """Records in order as a table of `SCHEMA`."""
+    """Return the records, in order, as a table of `SCHEMA`."""
     columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(Record)}
     columns["top5"] = [
         None if top is None else [{"label": label, "score": score} for label, score in top] for top in columns["top5"]

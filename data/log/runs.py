@@ -1,20 +1,21 @@
-"""The run folder `LOG/run=ID/`: what was asked, which images, and a part per finished shard.
+"""The run folder `LOG/run=ID/`: settings, list of images, and one part per completed shard.
 
 | object | content | written |
 |---|---|---|
-| `_run.json` | settings, with the number of this format | first, once |
-| `_images.parquet` | the images in order, which fixes the shards for ever | second, once |
+| `_run.json` | settings and the version of this format | first, once |
+| `_images.parquet` | the images in order, which determines the shards | second, once |
 | `part-00000.parquet` … | the records of one shard | once each |
 | `_SUCCESS` | totals as JSON | last |
 
-Whatever is interrupted, each of them stands whole or not at all; to resume is to do the missing parts.
-Names that begin with `_` are ignored by Spark, Athena and DuckDB, so the folder is a table as it stands.
+Each object is written completely or not at all, so a run resumes by computing the missing parts. Spark, Athena and
+DuckDB ignore names that begin with `_`, so they read the folder as a table.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,8 @@ import pyarrow.parquet as pq
 
 from hybrid_batch.data.errors import NotARun, WrongUsage
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
-from hybrid_batch.data.log.records import PART_NAME
+from hybrid_batch.data.log.records import PART_NAME, SCHEMA
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
 
 RUN_FORMAT = 1
@@ -36,7 +38,7 @@ _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run in a storage. Reading raises NotARun for missing or broken files; all raise StorageFailed."""
+    """One run in a storage. Reading raises NotARun for missing or damaged files; every method raises StorageFailed."""
 
     storage: Storage
 
@@ -44,61 +46,67 @@ class RunFolder:
     def uri(self) -> str:
         return self.storage.uri
 
-    def claim(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the settings unless some stand; the settings that stand, for the caller to compare with its
-        own before it goes on."""
+    def create(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the settings unless the run has some, and return those of the run; the caller compares them with its
+        own."""
         text = json.dumps({"format": RUN_FORMAT, **settings}, indent=2, ensure_ascii=False, sort_keys=True)
         self.storage.write_once(_SETTINGS, text.encode())
         return self.settings()
 
-    def fix_images(self, images: pa.Table) -> pa.Table:
-        """Write the list of images unless one stands; the list that stands."""
+    def freeze_images(self, images: pa.Table) -> pa.Table:
+        """Write the list of images unless the run has one, and return that of the run."""
         self.storage.write_once(_IMAGES, _parquet(images.cast(IMAGES_SCHEMA)))
         return self.images()
 
     def settings(self) -> dict[str, Any]:
-        """What was asked for."""
+        """Return the settings of the run."""
         settings = self._json(_SETTINGS)
         if settings is None:
-            raise NotARun(f"There is no run in {self.uri}: it has no {_SETTINGS}; give a folder named run=….")
+            raise NotARun(f"{self.uri} contains no run: {_SETTINGS} is missing; give a folder named run=….")
         if settings.pop("format", None) != RUN_FORMAT:
-            raise NotARun(f"The run in {self.uri} has a format other than {RUN_FORMAT}; use a matching version.")
+            raise NotARun(f"The run in {self.uri} does not have format {RUN_FORMAT}; use a matching version.")
         return settings
 
     def images(self) -> pa.Table:
-        """The images of the run in order, a table of IMAGES_SCHEMA."""
+        """Return the images of the run in order, a table of IMAGES_SCHEMA."""
         table = self._table(_IMAGES)
         if table.schema.names != IMAGES_SCHEMA.names:
             raise NotARun(f"{self.uri}/{_IMAGES} has columns {table.schema.names}, not {IMAGES_SCHEMA.names}.")
         return table
 
     def parts(self) -> dict[int, str]:
-        """The names of the parts that stand, by shard number, in order."""
-        matches = (_PART.fullmatch(entry.name) for entry in self.storage.entries("part-"))
+        """Return the names of the existing parts by shard number, in order."""
+        matches = (_PART.fullmatch(entry.name) for entry in self.storage.list_files("part-"))
         return dict(sorted((int(match[1]), match[0]) for match in matches if match))
 
     def read_part(self, index: int) -> pa.Table:
-        """The records of one shard."""
+        """Return the records of one shard, a table of SCHEMA."""
         return self._table(PART_NAME.format(index))
 
+    def records(self) -> pa.Table:
+        """Return the records of all existing parts, a table of SCHEMA in the order of the images."""
+        parts = [self.read_part(index) for index in self.parts()]
+        return pa.concat_tables(parts).unify_dictionaries() if parts else SCHEMA.empty_table()
+
     def open_part(self, index: int) -> pa.NativeFile:
-        """The file of one shard, for what is too large to hold or needs few of the columns."""
+        """Open the file of one shard, to read it in batches or by column."""
         name = PART_NAME.format(index)
         try:
-            return self.storage.file(name)
+            return self.storage.open_input_file(name)
         except FileNotFoundError as error:
             raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
 
     def commit(self, index: int, records: pa.Table) -> bool:
-        """Write the records of one shard whole: True when written now, False when they already stood."""
+        """Write the records of one shard; return True if they were written now, False if the part existed."""
         return self.storage.write_once(PART_NAME.format(index), _parquet(records))
 
-    def finish(self, totals: Mapping[str, Any]) -> None:
-        """Say that every part stands. What stood is replaced: parts found damaged may have been made again."""
+    def mark_complete(self, totals: Mapping[str, Any]) -> None:
+        """Write the totals, which marks the run as complete. They replace earlier totals, because damaged parts may
+        have been recomputed."""
         self.storage.replace(_SUCCESS, json.dumps(totals, sort_keys=True).encode())
 
     def totals(self) -> dict[str, Any] | None:
-        """What `finish` was given; None while the run is unfinished."""
+        """Return the totals of a complete run, None for an incomplete one."""
         return self._json(_SUCCESS)
 
     def _json(self, name: str) -> dict[str, Any] | None:
@@ -109,11 +117,11 @@ class RunFolder:
         except ValueError as error:
             raise NotARun(f"{self.uri}/{name} is not JSON ({error}); the run cannot be used.") from error
         if not isinstance(content, dict):
-            raise NotARun(f"{self.uri}/{name} is no JSON object; the run cannot be used.")
+            raise NotARun(f"{self.uri}/{name} is not a JSON object; the run cannot be used.")
         return content
 
     def _table(self, name: str) -> pa.Table:
-        # Read by its bytes: a data set reader would make a column of the folder's name `run=…`.
+        # A dataset reader would add a column for the folder name `run=…`.
         try:
             return pq.ParquetFile(pa.BufferReader(self.storage.read(name))).read()
         except FileNotFoundError as error:
@@ -121,28 +129,46 @@ class RunFolder:
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
             raise NotARun(
-                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it, and the same "
-                "`hybrid-batch run` makes it again."
+                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it and repeat the same "
+                "`hybrid-batch run`."
             ) from error
 
 
 def run_folder(log: Storage, run_id: str) -> RunFolder:
-    """The folder of one run in a log, which need not exist yet. Raises WrongUsage for what names no folder."""
+    """Return the folder of one run in a log, which need not exist. Raises WrongUsage for an invalid `run_id`."""
     if not _RUN_ID.fullmatch(run_id):
-        raise WrongUsage(f"{run_id!r} names no run; use letters, digits, '.', '_' and '-', at most 100.")
+        raise WrongUsage(f"{run_id!r} is not a run ID; use at most 100 letters, digits, '.', '_' and '-'.")
     return RunFolder(log.child(_PREFIX + run_id))
 
 
 def find_runs(log: Storage) -> list[RunFolder]:
-    """Every run directly in a log, by name."""
+    """Return the runs of a log, sorted by name."""
     names = {
-        folder for folder, _, name in (entry.name.partition("/") for entry in log.entries(_PREFIX)) if name == _SETTINGS
+        folder
+        for folder, _, name in (entry.name.partition("/") for entry in log.list_files(_PREFIX))
+        if name == _SETTINGS
     }
     return [RunFolder(log.child(name)) for name in sorted(names)]
 
 
+def open_runs(uri: str, all_runs: bool | None = None) -> list[RunFolder]:
+    """Open a run folder, or the single run of a log.
+
+    With `all_runs` a log of several runs is accepted too; None: the caller has no such option. Raises NotARun where a
+    run is missing, WrongUsage for a log of several runs unless `all_runs`, StorageFailed."""
+    storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
+    runs = find_runs(storage) or [RunFolder(storage)]
+    if len(runs) > 1 and not all_runs:
+        names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
+        hint = "name one" if all_runs is None else "name one, or add --all-runs"
+        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); {hint}.")
+    for run in runs:
+        run.settings()  # raises NotARun
+    return runs
+
+
 def shards(images: int, shard_size: int) -> Iterator[tuple[int, range]]:
-    """Shard numbers and the positions of their images: all, in order, `shard_size` each but the last."""
+    """Yield the number of each shard and the positions of its images; all but the last have `shard_size` images."""
     for index, start in enumerate(range(0, images, shard_size)):
         yield index, range(start, min(start + shard_size, images))
 

@@ -1,0 +1,1 @@
+"""Archives of code and libraries for other platforms."""

@@ -1,4 +1,4 @@
-"""Zip archives for other machines: equal content gives equal bytes, and machine code is that of their processor."""
+"""Reproducible zip archives for other platforms, and a check of the machine code in them."""
 
 import struct
 import zipfile
@@ -11,12 +11,11 @@ from hybrid_batch.data.errors import PackageFailed
 
 _ELF_MACHINES = {"x86_64": 62, "arm64": 183}  # by the name AWS gives the processor
 _ROOT = Path(hybrid_batch.__file__).parent
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip can hold
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can represent
 
 
 def write_zip(target: Path | IO[bytes], files: Mapping[str, Path]) -> None:
-    """Write `files` by their names in the archive, in one order and with one time; after those that stand in it, if
-    it exists."""
+    """Append `files` to the archive by their names in it, sorted and with one time stamp."""
     with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for name, file in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
@@ -26,7 +25,7 @@ def write_zip(target: Path | IO[bytes], files: Mapping[str, Path]) -> None:
 
 
 def check_machine(archive: Path, architecture: str) -> None:
-    """Raises PackageFailed for machine code that is not of `architecture`, which a job would meet an hour later."""
+    """Raise PackageFailed if the archive contains machine code for another architecture."""
     with zipfile.ZipFile(archive) as content:
         for name in content.namelist():
             with content.open(name) as file:
@@ -35,7 +34,9 @@ def check_machine(archive: Path, architecture: str) -> None:
                 continue
             (machine,) = struct.unpack("<H", head[18:20])
             if machine != _ELF_MACHINES[architecture]:
-                raise PackageFailed(f"{name} is no code for {architecture}; remove {archive.parent} and package again.")
+                raise PackageFailed(
+                    f"{name} is not code for {architecture}; remove {archive.parent} and package again."
+                )
 
 
 def code_files(modules: Iterable[str]) -> dict[str, Path]:

@@ -1,28 +1,28 @@
-"""An object that must stand in S3, as a step of a plan."""
+"""A plan step that uploads an object unless it exists."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybrid_batch.data.storage.storage import open_file
+from hybrid_batch.data.storage.open_storage import open_file
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """An object that must stand in S3. `size` in bytes is None while `content` has not been made."""
+class EnsureObject:
+    """An object that must exist at `uri`. `size` is in bytes, None until `content` has been built."""
 
     uri: str
     content: Callable[[], bytes] = field(repr=False, compare=False)
     size: int | None
 
     @classmethod
-    def of(cls, uri: str, content: bytes) -> "Upload":
+    def of(cls, uri: str, content: bytes) -> "EnsureObject":
         return cls(uri, lambda: content, len(content))
 
-    def carry_out(self) -> None:
-        """Write the object unless it stands: names say the content. Raises StorageFailed, PackageFailed."""
+    def apply(self) -> None:
+        """Write the object unless it exists; its name identifies its content. Raises StorageFailed, PackageFailed."""
         storage, name = open_file(self.uri)
-        if not any(entry.name == name for entry in storage.entries(name)):
+        if not any(entry.name == name for entry in storage.list_files(name)):
             storage.write_once(name, self.content())
 
     def describe(self) -> dict[str, Any]:

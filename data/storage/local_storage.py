@@ -1,4 +1,4 @@
-"""A local folder as a storage."""
+"""The storage of a local folder."""
 
 import errno
 import heapq
@@ -22,19 +22,19 @@ _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EFBIG: "the file would be larger than the system allows; raise the limit (`ulimit -f`)",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EACCES: "permission denied; change its permissions or choose another place",
-    errno.EPERM: "the file system does not allow it (hard links are needed); choose another place",
-    errno.EOPNOTSUPP: "the file system has no hard links; choose another place",
-    errno.EEXIST: "what stands there or in the way is of another kind; choose another place",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another place",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; change the permissions or choose another folder",
+    errno.EPERM: "the file system does not allow it (hard links are needed); choose another folder",
+    errno.EOPNOTSUPP: "the file system has no hard links; choose another folder",
+    errno.EEXIST: "a file or folder of another kind has that name; choose another folder",
+    errno.ENOTDIR: "a file has the name of a needed folder; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
-    """The folder `folder`; `uri` is how the user wrote it."""
+    """The storage of `folder`; `uri` is the path as the user wrote it."""
 
     folder: Path
     uri: str
@@ -47,7 +47,7 @@ class LocalStorage:
                 raise TooLarge(f"{path} has {status.st_size} bytes; at most {limit} are allowed.")
             return file.read() if limit is None else file.read(status.st_size)
 
-    def file(self, name: str) -> "pa.NativeFile":
+    def open_input_file(self, name: str) -> "pa.NativeFile":
         import pyarrow as pa
 
         path = self._path(name)
@@ -72,9 +72,9 @@ class LocalStorage:
         except OSError as error:
             raise _failure("write", path, error) from error
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        # Links to folders wait until every real folder is done and each real folder is entered once: a loop
-        # ends, and a file reachable twice has one name, whatever order the file system lists in.
+    def list_files(self, prefix: str = "") -> Iterator[Entry]:
+        # Symlinked folders are visited after all real folders, and each real folder once. So a loop ends, and a file
+        # that is reachable twice has one name, independent of the file system's order.
         seen: set[tuple[int, int]] = set()
         waiting: list[tuple[bool, str]] = [(False, "")]
         while waiting:
@@ -119,15 +119,15 @@ def _reading(path: str) -> Iterator[None]:
 
 
 def _status(path: str, opened: int | str) -> os.stat_result:
-    """Of the file at `path`, by its descriptor when it is open. Raises StorageFailed when it is no file."""
+    """Return the status of a path or descriptor. Raises StorageFailed unless it is a regular file."""
     status = os.stat(opened)  # noqa: PTH116 - takes descriptors too
     if not stat.S_ISREG(status.st_mode):
-        raise StorageFailed(f"Cannot read {path}: it is not a file; choose another.")
+        raise StorageFailed(f"Cannot read {path}: it is not a regular file; choose another.")
     return status
 
 
 def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
-    """Write the data under another name and, when it is safe on the disk, `put` it where it belongs."""
+    """Write the data to a temporary file, sync it, and `put` it at `path` (os.link or os.replace)."""
     temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -149,13 +149,13 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
 
 
 def _open_unblocked(path: str, flags: int) -> int:
-    """Opening a named pipe must not wait for who writes to it."""
+    """Open a file; a named pipe must not block until a writer opens it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _size(child: os.DirEntry[str]) -> int | None:
-    """Bytes of a regular file; None for pipes, devices and files gone meanwhile. A link that leads nowhere is
-    listed with size 0: whoever made it meant a file, and should hear that it cannot be read."""
+    """Return the size in bytes of a regular file; None for pipes, devices and files deleted meanwhile. A broken
+    symlink has size 0: it is listed, so that reading it reports an error."""
     try:
         status = child.stat()
     except OSError:
@@ -163,8 +163,8 @@ def _size(child: os.DirEntry[str]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-# Disks hold names that are not UTF-8 (old archives, other systems) and Arrow has no string for them. Their
-# odd bytes are written `\xNN`, and read back from that when no file has the name as it stands.
+# File names can be invalid UTF-8 (old archives, other systems), which Arrow strings cannot hold. Invalid bytes are
+# escaped as `\xNN`, and unescaped when no file has the escaped name.
 _ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 

@@ -1,4 +1,4 @@
-"""An object in S3 as a file that is read here and there, a window at a time."""
+"""An S3 object as a random-access file with a read-ahead window."""
 
 import io
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from hybrid_batch.data.errors import StorageFailed
 
-TAIL = 1 << 20  # the end of an object comes first: Parquet's footer is there, and most parts are no larger
-WINDOW = 8 << 20  # what a request brings beyond what is asked for; columns that stand together come together
+FOOTER_BYTES = 1 << 20  # fetched on opening: it holds the Parquet footer, and most parts are no larger
+WINDOW = 8 << 20  # fetched by one request, so that adjacent columns need one
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """The bytes of an object from `start` on, the size of all of it, and the tag of its content."""
+class ByteRange:
+    """Bytes of an object from offset `start` on, the size of the whole object in bytes, and its ETag."""
 
     start: int
     data: bytes
@@ -21,15 +21,16 @@ class Range:
 
 
 class S3File(io.RawIOBase):
-    """An object, of which a window is in memory, and besides it what is being read.
+    """A read-only file that keeps one window of the object in memory.
 
-    `get(start, end, tag)` gives a Range: the last `-start` bytes for a negative start, of the content with this tag
-    if one is given. It raises FileNotFoundError and StorageFailed, so opening raises either, and reading the latter.
+    `get(start, end, tag)` returns a ByteRange; a negative start means the last `-start` bytes. With a tag, the object
+    must still have this ETag. `get` raises FileNotFoundError and StorageFailed: opening raises both, reading the
+    latter.
     """
 
-    def __init__(self, name: str, get: Callable[[int, int | None, str | None], Range]) -> None:
+    def __init__(self, name: str, get: Callable[[int, int | None, str | None], ByteRange]) -> None:
         self._name, self._get = name, get
-        self._window = get(-TAIL, None, None)
+        self._window = get(-FOOTER_BYTES, None, None)
         self._place = 0
 
     def readable(self) -> bool:
@@ -47,7 +48,7 @@ class S3File(io.RawIOBase):
         return self._place
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next `size` bytes, all there are for a negative one; fewer only at the end of the object."""
+        """Return the next `size` bytes, or all the rest if `size` is negative; fewer only at the end of the object."""
         end = self._window.size if size is None or size < 0 else min(self._place + size, self._window.size)
         data = self._held(self._place, end)
         if self._place + len(data) < end:
@@ -58,12 +59,12 @@ class S3File(io.RawIOBase):
         return data
 
     def _held(self, start: int, end: int) -> bytes:
-        """What the window has of these bytes, from the first of them on."""
+        """Return the bytes of the window from `start` up to `end`, empty if `start` is outside the window."""
         offset = start - self._window.start
         return self._window.data[offset : max(offset, end - self._window.start)] if offset >= 0 else b""
 
-    def _fetch(self, start: int, end: int) -> Range:
+    def _fetch(self, start: int, end: int) -> ByteRange:
         try:
             return self._get(start, end, self._window.tag)
         except FileNotFoundError as error:
-            raise StorageFailed(f"Cannot read {self._name}: it was removed meanwhile.") from error
+            raise StorageFailed(f"Cannot read {self._name}: it was deleted during the read.") from error

@@ -1,6 +1,6 @@
-"""A bucket, or a prefix in one, as a storage.
+"""The storage of an S3 bucket or prefix.
 
-Endpoint, region and credentials come from the usual AWS variables and files; nothing else is read."""
+Endpoint, region and credentials come from the standard AWS variables and files only."""
 
 import errno
 import random
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage
-from hybrid_batch.data.storage.s3_file import Range, S3File
+from hybrid_batch.data.storage.s3_file import ByteRange, S3File
 from hybrid_batch.data.storage.storage import Entry
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 32
 _ATTEMPTS = 5
-_TOGETHER = 1000  # objects deleted by one request
+_MAX_DELETES = 1000  # objects deleted by one request
 _ABSENT = ("NoSuchKey", "NotFound", "404")
 _WHOLE: Mapping[str, Any] = MappingProxyType({"ChecksumMode": "ENABLED"})
-_STANDS = ("PreconditionFailed", "412")
-_NO_RANGE = ("InvalidRange", "416")  # of an object without a byte; to some, of one smaller than the tail asked for
+_EXISTS = ("PreconditionFailed", "412")
+_NO_RANGE = ("InvalidRange", "416")  # the object is empty or, in some S3 implementations, smaller than the range
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
 _REFUSED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException")
@@ -37,7 +37,7 @@ _OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "301", "40
 
 @dataclass(frozen=True, slots=True)
 class S3Storage:
-    """The objects of `bucket` whose keys begin with `prefix`, which is empty or ends in '/'."""
+    """The objects of `bucket` whose keys start with `prefix`, which is empty or ends in '/'."""
 
     client: "S3Client"
     bucket: str
@@ -45,11 +45,11 @@ class S3Storage:
 
     @classmethod
     def open(cls, uri: str) -> "S3Storage":
-        """The storage at `s3://bucket/prefix`, with a client of its own. Raises WrongUsage without a bucket,
-        StorageFailed when the AWS settings make no client."""
+        """Return the storage of `s3://bucket/prefix`, with its own client. Raises WrongUsage without a bucket, and
+        StorageFailed for invalid AWS settings."""
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
-            raise WrongUsage(f"{uri!r} names no bucket; write s3://bucket/prefix.")
+            raise WrongUsage(f"{uri!r} has no bucket; write s3://bucket/prefix.")
         prefix = prefix.strip("/")
         return cls(_connect(uri), bucket, f"{prefix}/" if prefix else "")
 
@@ -58,20 +58,20 @@ class S3Storage:
         return self._name("").rstrip("/")
 
     def read(self, name: str, limit: int | None = None) -> bytes:
-        return self.read_described(name, limit)[0]
+        return self.read_with_metadata(name, limit)[0]
 
-    def read_described(self, name: str, limit: int | None = None) -> tuple[bytes, dict[str, str]]:
-        """As `read`, with the object's own metadata."""
+    def read_with_metadata(self, name: str, limit: int | None = None) -> tuple[bytes, dict[str, str]]:
+        """Read as `read` does, and return the object's user metadata too."""
         data, answer = self._get(name, limit)
         return data, answer["Metadata"]
 
-    def file(self, name: str) -> "pa.NativeFile":
+    def open_input_file(self, name: str) -> "pa.NativeFile":
         import pyarrow as pa
 
         return pa.PythonFile(S3File(self._name(name), lambda *wanted: self._range(name, *wanted)), mode="r")
 
-    def _range(self, name: str, start: int, end: int | None, tag: str | None) -> Range:
-        """Some bytes of an object, as `S3File` asks for them."""
+    def _range(self, name: str, start: int, end: int | None, tag: str | None) -> ByteRange:
+        """Return a byte range of an object, as defined by `S3File`."""
         wanted = f"bytes={start}" if end is None else f"bytes={start}-{end - 1}"
         try:
             data, answer = self._get(name, None, {"Range": wanted, **({"IfMatch": tag} if tag else {})})
@@ -80,9 +80,9 @@ class S3Storage:
                 raise
             data, answer = self._get(name, -start)
         place, _, size = answer.get("ContentRange", "").removeprefix("bytes ").partition("/")
-        if not size:  # all of it came
-            return Range(0, data, len(data), answer["ETag"])
-        return Range(int(place.partition("-")[0]), data, int(size), answer["ETag"])
+        if not size:  # the response is the whole object
+            return ByteRange(0, data, len(data), answer["ETag"])
+        return ByteRange(int(place.partition("-")[0]), data, int(size), answer["ETag"])
 
     def _get(
         self, name: str, limit: int | None, more: Mapping[str, Any] = _WHOLE
@@ -99,7 +99,7 @@ class S3Storage:
                     try:
                         return body.read(), answer
                     except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-                        # boto3 retries until the answer begins; a line cut in its middle is ours to retry.
+                        # boto3 retries until the response begins; a connection lost in its body is retried here.
                         if attempt == _ATTEMPTS - 1:
                             raise
                 _pause(attempt)
@@ -119,9 +119,9 @@ class S3Storage:
                     self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
                 except ClientError as error:
                     code = _code(error)
-                    if code in _STANDS:
+                    if code in _EXISTS:
                         return False
-                    # Another write of the same key is under way: who won is known only when it has ended.
+                    # A concurrent write of the same key is in progress; its result decides.
                     if code not in _CONFLICT or attempt == _ATTEMPTS - 1:
                         raise
                 else:
@@ -130,9 +130,9 @@ class S3Storage:
         raise AssertionError("the last attempt returns or raises")
 
     def remove(self, *names: str) -> None:
-        """Delete objects; those that do not exist are passed over. Raises StorageFailed."""
-        for start in range(0, len(names), _TOGETHER):
-            some = names[start : start + _TOGETHER]
+        """Delete objects; missing ones are ignored. Raises StorageFailed."""
+        for start in range(0, len(names), _MAX_DELETES):
+            some = names[start : start + _MAX_DELETES]
             with self._failures("delete", some[0]):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket,
@@ -142,12 +142,12 @@ class S3Storage:
                 name = self._name(failed.get("Key", "").removeprefix(self.prefix))
                 raise StorageFailed(f"Cannot delete {name}: {failed.get('Message') or failed.get('Code')}.")
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
+    def list_files(self, prefix: str = "") -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2")
         with self._failures("list", prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                 for item in page.get("Contents", ()):
-                    if not item["Key"].endswith("/"):  # the empty objects by which consoles show a folder
+                    if not item["Key"].endswith("/"):  # empty objects that represent folders in consoles
                         yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
 
     def child(self, name: str) -> "S3Storage":
@@ -172,17 +172,17 @@ class S3Storage:
     def _reason(self, error: Exception) -> str:
         """What S3 answered, and what to do."""
         code = _code(error)
-        if code in _STANDS:
-            return "another object was written in its place meanwhile; try again"
+        if code in _EXISTS:
+            return "the object was replaced while it was read; try again"
         if code == "NoSuchBucket":
-            return f"there is no bucket {self.bucket!r}; create it or correct the name"
+            return f"bucket {self.bucket!r} does not exist; create it or correct the name"
         if code in _REFUSED:
-            return f"access to {self.bucket!r} is denied ({code}); ask for permission or use other credentials"
+            return f"access to {self.bucket!r} is denied ({code}); request permission or use other credentials"
         if code in _BAD_CREDENTIALS:
             verdict = "have expired" if code in _EXPIRED else "are not accepted"
             return f"the AWS credentials {verdict} ({code}); renew or correct them"
         if code in _OTHER_REGION:
-            return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to its own"
+            return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to the bucket's region"
         return f"{_one_line(error)}; check the bucket and the AWS settings"
 
 
@@ -191,7 +191,7 @@ def _connect(uri: str) -> "S3Client":
     from botocore.exceptions import BotoCoreError
 
     try:
-        # No region is asked for: S3, unlike other services, answers without one and says where the bucket is.
+        # No region is required: S3, unlike other services, responds without one and reports the bucket's region.
         return aws_session().client(
             "s3",
             config=Config(
@@ -199,7 +199,7 @@ def _connect(uri: str) -> "S3Client":
                 read_timeout=60,
                 max_pool_connections=_CONNECTIONS,
                 retries={"mode": "standard"},
-                response_checksum_validation="when_required",  # some send that of the whole with a range of it
+                response_checksum_validation="when_required",  # some S3s send the whole object's with a range
             ),
         )
     except (BotoCoreError, ValueError) as error:
@@ -207,15 +207,15 @@ def _connect(uri: str) -> "S3Client":
 
 
 def _local_reason(error: Exception) -> str:
-    """Why no answer of S3 was had, and what to do."""
+    """Return the reason why S3 gave no response, and the remedy."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return "there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return "AWS credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     if isinstance(error, exceptions.ParamValidationError):
-        return "this is no bucket name S3 allows; correct it"
+        return "S3 does not allow this bucket name; correct it"
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return f"S3 does not answer ({_one_line(error)}); check the network, AWS_REGION and AWS_ENDPOINT_URL"
+        return f"S3 does not respond ({_one_line(error)}); check the network, AWS_REGION and AWS_ENDPOINT_URL"
     return f"{_one_line(error)}; check the AWS settings"
 
 

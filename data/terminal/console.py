@@ -1,4 +1,4 @@
-"""Where commands print their tables."""
+"""The console on which commands print tables."""
 
 import io
 import re
@@ -10,13 +10,13 @@ _PIPED_WIDTH = 200
 
 
 def open_console() -> Console:
-    """Standard output: a terminal as wide as it is; for a pipe or a file, lines of at most 200 characters."""
+    """Return a console on stdout: as wide as the terminal, or 200 characters for a pipe or a file."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(file=_Unpadded(), width=_PIPED_WIDTH, highlight=False)
 
 
 class _Unpadded(io.StringIO):
-    """Standard output without the blanks that fill a table's rows."""
+    """Stdout without the trailing blanks of table rows."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(re.sub(r" +$", "", text, flags=re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Holding back Ctrl-C while it would lose track of something that costs money."""
+"""Deferral of Ctrl-C during a call that would otherwise leave an unknown, billed resource."""
 
 import signal
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from types import FrameType
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let an interrupt wait until the block has ended. Only for the main thread, where Python handles signals."""
+def defer_sigint() -> Iterator[None]:
+    """Defer SIGINT to the end of the block. For the main thread only, where Python handles signals."""
     pending: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

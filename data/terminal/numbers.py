@@ -1,10 +1,10 @@
-"""Numbers for people."""
+"""Numbers formatted for people."""
 
 import math
 
 
-def figure(value: float) -> str:
-    """At most three significant digits, never with an exponent: 0.0123, 1.2, 12,300."""
+def format_number(value: float) -> str:
+    """Format with at most three significant digits and without an exponent: 0.0123, 1.2, 12,300."""
     if not value or not math.isfinite(value):
         return f"{value:g}"
     places = 2 - math.floor(math.log10(abs(value)))
@@ -12,6 +12,6 @@ def figure(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def percent(share: float) -> str:
-    """Whole per cent; what is neither none nor all is never told as if it were."""
+def format_percent(share: float) -> str:
+    """Format a share of 1 as a whole percentage; shares between 0 and 1 never become 0% or 100%."""
     return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"

@@ -9,11 +9,11 @@ from hybrid_batch.emr.commands.submit import submit
 
 @click.group("emr", short_help="Evaluate runs on Amazon EMR.", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Evaluate runs on Amazon EMR: on a cluster, on one made for the job, or serverless.
+    """Evaluate runs on Amazon EMR: on an existing cluster, on a new cluster, or on EMR Serverless.
 
     \b
     Example:
-      hybrid-batch emr submit s3://my-bucket/logs/run=3f9c2a --create --wait
+      hybrid-batch emr submit s3://my-bucket/logs/run=3f9c2a --create-cluster --wait
     """
 
 

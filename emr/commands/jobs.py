@@ -1,94 +1,96 @@
-"""`hybrid-batch emr status|logs|cancel|fetch JOB`: a job that was submitted, by the name `submit` printed."""
+"""`hybrid-batch emr status|logs|cancel|fetch JOB`: commands for a submitted job."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.emr.commands.show import handle_argument, json_option, output_option, show_json, show_report
+from hybrid_batch.emr.commands.output import job_argument, json_option, output_option, print_job_report
 
 if TYPE_CHECKING:
-    from hybrid_batch.emr.jobs.state import Work
+    from hybrid_batch.emr.jobs.submitted_job import SubmittedJob
 
 
-@click.command("status", short_help="Say how a job stands.")
-@handle_argument
+@click.command("status", short_help="Print the state of a job.")
+@job_argument
 @json_option
 def status(job: str, as_json: bool) -> None:
-    """Say how JOB stands: EMR's word for it, and the reason if it ended badly.
+    """Print EMR's state of JOB, and the reason if it failed.
 
     \b
     Example:
       hybrid-batch emr status j-2AXXXXXXGAPLF/s-1C2D3E4F5G6H7
     """
-    work = _open(job)
-    state = work.state()
+    from hybrid_batch.data.terminal.messages import print_json
+
+    submitted = _open(job)
+    state = submitted.state()
     if as_json:
-        show_json({"job": job, "state": state.word, "ended": state.ended, "succeeded": state.succeeded,
-                   "reason": state.reason, "result": work.result()})  # fmt: skip
+        print_json({"job": job, "state": state.name, "ended": state.ended, "succeeded": state.succeeded,
+                    "reason": state.reason, "result": submitted.result_uri()})  # fmt: skip
     else:
-        click.echo(f"{state.word}: {state.reason}" if state.reason else state.word)
+        click.echo(f"{state.name}: {state.reason}" if state.reason else state.name)
 
 
-@click.command("logs", short_help="Print the logs of a job that are in S3 so far.")
-@handle_argument
-@click.option("--line", is_flag=True, help="Only the line that says why it failed.")
+@click.command("logs", short_help="Print the logs of a job.")
+@job_argument
+@click.option("--line", is_flag=True, help="Print only the line that explains a failure.")
 def logs(job: str, line: bool) -> None:
-    """Print the logs of JOB that EMR has brought to S3 so far, which takes it some minutes.
+    """Print the logs of JOB that EMR has copied to S3; EMR needs some minutes for that.
 
     \b
     Example:
       hybrid-batch emr logs 00f1r4vjc3hgqc09/00f1r50c2d3e4f09 --line
     """
     from hybrid_batch.data.errors import JobFailed
-    from hybrid_batch.emr.jobs.logs import read_logs, telling_line
+    from hybrid_batch.emr.jobs.logs import failure_line, read_logs
 
-    place = _open(job).logs()
-    if place is None:
-        raise JobFailed(f"EMR keeps no logs of {job} in S3: it was given no log URI.")
-    texts = read_logs(place)
+    location = _open(job).logs()
+    if location is None:
+        raise JobFailed(f"EMR stores no logs of {job} in S3; set a log URI for the cluster and submit again.")
+    texts = read_logs(location)
     if not texts:
-        raise JobFailed(f"There are no logs of {job} in {place.storage.uri} yet; EMR brings them after minutes.")
+        raise JobFailed(f"No logs of {job} are in {location.storage.uri} yet; try again in some minutes.")
     if not line:
         for name, text in texts.items():
             click.echo(f"== {name}\n{text.rstrip()}")
-    elif found := telling_line(texts.values()):
+    elif found := failure_line(texts.values()):
         click.echo(found)
     else:
-        raise JobFailed(f"No line of the logs of {job} says why it failed; see them whole without --line.")
+        raise JobFailed(f"No line of the logs of {job} explains a failure; print all logs without --line.")
 
 
-@click.command("cancel")
-@handle_argument
+@click.command("cancel", short_help="Stop a job.")
+@job_argument
 def cancel(job: str) -> None:
-    """Stop JOB, and with it the cluster if that was made for it. A job that has ended stays as it is.
+    """Stop JOB, and its cluster if that was created for it. A job that has ended is not changed.
 
     \b
     Example:
       hybrid-batch emr cancel j-2AXXXXXXGAPLF/s-1C2D3E4F5G6H7
     """
-    work = _open(job)
-    work.cancel()
-    click.echo(work.state().word)
+    submitted = _open(job)
+    submitted.cancel()
+    click.echo(submitted.state().name)
 
 
-@click.command("fetch")
-@handle_argument
+@click.command("fetch", short_help="Print the report of a job.")
+@job_argument
 @json_option
 @output_option
 def fetch(job: str, as_json: bool, output: str | None) -> None:
-    """Fetch the report that JOB left, and print it.
+    """Fetch the report of JOB and print it.
 
     \b
     Example:
       hybrid-batch emr fetch j-2AXXXXXXGAPLF/s-1C2D3E4F5G6H7 --output ./report
     """
-    show_report(_open(job).result(), as_json, output)
+    print_job_report(_open(job).result_uri(), as_json, output)
 
 
-def _open(job: str) -> "Work":
+def _open(job: str) -> "SubmittedJob":
     from hybrid_batch.emr.api import open_api
-    from hybrid_batch.emr.jobs.job_id import Handle
-    from hybrid_batch.emr.jobs.submitted_job import open_work
+    from hybrid_batch.emr.jobs.submitted_job import JobId
+    from hybrid_batch.emr.submission import open_submitted_job
 
-    handle = Handle.parse(job)
-    return open_work(open_api(), handle)
+    job_id = JobId.parse(job)
+    return open_submitted_job(open_api(), job_id)

@@ -1,4 +1,4 @@
-"""`hybrid-batch emr package`: the archives a job needs, as files."""
+"""`hybrid-batch emr package`: write the archives that a job needs."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from hybrid_batch.data.terminal.local_path import LocalPath
 
 
-@click.command("package", short_help="Make the archives that `submit` uploads.")
+@click.command("package", short_help="Write the archives that `submit` uploads.")
 @click.option(
     "--arch",
     "architectures",
@@ -15,7 +15,7 @@ from hybrid_batch.data.terminal.local_path import LocalPath
     multiple=True,
     default=["x86_64", "arm64"],
     show_default=True,
-    help="Processor of the machines; may be repeated.",
+    help="Architecture of the machines; may be repeated.",
 )
 @click.option(
     "-o",
@@ -23,13 +23,13 @@ from hybrid_batch.data.terminal.local_path import LocalPath
     type=LocalPath(file_okay=False),
     default=Path("emr-package"),
     show_default=True,
-    help="Folder to write them to.",
+    help="Output folder.",
 )
 def package(architectures: tuple[str, ...], output: Path) -> None:
-    """Make the archives that `submit` uploads, to look at or to use by hand.
+    """Write the archives that `submit` uploads, to inspect them or to use them by hand.
 
-    One of libraries for each processor, and one of our own code, for Python 3.11. Unpacked beside a process they
-    go on its PYTHONPATH; no Docker is needed to make them, and nothing in them points to this machine.
+    There is one archive of libraries per architecture, and one of this program's code, for Python 3.11. Unpack them
+    and put them on PYTHONPATH. Docker is not needed, and the archives contain no link to this machine.
 
     \b
     Example:
@@ -38,17 +38,16 @@ def package(architectures: tuple[str, ...], output: Path) -> None:
     import shutil
 
     from hybrid_batch.data.errors import PackageFailed
-    from hybrid_batch.emr.packaging.code import code_archive
-    from hybrid_batch.emr.packaging.environment import build_environment
+    from hybrid_batch.emr.packaging.archives import build_environment, code_archive
 
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "code.zip").write_bytes(code_archive())
-        made = [output / "code.zip"]
+        paths = [output / "code.zip"]
         for architecture in architectures:
-            made.append(output / f"environment-{architecture}.zip")
-            shutil.copyfile(build_environment(architecture), made[-1])
+            paths.append(output / f"environment-{architecture}.zip")
+            shutil.copyfile(build_environment(architecture), paths[-1])
     except OSError as error:
         raise PackageFailed(f"Cannot write to {output}: {error.strerror}; choose another folder.") from error
-    for path in made:
+    for path in paths:
         click.echo(f"{path}\t{path.stat().st_size / 1e6:.1f} MB")

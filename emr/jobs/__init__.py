@@ -1,0 +1,1 @@
+"""Submitted jobs: their ID, state, logs, result and end."""

@@ -1,49 +1,49 @@
-"""A job that is a job run of an EMR Serverless application."""
+"""A submitted job that is a job run of an EMR Serverless application."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.emr.job import result_of
-from hybrid_batch.emr.jobs.job_id import Handle
-from hybrid_batch.emr.jobs.state import Logs, State
+from hybrid_batch.data.aws.aws_client import AwsClient
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.emr.job import result_uri_of
+from hybrid_batch.emr.jobs.submitted_job import JobId, JobState, LogLocation
 
 UNFINISHED = ["SUBMITTED", "PENDING", "SCHEDULED", "QUEUED", "RUNNING", "CANCELLING"]
 
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """The job run that `handle` names."""
+    """The job run with this ID."""
 
-    api: Api
-    handle: Handle
+    api: AwsClient
+    id: JobId
 
-    def state(self) -> State:
-        job = self._job_run()
-        word = job["state"]
-        if word in UNFINISHED:
-            return State(word)
-        succeeded = word == "SUCCESS"
-        return State(word, ended=True, succeeded=succeeded, reason="" if succeeded else job.get("stateDetails", ""))
+    def state(self) -> JobState:
+        job_run = self._describe()
+        name = job_run["state"]
+        if name in UNFINISHED:
+            return JobState(name)
+        succeeded = name == "SUCCESS"
+        reason = "" if succeeded else job_run.get("stateDetails", "")
+        return JobState(name, ended=True, succeeded=succeeded, reason=reason)
 
-    def result(self) -> str:
-        return result_of(self._job_run()["jobDriver"]["sparkSubmit"]["entryPointArguments"])
+    def result_uri(self) -> str:
+        return result_uri_of(self._describe()["jobDriver"]["sparkSubmit"]["entryPointArguments"])
 
-    def logs(self) -> Logs | None:
-        monitoring = self._job_run().get("configurationOverrides", {}).get("monitoringConfiguration", {})
-        place = monitoring.get("s3MonitoringConfiguration", {}).get("logUri")
-        if not place:
+    def logs(self) -> LogLocation | None:
+        monitoring = self._describe().get("configurationOverrides", {}).get("monitoringConfiguration", {})
+        uri = monitoring.get("s3MonitoringConfiguration", {}).get("logUri")
+        if not uri:
             return None
-        own = f"applications/{self.handle.place}/jobs/{self.handle.work}/"
-        return Logs(open_storage(place.rstrip("/")), [f"{own}SPARK_DRIVER/", f"{own}SPARK_EXECUTOR/"])
+        folder = f"applications/{self.id.target_id}/jobs/{self.id.execution_id}/"
+        return LogLocation(open_storage(uri.rstrip("/")), [f"{folder}SPARK_DRIVER/", f"{folder}SPARK_EXECUTOR/"])
 
     def cancel(self) -> None:
-        if self._job_run()["state"] in UNFINISHED:
-            self.api.ask("emr-serverless", "cancel_job_run", **self._key())
+        if self._describe()["state"] in UNFINISHED:
+            self.api.call("emr-serverless", "cancel_job_run", **self._key())
 
-    def _job_run(self) -> Any:  # noqa: ANN401 - EMR's answer
-        return self.api.ask("emr-serverless", "get_job_run", **self._key())["jobRun"]
+    def _describe(self) -> Any:  # noqa: ANN401 - EMR's response
+        return self.api.call("emr-serverless", "get_job_run", **self._key())["jobRun"]
 
     def _key(self) -> dict[str, str]:
-        return {"applicationId": self.handle.place, "jobRunId": self.handle.work}
+        return {"applicationId": self.id.target_id, "jobRunId": self.id.execution_id}

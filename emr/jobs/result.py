@@ -1,4 +1,4 @@
-"""What a job left in S3: the report, and which attempts there were."""
+"""The result of a job in S3: its report, and its earlier attempts."""
 
 import json
 import re
@@ -6,18 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from hybrid_batch.data.errors import JobFailed
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.emr.job import Job
-from hybrid_batch.evaluation.report import from_json
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.emr.job import EvaluationJob
+from hybrid_batch.evaluation.output.canonical_json import from_json
 from hybrid_batch.evaluation.report_schema import Report
-from hybrid_batch.jobs.input.part_list import whole
+from hybrid_batch.jobs.input.part_list import require_complete
 
 _ATTEMPT = re.compile(r"attempt-(\d+)/(.+)")
 
 
 def read_report(uri: str) -> Report:
-    """The report at a job's result. Raises JobFailed when it has left none, NotARun when parts could not be counted
-    that were not to be skipped, StorageFailed."""
+    """Read the report from the result folder of a job.
+
+    Raises JobFailed if it contains none, NotARun if parts could not be counted and the job did not skip such parts, and
+    StorageFailed."""
     storage = open_storage(uri)
     for name in ("report.json", "part-00000"):
         try:
@@ -25,28 +27,29 @@ def read_report(uri: str) -> Report:
             report = from_json(storage.read(name).decode().strip())
         except FileNotFoundError:
             continue
-        return report if _begun(uri).get("skip_bad") else whole(report)
-    raise JobFailed(f"There is no report in {uri}; the job has not ended, or failed: see `hybrid-batch emr status`.")
+        return report if _attempt(uri).get("skip_unreadable") else require_complete(report)
+    raise JobFailed(f"{uri} contains no report; the job runs or has failed: see `hybrid-batch emr status`.")
 
 
-def run_of(uri: str) -> str:
-    """The run that a job with this result evaluates. Raises StorageFailed."""
-    return str(_begun(uri)["run"])
+def evaluated_run(uri: str) -> str:
+    """Return the URI of the run that the job with this result folder evaluates. Raises StorageFailed."""
+    return str(_attempt(uri)["run"])
 
 
-def _begun(uri: str) -> dict[str, Any]:
-    """What was written when the attempt with this result was begun."""
-    found: dict[str, Any] = json.loads(open_storage(uri.rpartition("/")[0]).read("job.json"))
-    return found
+def _attempt(uri: str) -> dict[str, Any]:
+    """Return the `job.json` that was written at the start of the attempt with this result folder."""
+    attempt: dict[str, Any] = json.loads(open_storage(uri.rpartition("/")[0]).read("job.json"))
+    return attempt
 
 
-def look_back(job: Job) -> tuple[Job, str | None]:
-    """The job as its next attempt, and the result of an earlier attempt that succeeded. Raises StorageFailed."""
+def find_attempts(job: EvaluationJob) -> tuple[EvaluationJob, str | None]:
+    """Return the job as its next attempt, and the result folder of an earlier successful attempt or None. Raises
+    StorageFailed."""
     attempts: dict[int, set[str]] = {}
-    for entry in open_storage(job.folder).entries("attempt-"):
+    for entry in open_storage(job.folder).list_files("attempt-"):
         if match := _ATTEMPT.fullmatch(entry.name):
             attempts.setdefault(int(match[1]), set()).add(match[2])
     for attempt, names in sorted(attempts.items()):
         if "result/report.json" in names or {"result/part-00000", "result/_SUCCESS"} <= names:
-            return job, replace(job, attempt=attempt).result
+            return job, replace(job, attempt=attempt).result_uri
     return replace(job, attempt=max(attempts, default=-1) + 1), None

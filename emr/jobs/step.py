@@ -1,17 +1,16 @@
-"""A job that is a step of a cluster on EC2."""
+"""A submitted job that is a step of a cluster on EC2."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.emr.job import result_of
-from hybrid_batch.emr.jobs.job_id import Handle
+from hybrid_batch.data.aws.aws_client import AwsClient
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.emr.job import result_uri_of
 from hybrid_batch.emr.jobs.logs import read_logs
-from hybrid_batch.emr.jobs.state import Logs, State
+from hybrid_batch.emr.jobs.submitted_job import JobId, JobState, LogLocation
 
-OWN = "hybrid-batch"  # the tag of a cluster made for one job
+CLUSTER_TAG = "hybrid-batch"  # the tag of a cluster that was created for one job
 _UNFINISHED = {"PENDING", "RUNNING", "CANCEL_PENDING"}
 _GONE = {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}
 _APPLICATION = re.compile(r"application_\d+_\d+")
@@ -19,71 +18,72 @@ _APPLICATION = re.compile(r"application_\d+_\d+")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The step that `handle` names."""
+    """The step with this ID."""
 
-    api: Api
-    handle: Handle
+    api: AwsClient
+    id: JobId
 
-    def state(self) -> State:
-        # The cluster first: it goes after its step has ended, so a step found unfinished then was lost with it.
+    def state(self) -> JobState:
+        # Read the cluster before the step: a cluster terminates after its step has ended, so a step that is still
+        # unfinished after the cluster was seen terminated was lost with it.
         cluster = self._cluster()["Status"]
         step = self._step()["Status"]
-        word = step["State"]
-        if word == "COMPLETED":
-            return State(word, ended=True, succeeded=True)
-        if word not in _UNFINISHED:
-            if word == "CANCELLED":
-                # Of a step that its cluster took along EMR says no more than "Job terminated"; since then the cluster,
-                # which may have been well when it was asked, says why.
+        name = step["State"]
+        if name == "COMPLETED":
+            return JobState(name, ended=True, succeeded=True)
+        if name not in _UNFINISHED:
+            if name == "CANCELLED":
+                # The reason of a step that ended with its cluster is only "Job terminated". The cluster has the real
+                # reason, and may have been healthy when it was read.
                 cluster = self._cluster()["Status"]
             reasons = filter(None, (_reason(step), _cluster_reason(cluster)))
-            return State(word, ended=True, reason="; ".join(reasons))
+            return JobState(name, ended=True, reason="; ".join(reasons))
         if cluster["State"] in _GONE:
-            # A cluster that is lost leaves its step PENDING or RUNNING, at times for ever.
-            return State(f"cluster {cluster['State']}", ended=True, reason=_cluster_reason(cluster))
-        return State(word if word != "PENDING" else f"PENDING, cluster {cluster['State']}")
+            # EMR may leave the step of a lost cluster PENDING or RUNNING for ever.
+            return JobState(f"cluster {cluster['State']}", ended=True, reason=_cluster_reason(cluster))
+        return JobState(name if name != "PENDING" else f"PENDING, cluster {cluster['State']}")
 
-    def result(self) -> str:
-        return result_of(self._step()["Config"]["Args"])
+    def result_uri(self) -> str:
+        return result_uri_of(self._step()["Config"]["Args"])
 
-    def logs(self) -> Logs | None:
-        place = self._cluster().get("LogUri")
-        if not place:
+    def logs(self) -> LogLocation | None:
+        uri = self._cluster().get("LogUri")
+        if not uri:
             return None
-        storage = open_storage(re.sub(r"^s3[an]?://", "s3://", place).rstrip("/"))  # EMR writes s3n:// for s3://
-        own = f"{self.handle.place}/steps/{self.handle.work}/"
-        texts = read_logs(Logs(storage, [own])).values()
+        storage = open_storage(re.sub(r"^s3[an]?://", "s3://", uri).rstrip("/"))  # EMR writes s3n:// for s3://
+        step = f"{self.id.target_id}/steps/{self.id.execution_id}/"
+        texts = read_logs(LogLocation(storage, [step])).values()
         applications = sorted({name for text in texts for name in _APPLICATION.findall(text)})
-        return Logs(storage, [*(f"{self.handle.place}/containers/{name}/" for name in applications), own])
+        return LogLocation(storage, [*(f"{self.id.target_id}/containers/{name}/" for name in applications), step])
 
     def cancel(self) -> None:
         cluster = self._cluster()
-        if any(tag["Key"] == OWN for tag in cluster.get("Tags", ())):
-            self.api.ask("emr", "terminate_job_flows", JobFlowIds=[self.handle.place])
+        if any(tag["Key"] == CLUSTER_TAG for tag in cluster.get("Tags", ())):
+            self.api.call("emr", "terminate_job_flows", JobFlowIds=[self.id.target_id])
         elif cluster["Status"]["State"] not in _GONE:
-            self.api.ask(
+            self.api.call(
                 "emr",
                 "cancel_steps",
-                ClusterId=self.handle.place,
-                StepIds=[self.handle.work],
+                ClusterId=self.id.target_id,
+                StepIds=[self.id.execution_id],
                 StepCancellationOption="TERMINATE_PROCESS",
             )
 
-    def _step(self) -> Any:  # noqa: ANN401 - EMR's answer
-        return self.api.ask("emr", "describe_step", ClusterId=self.handle.place, StepId=self.handle.work)["Step"]
+    def _step(self) -> Any:  # noqa: ANN401 - EMR's response
+        return self.api.call("emr", "describe_step", ClusterId=self.id.target_id, StepId=self.id.execution_id)["Step"]
 
     def _cluster(self) -> Any:  # noqa: ANN401
-        return self.api.ask("emr", "describe_cluster", ClusterId=self.handle.place)["Cluster"]
+        return self.api.call("emr", "describe_cluster", ClusterId=self.id.target_id)["Cluster"]
 
 
 def _reason(status: dict[str, Any]) -> str:
     details = status.get("FailureDetails", {})
-    said = [details.get("Reason", ""), details.get("Message", "")]
-    return " ".join(filter(None, said)) or str(status.get("StateChangeReason", {}).get("Message", ""))
+    reasons = filter(None, (details.get("Reason"), details.get("Message")))
+    return " ".join(reasons) or str(status.get("StateChangeReason", {}).get("Message", ""))
 
 
 def _cluster_reason(status: dict[str, Any]) -> str:
-    """What ended the cluster, unless that is as it should be."""
+    """Return the reason of the cluster's termination, '' if it runs or terminated after its last step."""
     reason = status.get("StateChangeReason", {})
     if status["State"] not in _GONE or reason.get("Code") == "ALL_STEPS_COMPLETED":
         return ""

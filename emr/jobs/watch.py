@@ -1,61 +1,61 @@
-"""Waiting for a job: polling that slows down, a limit, and an end that leaves nothing running by mistake."""
+"""Waiting for a submitted job until it ends or a time limit passes, and explaining its failure."""
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hybrid_batch.data.aws.poll_schedule import Patience
+from hybrid_batch.data.aws.poll_schedule import PollSchedule
 from hybrid_batch.data.errors import AwsUnreachable, HybridBatchError, JobFailed, StorageFailed
-from hybrid_batch.emr.jobs.logs import read_logs, telling_line
-from hybrid_batch.emr.jobs.state import State, Work
+from hybrid_batch.emr.jobs.logs import failure_line, read_logs
+from hybrid_batch.emr.jobs.submitted_job import JobState, SubmittedJob
 
-_LOG_LOOKS = 8  # with the default pace: two minutes, in which EMR has brought the logs of an ended job to S3
+_LOG_POLLS = 8  # two minutes with the default schedule; EMR copies the logs of an ended job to S3 within that time
 
 
-def await_end(work: Work, patience: Patience, tell: Callable[[State], None]) -> State:
-    """How the job ended; `tell` hears each change. Raises JobFailed when it has not ended in time, having
-    cancelled it, and AwsRefused.
+def wait_until_ended(job: SubmittedJob, schedule: PollSchedule, on_change: Callable[[JobState], None]) -> JobState:
+    """Poll the job until it ends, call `on_change` with every new state, and return the last one.
 
-    A question that EMR does not answer is asked again until the time is over."""
-    end = time.monotonic() + patience.timeout_s
+    A poll that EMR does not answer is repeated. Raises AwsRefused, and JobFailed if the job has not ended in time; the
+    job is then cancelled."""
+    end = time.monotonic() + schedule.timeout_s
     last = None
-    for pause in patience.pauses():
+    for pause in schedule.pauses():
         with suppress(AwsUnreachable):
-            state = work.state()
+            state = job.state()
             if state != last:
-                tell(state)
+                on_change(state)
                 last = state
             if state.ended:
                 return state
         if time.monotonic() + pause > end:
-            seen = f"its last known state is {last.word}" if last else "EMR has not said how it stands"
-            raise JobFailed(f"The job had not ended after {patience.timeout_s:g} s ({seen}), {_cancel(work)}.")
+            seen = f"last known state: {last.name}" if last else "EMR reported no state"
+            raise JobFailed(f"The job did not end within {schedule.timeout_s:g} s ({seen}) {_cancel(job)}.")
         time.sleep(pause)
-    raise AssertionError("the pauses have no end")
+    raise AssertionError("the schedule has no end")
 
 
-def _cancel(work: Work) -> str:
+def _cancel(job: SubmittedJob) -> str:
     try:
-        work.cancel()
+        job.cancel()
     except HybridBatchError as error:
         return f"and cannot be cancelled: {str(error).rstrip('.')}"
     return "and was cancelled"
 
 
-def why_failed(work: Work, state: State, patience: Patience) -> str:
-    """One sentence on a job that ended badly: its state, EMR's reason, and the line of the logs that says most."""
-    said = f"The job ended {state.word}"
+def describe_failure(job: SubmittedJob, state: JobState, schedule: PollSchedule) -> str:
+    """Return one sentence about a failed job: its state, EMR's reason, and the most informative line of its logs."""
+    sentence = f"The job ended {state.name}"
     if state.reason:
-        said += f" ({' '.join(state.reason.split()).rstrip('.')})"
-    line = _await_line(work, patience)
-    return f"{said}: {line}" if line else f"{said}; its logs do not say why, or are not in S3 yet."
+        sentence += f" ({' '.join(state.reason.split()).rstrip('.')})"
+    line = _wait_for_line(job, schedule)
+    return f"{sentence}: {line}" if line else f"{sentence}; its logs contain no reason, or are not in S3 yet."
 
 
-def _await_line(work: Work, patience: Patience) -> str | None:
-    """EMR brings the logs to S3 a while after the job has ended, so they are looked for more than once."""
-    for _, pause in zip(range(_LOG_LOOKS), patience.pauses(), strict=False):
+def _wait_for_line(job: SubmittedJob, schedule: PollSchedule) -> str | None:
+    """Poll the logs, because EMR copies them to S3 some time after the job has ended."""
+    for _, pause in zip(range(_LOG_POLLS), schedule.pauses(), strict=False):
         try:
-            logs = work.logs()
+            logs = job.logs()
             if logs is None:
                 return None
             texts = read_logs(logs)
@@ -63,7 +63,7 @@ def _await_line(work: Work, patience: Patience) -> str | None:
             return f"the logs cannot be read: {error}"
         except HybridBatchError:
             return None
-        if line := telling_line(texts.values()):
+        if line := failure_line(texts.values()):
             return line
         time.sleep(pause)
     return None

@@ -1,0 +1,1 @@
+"""The files that a job needs on EMR: archives of libraries and code, the Spark script and the bootstrap script."""

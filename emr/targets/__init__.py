@@ -1,0 +1,1 @@
+"""The services that run a job: an existing cluster, a new cluster, and an EMR Serverless application."""

@@ -1,29 +1,29 @@
-"""Submitting to a cluster made for the job alone, which ends with it.
+"""Submission to a new cluster that is created for the job alone and ends with it.
 
-It ends by itself, for it is made to terminate when its one step has ended or failed, and it is terminated
-besides whenever the wait for it ends: even a machine that dies while it waits leaves no cluster behind.
+The cluster terminates by itself when its only step has ended, so none is left running even if the local machine fails.
+It is also terminated whenever the wait for the job ends.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api, Call
+from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
 from hybrid_batch.data.errors import AwsUnreachable
-from hybrid_batch.data.storage.ensure_object import Upload
-from hybrid_batch.emr.job import Job
-from hybrid_batch.emr.jobs.job_id import Handle
-from hybrid_batch.emr.jobs.step import OWN
-from hybrid_batch.emr.packaging.release import architecture_of
-from hybrid_batch.emr.targets.existing_cluster import find_step, step_of
+from hybrid_batch.data.storage.ensure_object import EnsureObject
+from hybrid_batch.emr.job import EvaluationJob
+from hybrid_batch.emr.jobs.step import CLUSTER_TAG
+from hybrid_batch.emr.jobs.submitted_job import JobId
+from hybrid_batch.emr.packaging.archives import architecture_of
+from hybrid_batch.emr.targets.existing_cluster import find_step, step_config
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _IDLE_S = 900
-_MANAGED = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}  # Amazon's service policy wants it
+_MANAGED = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}  # required by Amazon's service policy
 
 
 @dataclass(frozen=True, slots=True)
-class Machines:
-    """What a new cluster is made of; the roles are those of emr/cluster.yaml unless named."""
+class ClusterSpec:
+    """The settings of a new cluster. The defaults of the roles are those of emr/cluster.yaml."""
 
     release: str
     instance_type: str
@@ -35,75 +35,75 @@ class Machines:
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """A cluster of `machines` that does not stand yet."""
+    """A cluster that does not exist yet."""
 
-    api: Api
-    machines: Machines
-    owned = True
+    api: AwsClient
+    spec: ClusterSpec
+    is_temporary = True
 
     @property
     def architecture(self) -> str:
-        return architecture_of(self.machines.instance_type)
+        return architecture_of(self.spec.instance_type)
 
-    def uploads(self, job: Job) -> list[Upload]:
-        return [*job.uploads(), job.bootstrap()]
+    def uploads(self, job: EvaluationJob) -> list[EnsureObject]:
+        return [*job.uploads(), job.bootstrap_script()]
 
-    def call(self, job: Job) -> Call:
-        machines = self.machines
-        groups = [("MASTER", 1), ("CORE", machines.workers)]
+    def start_call(self, job: EvaluationJob) -> AwsCall:
+        spec = self.spec
+        groups = [("MASTER", 1), ("CORE", spec.workers)]
         instances: dict[str, Any] = {
             "InstanceGroups": [
-                {"Name": role.lower(), "InstanceRole": role, "InstanceType": machines.instance_type, "InstanceCount": n}
-                for role, n in groups
-                if n
+                {"Name": role.lower(), "InstanceRole": role, "InstanceType": spec.instance_type, "InstanceCount": count}
+                for role, count in groups
+                if count
             ],
             "KeepJobFlowAliveWhenNoSteps": False,
             "TerminationProtected": False,
         }
-        if machines.subnet:
-            instances["Ec2SubnetId"] = machines.subnet
+        if spec.subnet:
+            instances["Ec2SubnetId"] = spec.subnet
         parameters = {
             "Name": job.name,
-            "ReleaseLabel": machines.release,
-            "LogUri": job.logs,
+            "ReleaseLabel": spec.release,
+            "LogUri": job.logs_uri,
             "Applications": [{"Name": "Hadoop"}, {"Name": "Spark"}],
             "Instances": instances,
             "BootstrapActions": [
-                {"Name": "python", "ScriptBootstrapAction": {"Path": job.bootstrap().uri, "Args": [job.python]}}
+                {"Name": "python", "ScriptBootstrapAction": {"Path": job.bootstrap_script().uri, "Args": [job.python]}}
             ],
-            "Steps": [step_of(job, "TERMINATE_CLUSTER")],
+            "Steps": [step_config(job, "TERMINATE_CLUSTER")],
             "AutoTerminationPolicy": {"IdleTimeout": _IDLE_S},
-            "ServiceRole": machines.service_role,
-            "JobFlowRole": machines.instance_profile,
+            "ServiceRole": spec.service_role,
+            "JobFlowRole": spec.instance_profile,
             "VisibleToAllUsers": True,
-            "Tags": [{"Key": OWN, "Value": job.id}, _MANAGED],
+            "Tags": [{"Key": CLUSTER_TAG, "Value": job.id}, _MANAGED],
         }
-        return Call("emr", "run_job_flow", parameters)
+        return AwsCall("emr", "run_job_flow", parameters)
 
-    def costs(self, job: Job) -> list[str]:
-        count = 1 + self.machines.workers
+    def costs(self, job: EvaluationJob) -> list[str]:
+        count = 1 + self.spec.workers
         return [
-            f"{count} x {self.machines.instance_type} and EMR's charge for them, from the start of the cluster "
-            f"until its step has ended: {count} instance-hours an hour, by the second, at least a minute."
+            f"{count} x {self.spec.instance_type} and the EMR charge for them, from the start of the cluster to the "
+            f"end of its step: {count} instance-hours per hour, billed by the second, at least one minute."
         ]
 
-    def find(self, job: Job) -> Handle | None:
-        cluster = self._standing(job)
+    def find_job(self, job: EvaluationJob) -> JobId | None:
+        cluster = self._find_cluster(job)
         return find_step(self.api, cluster, job) if cluster else None
 
-    def handle(self, answer: dict[str, Any]) -> Handle:
-        cluster = answer["JobFlowId"]
+    def job_id(self, response: dict[str, Any]) -> JobId:
+        cluster = response["JobFlowId"]
         for step in self.api.pages("emr", "list_steps", "Steps", "Marker", ClusterId=cluster):
-            return Handle(cluster, step["Id"])
-        raise AwsUnreachable(f"Cluster {cluster} shows no step yet; `aws emr list-steps` will, later.")
+            return JobId(cluster, step["Id"])
+        raise AwsUnreachable(f"Cluster {cluster} lists no step yet; see `aws emr list-steps --cluster-id {cluster}`.")
 
-    def end(self, job: Job) -> None:
-        """Terminate the cluster, if it came to stand. Raises AwsRefused, AwsUnreachable."""
-        if cluster := self._standing(job):
-            self.api.ask("emr", "terminate_job_flows", JobFlowIds=[cluster])
+    def clean_up(self, job: EvaluationJob) -> None:
+        """Terminate the cluster if it was created. Raises AwsRefused, AwsUnreachable."""
+        if cluster := self._find_cluster(job):
+            self.api.call("emr", "terminate_job_flows", JobFlowIds=[cluster])
 
-    def _standing(self, job: Job) -> str | None:
-        # By name, and not by the answer to the request that made it, which an interrupt or a broken line loses.
+    def _find_cluster(self, job: EvaluationJob) -> str | None:
+        # By name, because an interrupt or a broken connection may lose the response with the cluster's ID.
         for cluster in self.api.pages("emr", "list_clusters", "Clusters", "Marker", ClusterStates=_ALIVE):
             if cluster["Name"] == job.name:
                 return str(cluster["Id"])

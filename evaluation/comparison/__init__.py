@@ -1,0 +1,1 @@
+"""Comparison of two runs, joined image by image."""

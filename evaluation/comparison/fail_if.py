@@ -1,7 +1,7 @@
-"""Limits on a comparison, for `--fail-if`: `METRIC OP NUMBER[UNIT]`, as in "accuracy_drop > 0.5pt".
+"""Conditions of `--fail-if` under which a comparison fails: `METRIC OP NUMBER[UNIT]`, as in "accuracy_drop > 0.5pt".
 
-Units are strict, since 0.5 % of an accuracy is not half a point of it: differences of accuracy are in points (`pt`),
-shares in per cent (`%`), and all else has no unit.
+Units are required, since 0.5 % of an accuracy is not half a point: differences of accuracy are in percentage points
+(`pt`), shares in per cent (`%`), and all other metrics have no unit.
 """
 
 import operator
@@ -26,26 +26,26 @@ _QUANTILES = ("mean", "p50", "p90", "p95", "p99", "p999")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Where a number is in a comparison, None when it is not known there, and the unit it is given in."""
+    """A function from a comparison to a number, None where it is unknown, and the unit of the number."""
 
     value: Callable[[Comparison], float | None]
     unit: str = ""
 
 
-def _drop(end: str) -> Metric:
-    """100 times A less B; `end` is the end of the interval of B less A that is meant."""
+def _accuracy_drop(end: str) -> Metric:
+    """A's accuracy minus B's, in points; `end` selects the value or an end of the interval of B's minus A's."""
 
     def value(comparison: Comparison) -> float | None:
-        found: float | None = comparison["overall"]["difference"][end]  # type: ignore[literal-required]
-        return None if found is None else 0.0 - 100 * found
+        difference: float | None = comparison["overall"]["difference"][end]  # type: ignore[literal-required]
+        return None if difference is None else 0.0 - 100 * difference
 
     return Metric(value, "pt")
 
 
 def _share(name: str) -> Metric:
     def value(comparison: Comparison) -> float | None:
-        found: float | None = comparison["overall"][name]["value"]  # type: ignore[literal-required]
-        return None if found is None else 100 * found
+        share: float | None = comparison["overall"][name]["value"]  # type: ignore[literal-required]
+        return None if share is None else 100 * share
 
     return Metric(value, "%")
 
@@ -55,16 +55,16 @@ def _ratios() -> Iterator[tuple[str, Metric]]:
         for quantile in _QUANTILES:
 
             def value(comparison: Comparison, stage: str = stage, quantile: str = quantile) -> float | None:
-                found = comparison["stages"].get(stage)
-                return found[f"{quantile}_us"]["ratio"] if found else None
+                ratios = comparison["stages"].get(stage)
+                return ratios[f"{quantile}_us"]["ratio"] if ratios else None
 
             yield f"{stage}_{quantile}_ratio", Metric(value)
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy_drop": _drop("value"),
-    "accuracy_drop_low": _drop("high"),
-    "accuracy_drop_high": _drop("low"),
+    "accuracy_drop": _accuracy_drop("value"),
+    "accuracy_drop_low": _accuracy_drop("high"),
+    "accuracy_drop_high": _accuracy_drop("low"),
     "accuracy_a": _share("accuracy_a"),
     "accuracy_b": _share("accuracy_b"),
     "agreement": _share("agreement"),
@@ -79,7 +79,7 @@ METRICS: dict[str, Metric] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class Condition:
     """One condition under which a comparison fails."""
 
     metric: str
@@ -87,18 +87,18 @@ class Limit:
     bound: float
 
     def failure(self, comparison: Comparison) -> str | None:
-        """A sentence when the condition holds, or when it cannot be judged; None when all is well."""
+        """A sentence if the condition holds or cannot be evaluated, else None."""
         value, unit = METRICS[self.metric].value(comparison), METRICS[self.metric].unit
         condition = f"{self.metric} {self.sign} {self.bound:g}{unit}"
         if value is None:
-            return f"{self.metric} is not known of these runs, so that --fail-if '{condition}' cannot be judged."
+            return f"{self.metric} is unknown for these runs, so --fail-if '{condition}' cannot be evaluated."
         if _OPERATORS[self.sign](value, self.bound):
-            return f"{self.metric} is {value:.4g}{unit}, which --fail-if '{condition}' forbids."
+            return f"{self.metric} is {value:.4g}{unit}, so --fail-if '{condition}' holds."
         return None
 
 
-def parse(text: str) -> Limit:
-    """The limit a text states. Raises WrongUsage."""
+def parse_condition(text: str) -> Condition:
+    """The condition of a text of the command line. Raises WrongUsage."""
     match = _GRAMMAR.fullmatch(text)
     if not match:
         raise WrongUsage(f"Cannot read --fail-if {text!r}; write METRIC > NUMBER, as in 'accuracy_drop > 0.5pt'.")
@@ -106,13 +106,14 @@ def parse(text: str) -> Limit:
     if name not in METRICS:
         near = get_close_matches(name, METRICS, 3)
         hint = (
-            f"did you mean {' or '.join(near)}?" if near else "there are accuracy_drop, agreement, latency_p95_ratio…"
+            f"did you mean {' or '.join(near)}?" if near else "metrics are accuracy_drop, agreement, latency_p95_ratio…"
         )
         raise WrongUsage(f"No metric {name!r} for --fail-if; {hint}")
-    wanted = METRICS[name].unit
-    if unit != wanted:
-        right = f"{name} {sign} {number}{wanted}"
+    expected = METRICS[name].unit
+    if unit != expected:
+        corrected = f"{name} {sign} {number}{expected}"
         raise WrongUsage(
-            f"{name} has {f'the unit {wanted}' if wanted else 'no unit'}, unlike {number + unit!r}; write '{right}'."
+            f"{name} has {f'the unit {expected}' if expected else 'no unit'}, unlike {number + unit!r}; "
+            f"write '{corrected}'."
         )
-    return Limit(name, sign, float(number))
+    return Condition(name, sign, float(number))

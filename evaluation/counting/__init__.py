@@ -1,0 +1,1 @@
+"""From records to counts: integer tables that merge by addition."""

@@ -1,22 +1,22 @@
-"""Counts: the bag of integers that records map to, that merges by addition, and that reports come from.
+"""Counts: the integer tables that records are reduced to, that merge by addition, and that reports are made from.
 
-A bag is a small table for each of `TALLIES`: key columns, and integers to each distinct key. To merge is to put
-tables under each other and to sum by key (or to keep the smallest, the largest), so the result is the same in
-whatever order and grouping the records come. Tables, not `{key: int}`: a thousand classes have a million cells of
-confusion, 200 MB as a dict against 12 as Arrow, and merge 30 times slower.
+Counts are one small table for each of `TALLIES`: key columns, and integers for each distinct key. A merge concatenates
+tables and aggregates them by key (sum, minimum or maximum), so the result does not depend on the order or the grouping
+of the records. Tables instead of `{key: int}`: a thousand classes have a million cells of confusion, 200 MB as a dict
+and 12 MB as Arrow, and a dict merges 30 times slower.
 
 | tally | counts |
 |---|---|
 | `confusion` | classified records with a label, by label and prediction |
-| `slices` | records by the value of a column: how many, errors, unlabelled, correct, in the top 5; bytes |
-| `stages` | the sum, smallest and largest time of a stage, by the value of a column |
-| `latency` | records by the value of a column, the stage and the bucket (`latency.py`) of its time |
-| `calibration` | labelled records by cell of confidence (`calibration.py`), and the sum of their confidences |
-| `scores` | sums of scores of the confidence |
-| `minutes` | classified records by the minute of their start: how many, first start, last end |
-| `exemplars` | the most confident errors (`exemplars.py`) |
+| `slices` | records by the value of a column: total, errors, unlabelled, correct, in the top 5; bytes |
+| `stages` | sum, minimum and maximum of a stage's time, by the value of a column |
+| `latency` | records by the value of a column, the stage and the bucket (`latency_buckets.py`) of its time |
+| `calibration` | labelled records by confidence cell (`calibration_counter.py`), and the sum of their confidences |
+| `scores` | sums of the scores of the confidence |
+| `minutes` | classified records by the minute of their start: number, first start, last end |
+| `exemplars` | the most confident errors (`confident_errors.py`) |
 | `overflows` | columns with more than `MAX_VALUES` values, which are not sliced |
-| `bad_parts` | a sentence for each part of a run that could not be read |
+| `bad_parts` | one sentence for each part of a run that is unreadable |
 """
 
 import base64
@@ -29,12 +29,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_batch.evaluation.counting import confident_errors as exemplars
-from hybrid_batch.evaluation.counting.vocabulary import Words
+from hybrid_batch.evaluation.counting.confident_errors import most_confident
+from hybrid_batch.evaluation.counting.encoding.vocabulary import Vocabulary
 
 MAX_VALUES = 4096
 OVERALL = ""  # the `by` of the slice of all records
-BYTES = ("image_bytes", "sent_bytes", "received_bytes")
+BYTE_COLUMNS = ("image_bytes", "sent_bytes", "received_bytes")
 
 Counts = dict[str, pa.Table]
 Column = npt.NDArray[np.signedinteger]
@@ -42,85 +42,93 @@ Column = npt.NDArray[np.signedinteger]
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The columns of one table: its keys, and what is summed, minimised and maximised by key.
+    """The schema of one table: its key columns, and the integer columns that a merge aggregates by key.
 
-    Keys are words, which recur from row to row, texts, which do not, and numbers.
+    Dictionary keys are strings that recur in many rows, text keys strings that do not; integer keys are integers.
     """
 
-    words: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
+    dictionary_keys: tuple[str, ...] = ()
+    text_keys: tuple[str, ...] = ()
+    integer_keys: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
-    smallest: tuple[str, ...] = ()
-    largest: tuple[str, ...] = ()
+    minima: tuple[str, ...] = ()
+    maxima: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return *self.dictionary_keys, *self.text_keys, *self.integer_keys
 
     @property
     def schema(self) -> pa.Schema:
-        words = [(name, pa.dictionary(pa.int32(), pa.string())) for name in self.words]
-        texts = [(name, pa.string()) for name in self.texts]
-        numbers = (*self.numbers, *self.sums, *self.smallest, *self.largest)
-        return pa.schema([*words, *texts, *((name, pa.int64()) for name in numbers)])
+        dictionaries = [(name, pa.dictionary(pa.int32(), pa.string())) for name in self.dictionary_keys]
+        texts = [(name, pa.string()) for name in self.text_keys]
+        integers = (*self.integer_keys, *self.sums, *self.minima, *self.maxima)
+        return pa.schema([*dictionaries, *texts, *((name, pa.int64()) for name in integers)])
 
-    def join(self, tables: Iterable[pa.Table]) -> pa.Table:
-        """The rows of tables of this schema under each other."""
-        return self._worded(*self._coded(tables))
+    def concat(self, tables: Iterable[pa.Table]) -> pa.Table:
+        """The rows of all tables, which have this schema."""
+        return self._decode(*self._encode(tables))
 
     def merge(self, tables: Iterable[pa.Table]) -> pa.Table:
         """One row for each distinct key of tables of this schema, in any order."""
-        columns, vocabularies = self._coded(tables)
-        keys = [columns[name] for name in (*self.words, *self.texts, *self.numbers)]
-        order = np.lexsort(keys)  # Arrow's group_by takes twice the time, and thrice the memory of the rows
-        new = np.zeros(len(order), bool)
-        new[:1] = True
+        columns, vocabularies = self._encode(tables)
+        keys = [columns[name] for name in self.keys]
+        order = np.lexsort(keys)  # Arrow's group_by takes twice the time, and three times the memory of the rows
+        is_new = np.zeros(len(order), bool)
+        is_new[:1] = True
         for key in keys:
-            found = key[order]
-            new[1:] |= found[1:] != found[:-1]
-        starts = np.flatnonzero(new)
-        for names, kind in ((self.sums, np.add), (self.smallest, np.minimum), (self.largest, np.maximum)):
-            columns |= {name: kind.reduceat(columns[name][order], starts) for name in names}
-        columns |= {name: columns[name][order[starts]] for name in (*self.words, *self.texts, *self.numbers)}
-        return self._worded(columns, vocabularies)
+            ordered = key[order]
+            is_new[1:] |= ordered[1:] != ordered[:-1]
+        starts = np.flatnonzero(is_new)
+        for names, aggregate in ((self.sums, np.add), (self.minima, np.minimum), (self.maxima, np.maximum)):
+            columns |= {name: aggregate.reduceat(columns[name][order], starts) for name in names}
+        columns |= {name: columns[name][order[starts]] for name in self.keys}
+        return self._decode(columns, vocabularies)
 
-    def _coded(self, tables: Iterable[pa.Table]) -> tuple[dict[str, Column], dict[str, Words]]:
-        """All rows of the tables by column, with codes for words and texts. Arrow (26) crashes unifying dictionaries
-        of columns that hold nulls."""
+    def _encode(self, tables: Iterable[pa.Table]) -> tuple[dict[str, Column], dict[str, Vocabulary]]:
+        """All rows by column, strings as codes. Arrow 26 itself crashes unifying dictionaries of columns with nulls."""
         table = pa.concat_tables(tables)
-        vocabularies = {name: Words() for name in (*self.words, *self.texts)}
+        vocabularies = {name: Vocabulary() for name in (*self.dictionary_keys, *self.text_keys)}
         columns: dict[str, Column] = {}
         for name in self.schema.names:
-            chunks, table = table[name].chunks, table.drop_columns(name)  # whose memory is free once it is coded
-            words = vocabularies.get(name)
-            found = [words.codes(one).astype(np.int32) if words is not None else one.to_numpy() for one in chunks]
-            columns[name] = np.concatenate([np.zeros(0, found[0].dtype if found else np.int64), *found])
+            chunks, table = table[name].chunks, table.drop_columns(name)  # frees the column once it is encoded
+            vocabulary = vocabularies.get(name)
+            arrays = [
+                chunk.to_numpy() if vocabulary is None else vocabulary.encode(chunk).astype(np.int32)
+                for chunk in chunks
+            ]
+            columns[name] = np.concatenate([np.zeros(0, arrays[0].dtype if arrays else np.int64), *arrays])
         return columns, vocabularies
 
-    def _worded(self, columns: Mapping[str, Column], vocabularies: Mapping[str, Words]) -> pa.Table:
-        worded = {name: words.words(columns[name]) for name, words in vocabularies.items()}
-        texts = {name: worded[name].cast(pa.string()) for name in self.texts}
-        return pa.table({**columns, **worded, **texts}, schema=self.schema)
+    def _decode(self, columns: Mapping[str, Column], vocabularies: Mapping[str, Vocabulary]) -> pa.Table:
+        strings = {name: vocabulary.decode(columns[name]) for name, vocabulary in vocabularies.items()}
+        texts = {name: strings[name].cast(pa.string()) for name in self.text_keys}
+        return pa.table({**columns, **strings, **texts}, schema=self.schema)
 
 
 TALLIES = {
-    "confusion": Tally(words=("label", "prediction"), sums=("records",)),
+    "confusion": Tally(dictionary_keys=("label", "prediction"), sums=("records",)),
     "slices": Tally(
-        words=("by", "value"),
-        sums=("records", "errors", "unlabelled", "correct", "top5_unknown", "top5_correct", *BYTES),
+        dictionary_keys=("by", "value"),
+        sums=("records", "errors", "unlabelled", "correct", "top5_unknown", "top5_correct", *BYTE_COLUMNS),
     ),
-    "stages": Tally(words=("by", "value", "stage"), sums=("sum_us",), smallest=("min_us",), largest=("max_us",)),
-    "latency": Tally(words=("by", "value", "stage"), numbers=("bucket",), sums=("records",)),
-    "calibration": Tally(numbers=("bin", "bucket", "correct"), sums=("records", "confidence_high", "confidence_low")),
-    "scores": Tally(texts=("score",), sums=("high", "low")),
-    "minutes": Tally(numbers=("minute",), sums=("records",), smallest=("first_us",), largest=("last_us",)),
-    "exemplars": Tally(texts=("label", "prediction", "image"), numbers=("confidence",)),
-    "overflows": Tally(texts=("by",), sums=("shares",)),
-    "bad_parts": Tally(texts=("sentence",), sums=("parts",)),
+    "stages": Tally(dictionary_keys=("by", "value", "stage"), sums=("sum_us",), minima=("min_us",), maxima=("max_us",)),
+    "latency": Tally(dictionary_keys=("by", "value", "stage"), integer_keys=("bucket",), sums=("records",)),
+    "calibration": Tally(
+        integer_keys=("bin", "bucket", "correct"), sums=("records", "confidence_high", "confidence_low")
+    ),
+    "scores": Tally(text_keys=("score",), sums=("high", "low")),
+    "minutes": Tally(integer_keys=("minute",), sums=("records",), minima=("first_us",), maxima=("last_us",)),
+    "exemplars": Tally(text_keys=("label", "prediction", "image"), integer_keys=("confidence",)),
+    "overflows": Tally(text_keys=("by",), sums=("shares",)),
+    "bad_parts": Tally(text_keys=("sentence",), sums=("parts",)),
 }
-_AT_ONCE = 4
-_SLICED = ("slices", "stages", "latency")
+_MERGED_AT_ONCE = 4
+_SLICE_TALLIES = ("slices", "stages", "latency")
 
 
-def bag(**tallies: Mapping[str, object] | pa.Table) -> Counts:
-    """The counts that have these columns in these tallies and nothing in the others."""
+def build_counts(**tallies: Mapping[str, object] | pa.Table) -> Counts:
+    """Counts with these columns or tables in the named tallies; the other tallies are empty."""
     return {name: _table(tally.schema, tallies.get(name)) for name, tally in TALLIES.items()}
 
 
@@ -130,48 +138,54 @@ def _table(schema: pa.Schema, columns: Mapping[str, object] | pa.Table | None) -
     return pa.table(columns, schema=schema) if columns is not None else schema.empty_table()
 
 
-def merge(bags: Iterable[Counts]) -> Counts:
-    """The sum of any number of counts, of which it holds a few at a time; the bags given stay as they were."""
-    total, rest = bag(), iter(bags)
-    while some := list(islice(rest, _AT_ONCE)):
-        bags, total = _without_overflows([total, *some]), {}
+def merge_counts(parts: Iterable[Counts]) -> Counts:
+    """The sum of any number of counts, a few of which are in memory at a time; the arguments do not change."""
+    total, remaining = build_counts(), iter(parts)
+    while some := list(islice(remaining, _MERGED_AT_ONCE)):
+        terms, total = _drop_overflows([total, *some]), {}
         some.clear()
         for name, tally in TALLIES.items():
-            total[name] = tally.merge(bag.pop(name) for bag in bags)
+            total[name] = tally.merge(counts.pop(name) for counts in terms)
             pa.default_memory_pool().release_unused()
-        total["exemplars"] = exemplars.best(total["exemplars"])
+        total["exemplars"] = most_confident(total["exemplars"])
     return total
 
 
-def _without_overflows(bags: Sequence[Counts]) -> list[Counts]:
-    """The bags without slices by columns that have too many values in all of them together."""
-    gone = {by for bag in bags for by in bag["overflows"]["by"].to_pylist()}
-    values = TALLIES["slices"].merge(bag["slices"] for bag in bags)["by"].value_counts().to_pylist()
-    gone |= {found["values"] for found in values if found["counts"] > MAX_VALUES}
-    overflows = _table(TALLIES["overflows"].schema, {"by": sorted(gone), "shares": [1] * len(gone)})
-    return [_without(gone, bag) | {"overflows": overflows} for bag in bags]
+def _drop_overflows(parts: Sequence[Counts]) -> list[Counts]:
+    """The counts without the slices by columns that have too many values in all of the counts together."""
+    dropped = {by for counts in parts for by in counts["overflows"]["by"].to_pylist()}
+    values = TALLIES["slices"].merge(counts["slices"] for counts in parts)["by"].value_counts().to_pylist()
+    dropped |= {column["values"] for column in values if column["counts"] > MAX_VALUES}
+    overflows = _table(TALLIES["overflows"].schema, {"by": sorted(dropped), "shares": [1] * len(dropped)})
+    return [_drop_slices(dropped, counts) | {"overflows": overflows} for counts in parts]
 
 
-def _without(gone: set[str], counts: Counts) -> Counts:
-    if gone.isdisjoint(counts["slices"]["by"].unique().to_pylist()):
-        return counts  # mostly: a worker sees by itself that a column has too many values
+def _drop_slices(dropped: set[str], counts: Counts) -> Counts:
+    if dropped.isdisjoint(counts["slices"]["by"].unique().to_pylist()):
+        return counts  # the common case: the worker itself dropped the column
     return counts | {
-        name: counts[name].filter(pc.invert(pc.is_in(counts[name]["by"], pa.array(gone)))) for name in _SLICED
+        name: counts[name].filter(pc.invert(pc.is_in(counts[name]["by"], pa.array(dropped)))) for name in _SLICE_TALLIES
     }
 
 
-def to_bytes(counts: Counts) -> bytes:
-    """The counts as one line of ASCII: the tables as Arrow IPC streams, compressed, in base 64."""
-    lines = []
-    for name in TALLIES:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, counts[name].schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-            stream.write_table(counts[name].combine_chunks())
-        lines.append(base64.b64encode(sink.getvalue()))
-    return b" ".join(lines)
+def encode_counts(counts: Counts) -> bytes:
+    """Counts as one line of ASCII: their tables, each by `encode_table`, separated by spaces."""
+    return b" ".join(encode_table(counts[name].combine_chunks()) for name in TALLIES)
 
 
-def from_bytes(data: bytes) -> Counts:
-    """The counts that `to_bytes` wrote."""
-    tables = (pa.ipc.open_stream(base64.b64decode(line)).read_all() for line in data.split(b" "))
-    return dict(zip(TALLIES, tables, strict=True))
+def decode_counts(line: bytes) -> Counts:
+    """The counts of a line written by `encode_counts`."""
+    return dict(zip(TALLIES, map(decode_table, line.split(b" ")), strict=True))
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A table as one line of ASCII: an Arrow IPC stream, compressed with zstd, in base 64."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
+        stream.write_table(table)
+    return base64.b64encode(sink.getvalue())
+
+
+def decode_table(line: bytes) -> pa.Table:
+    """The table of a line written by `encode_table`."""
+    return pa.ipc.open_stream(base64.b64decode(line)).read_all()

@@ -1,6 +1,6 @@
-"""Counting: records in, batch by batch; counts out. This is the map of every job, and nearly all of its time.
+"""The map step of every evaluation: batches of records in, counts out. It takes nearly all of a job's time.
 
-Per record it costs some fifty additions into arrays, about 60 ns, against 120 ns for reading it from a file.
+A record costs about fifty additions into arrays, 60 ns; reading it from a file costs 120 ns.
 """
 
 from collections.abc import Sequence
@@ -13,54 +13,61 @@ import pyarrow.compute as pc
 
 from hybrid_batch.data.log.records import STAGES
 from hybrid_batch.evaluation.counting import columns
-from hybrid_batch.evaluation.counting import confident_errors as exemplars
 from hybrid_batch.evaluation.counting.columns import NotRecords
-from hybrid_batch.evaluation.counting.confident_errors import Exemplars
-from hybrid_batch.evaluation.counting.counts import BYTES, MAX_VALUES, OVERALL, TALLIES, Counts, bag, merge
-from hybrid_batch.evaluation.counting.fixed_point import Integers
-from hybrid_batch.evaluation.counting.group_counter import Facts, Grouping
-from hybrid_batch.evaluation.counting.latency import bucket
-from hybrid_batch.evaluation.counting.sparse_histogram import Pairs
-from hybrid_batch.evaluation.counting.vocabulary import NULL, Words
-from hybrid_batch.evaluation.report_schema import SLICED_BY
-from hybrid_batch.evaluation.statistics.calibration import Confidences
-from hybrid_batch.evaluation.statistics.throughput import Clock
+from hybrid_batch.evaluation.counting.confident_errors import ConfidentErrors, sortable_bits
+from hybrid_batch.evaluation.counting.counters.calibration_counter import CalibrationCounter
+from hybrid_batch.evaluation.counting.counters.group_counter import BatchColumns, GroupCounter
+from hybrid_batch.evaluation.counting.counters.throughput_counter import ThroughputCounter
+from hybrid_batch.evaluation.counting.counts import (
+    BYTE_COLUMNS,
+    MAX_VALUES,
+    OVERALL,
+    TALLIES,
+    Counts,
+    build_counts,
+    merge_counts,
+)
+from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers
+from hybrid_batch.evaluation.counting.encoding.latency_buckets import to_buckets
+from hybrid_batch.evaluation.counting.encoding.sparse_histogram import SparseHistogram2D
+from hybrid_batch.evaluation.counting.encoding.vocabulary import NULL, Vocabulary
+from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES
 
-_WAY = ("cut", "codec", "tail")  # sliced together, since few combinations of them occur
-_NUMBERS = (*BYTES, *columns.TIMES)
+_SPLIT_COLUMNS = ("cut", "codec", "tail")  # counted as one group, since few combinations of them occur
+_NUMBERS = (*BYTE_COLUMNS, *columns.TIME_COLUMNS)
 
 Mask = npt.NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-class Counting:
-    """Counts of the records added so far, sliced by `SLICED_BY` and by the columns `by`."""
+class RecordCounter:
+    """The counts of the records added so far, sliced by `DEFAULT_SLICES` and by the columns `by`."""
 
     def __init__(self, by: Sequence[str] = ()) -> None:
-        self.batches = 0  # begun to be added
-        self._by = tuple(name for name in dict.fromkeys(by) if name not in SLICED_BY)
-        self._classes = Words()
-        self._words = {name: Words() for name in (*_WAY, "folder", *self._by)}
-        self._ways: dict[tuple[int, ...], int] = {}
-        self._by_way = Grouping(STAGES)
-        self._groupings = {name: Grouping(("latency",)) for name in ("label", "prediction", "folder", *self._by)}
+        self.started_batches = 0  # batches for which `add` was called
+        self._by = tuple(name for name in dict.fromkeys(by) if name not in DEFAULT_SLICES)
+        self._classes = Vocabulary()
+        self._vocabularies = {name: Vocabulary() for name in (*_SPLIT_COLUMNS, "folder", *self._by)}
+        self._splits: dict[tuple[int, ...], int] = {}
+        self._by_split = GroupCounter(STAGES)
+        self._groups = {name: GroupCounter(("latency",)) for name in ("label", "prediction", "folder", *self._by)}
         self._overflows: list[str] = []
-        self._confusion = Pairs()
-        self._confidences = Confidences()
-        self._clock = Clock()
-        self._exemplars = Exemplars()
+        self._confusion = SparseHistogram2D()
+        self._calibration = CalibrationCounter()
+        self._throughput = ThroughputCounter()
+        self._confident_errors = ConfidentErrors()
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count a batch of records. Raises NotRecords, after which the counts are of no use."""
-        self.batches += 1
-        columns.check(batch.schema, self._by)
+        """Count a batch of records. Raises NotRecords; the counter cannot be used afterwards."""
+        self.started_batches += 1
+        columns.check_schema(batch.schema, self._by)
         codes = self._codes(batch)
         in_top5, has_top5 = self._top5(batch, codes["label"])
         failed = np.asarray(pc.is_valid(batch.column("error"))) | (codes["prediction"] == NULL)
         if failed.any():
-            self._by_way.add_errors(codes["way"][failed])
-            for name, grouping in self._groupings.items():
-                grouping.add_errors(codes[name][failed])
+            self._by_split.add_errors(codes["split"][failed])
+            for name, group in self._groups.items():
+                group.add_errors(codes[name][failed])
             kept = ~failed
             codes = {name: code[kept] for name, code in codes.items()}
             in_top5, has_top5 = in_top5[kept], has_top5[kept]
@@ -69,58 +76,62 @@ class Counting:
             self._add_classified(batch, None, codes, in_top5, has_top5)
 
     def counts(self) -> Counts:
-        """The counts of all that was added, not merged: a key may come more than once. More may be added afterwards."""
-        ways = np.array(list(self._ways), np.int64).reshape(-1, len(_WAY))
-        parts = [self._by_way.counts(OVERALL, Words(), np.zeros(len(ways), np.int64))]
-        parts += [self._by_way.counts(name, self._words[name], ways[:, place]) for place, name in enumerate(_WAY)]
-        for name, grouping in self._groupings.items():
-            words = self._words.get(name, self._classes)
-            parts.append(grouping.counts(name, words, np.arange(len(words))))
+        """The counts of all records added, not merged: keys may repeat. More records may be added afterwards."""
+        splits = np.array(list(self._splits), np.int64).reshape(-1, len(_SPLIT_COLUMNS))
+        parts = [self._by_split.counts(OVERALL, Vocabulary(), np.zeros(len(splits), np.int64))]
+        parts += [
+            self._by_split.counts(name, self._vocabularies[name], splits[:, place])
+            for place, name in enumerate(_SPLIT_COLUMNS)
+        ]
+        for name, group in self._groups.items():
+            vocabulary = self._vocabularies.get(name, self._classes)
+            parts.append(group.counts(name, vocabulary, np.arange(len(vocabulary))))
         labels, predictions, records = self._confusion.items()
-        return bag(
-            **{name: TALLIES[name].join(part.pop(name) for part in parts) for name in list(parts[0])},
+        return build_counts(
+            **{name: TALLIES[name].concat(part.pop(name) for part in parts) for name in list(parts[0])},
             confusion={
-                "label": self._classes.words(labels),
-                "prediction": self._classes.words(predictions),
+                "label": self._classes.decode(labels),
+                "prediction": self._classes.decode(predictions),
                 "records": records,
             },
-            **self._confidences.columns(),
-            minutes=self._clock.columns(),
-            exemplars=self._exemplars.table(),
+            **self._calibration.columns(),
+            minutes=self._throughput.columns(),
+            exemplars=self._confident_errors.table(),
             overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
         )
 
     def _codes(self, batch: pa.RecordBatch) -> dict[str, Integers]:
-        """By column, the code of each record's value; `way` is of cut, codec and tail together."""
-        codes = {name: self._classes.codes(batch.column(name)) for name in ("label", "prediction")}
-        for name in [name for name in self._groupings if name in self._words]:
-            values = columns.folders(columns.column(batch, "image")) if name == "folder" else batch.column(name)
-            codes[name] = self._words[name].codes(values)
-            if len(self._words[name]) - 1 > MAX_VALUES:
-                del self._groupings[name]
+        """By column, the code of each record's value; `split` is the code of cut, codec and tail together."""
+        codes = {name: self._classes.encode(batch.column(name)) for name in ("label", "prediction")}
+        for name in [name for name in self._groups if name in self._vocabularies]:
+            values = columns.folders(columns.typed_column(batch, "image")) if name == "folder" else batch.column(name)
+            codes[name] = self._vocabularies[name].encode(values)
+            if len(self._vocabularies[name]) - 1 > MAX_VALUES:
+                del self._groups[name]
                 self._overflows.append(name)
-        way = np.zeros(batch.num_rows, np.int64)
-        for name in _WAY:
-            found = self._words[name].codes(batch.column(name))
-            way = way * len(self._words[name]) + found
-        codes["way"] = self._way_codes(way)
+        joint = np.zeros(batch.num_rows, np.int64)
+        for name in _SPLIT_COLUMNS:
+            values = self._vocabularies[name].encode(batch.column(name))
+            joint = joint * len(self._vocabularies[name]) + values
+        codes["split"] = self._split_codes(joint)
         return codes
 
-    def _way_codes(self, joint: Integers) -> Integers:
-        met = np.unique(joint) if joint.max(initial=0) > 1 << 16 else np.flatnonzero(np.bincount(joint))
-        table = np.zeros(int(met.max(initial=-1)) + 1, np.int64)
-        for number in met.tolist():
-            rest, way = number, []
-            for name in reversed(_WAY):
-                rest, code = divmod(rest, len(self._words[name]))
-                way.append(code)
-            table[number] = self._ways.setdefault(tuple(reversed(way)), len(self._ways))
+    def _split_codes(self, joint: Integers) -> Integers:
+        """A dense code for each combination of cut, codec and tail; `joint` has their codes as a mixed-radix number."""
+        used = np.unique(joint) if joint.max(initial=0) > 1 << 16 else np.flatnonzero(np.bincount(joint))
+        table = np.zeros(int(used.max(initial=-1)) + 1, np.int64)
+        for number in used.tolist():
+            rest, split = number, []
+            for name in reversed(_SPLIT_COLUMNS):
+                rest, code = divmod(rest, len(self._vocabularies[name]))
+                split.append(code)
+            table[number] = self._splits.setdefault(tuple(reversed(split)), len(self._splits))
         return table[joint]
 
     def _top5(self, batch: pa.RecordBatch, label: Integers) -> tuple[Integers, Mask]:
-        """Of each record: 1 where its label is in its top 5, and whether it has one."""
-        lengths, labels = columns.top5(batch)
-        candidates = self._classes.codes(labels)
+        """For each record: 1 where the label is in the top 5, and whether the record has a top 5."""
+        lengths, labels = columns.top5_labels(batch)
+        candidates = self._classes.encode(labels)
         has_top5 = np.asarray(pc.is_valid(lengths))
         longest = pc.max(lengths).as_py() or 0
         if len(candidates) == len(label) * longest:
@@ -136,66 +147,67 @@ class Counting:
     def _add_classified(
         self, batch: pa.RecordBatch, kept: Mask | None, codes: dict[str, Integers], in_top5: Integers, has_top5: Mask
     ) -> None:
-        """Count the records of the batch that are `kept`, all when None; the arrays are of those alone."""
+        """Count the records of the batch in the mask `kept`, or all; the arrays have one row for each of them."""
         label, prediction = codes["label"], codes["prediction"]
         labelled = label != NULL
         correct = label == prediction
-        numbers = {name: _whole(columns.column(batch, name), name, kept) for name in _NUMBERS}
+        numbers = {name: _required(columns.typed_column(batch, name), name, kept) for name in _NUMBERS}
         times_us = {stage: numbers[f"{stage}_us"] for stage in STAGES}
-        facts = Facts(
-            ones={
+        measured = BatchColumns(
+            positions={
                 "unlabelled": np.flatnonzero(~labelled),
                 "top5_unknown": np.flatnonzero(labelled & ~has_top5),
             },
-            values={name: numbers[name] for name in BYTES}
+            values={name: numbers[name] for name in BYTE_COLUMNS}
             | {"correct": correct.astype(np.int64), "top5_correct": in_top5},
             times_us=times_us,
-            buckets={stage: bucket(times) for stage, times in times_us.items()},
+            buckets={stage: to_buckets(times) for stage, times in times_us.items()},
         )
-        self._by_way.add(codes["way"], facts)
-        for name, grouping in self._groupings.items():
-            grouping.add(codes[name], facts)
+        self._by_split.add(codes["split"], measured)
+        for name, group in self._groups.items():
+            group.add(codes[name], measured)
         self._confusion.add(label[labelled], prediction[labelled])
-        started = columns.column(batch, "started_at").cast(pa.int64())
-        dated = _of(np.asarray(started.is_valid()), kept)
-        start_us = _of(started.fill_null(0).to_numpy(), kept)[dated]
-        self._clock.add(start_us, start_us + times_us["latency"][dated])
+        started = columns.typed_column(batch, "started_at").cast(pa.int64())
+        dated = _filter(np.asarray(started.is_valid()), kept)
+        start_us = _filter(started.fill_null(0).to_numpy(), kept)[dated]
+        self._throughput.add(start_us, start_us + times_us["latency"][dated])
         self._add_confidences(batch, kept, label, prediction, correct)
 
     def _add_confidences(
         self, batch: pa.RecordBatch, kept: Mask | None, label: Integers, prediction: Integers, correct: Mask
     ) -> None:
-        """Count the confidences of the labelled records; what is no probability is no confidence."""
-        confidence = _of(np.asarray(columns.column(batch, "confidence"), np.float32), kept)
+        """Count the confidences of the labelled records; a number outside [0, 1] counts as no confidence."""
+        confidence = _filter(np.asarray(columns.typed_column(batch, "confidence"), np.float32), kept)
         known = np.flatnonzero((label != NULL) & (confidence >= 0) & (confidence <= 1))
-        self._confidences.add(confidence[known], correct[known])
+        self._calibration.add(confidence[known], correct[known])
         wrong = known[~correct[known]]
-        found = wrong[exemplars.ordered(confidence[wrong]) >= self._exemplars.threshold]
-        if len(found):
-            self._exemplars.add(
-                self._classes.words(label[found]).cast(pa.string()),
-                self._classes.words(prediction[found]).cast(pa.string()),
-                columns.column(batch, "image").take(pa.array(_of(np.arange(batch.num_rows), kept)[found])),
-                confidence[found],
+        rows = wrong[sortable_bits(confidence[wrong]) >= self._confident_errors.threshold]
+        if len(rows):
+            self._confident_errors.add(
+                self._classes.decode(label[rows]).cast(pa.string()),
+                self._classes.decode(prediction[rows]).cast(pa.string()),
+                columns.typed_column(batch, "image").take(pa.array(_filter(np.arange(batch.num_rows), kept)[rows])),
+                confidence[rows],
             )
 
 
 def count_table(table: pa.Table, by: Sequence[str] = ()) -> Counts:
     """The counts of a table of records. Raises NotRecords."""
-    counting = Counting(by)
-    columns.check(table.schema, by)
+    counter = RecordCounter(by)
+    columns.check_schema(table.schema, by)
     for batch in table.to_batches():
-        counting.add(batch)
-    return merge([counting.counts()])
+        counter.add(batch)
+    return merge_counts([counter.counts()])
 
 
-def _whole(column: pa.Array, name: str, kept: Mask | None) -> Integers:
+def _required(column: pa.Array, name: str, kept: Mask | None) -> Integers:
+    """The kept rows of a column of integers. Raises NotRecords for a null among them."""
     if column.null_count:
-        if _of(np.asarray(column.is_null()), kept).any():
+        if _filter(np.asarray(column.is_null()), kept).any():
             raise NotRecords(f"some of its classified records have no {name}")
         column = column.fill_null(0)
-    return _of(column.to_numpy(), kept)
+    return _filter(column.to_numpy(), kept)
 
 
-def _of(values: npt.NDArray[Scalar], kept: Mask | None) -> npt.NDArray[Scalar]:
+def _filter(values: npt.NDArray[Scalar], kept: Mask | None) -> npt.NDArray[Scalar]:
     return values if kept is None else values[kept]

@@ -1,0 +1,1 @@
+"""Reports and comparisons as JSON, CSV files, terminal tables and HTML."""

@@ -1,4 +1,4 @@
-"""The tables of the report as CSV files."""
+"""The tables of a report as CSV files."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ Row = Sequence[str | int | float | None]
 
 
 def csv_files(report: Report) -> dict[str, bytes]:
-    """By name: `confusion.csv`, `per_class.csv` and `latency.csv`, in UTF-8; what is unknown is empty."""
+    """`confusion.csv`, `per_class.csv` and `latency.csv` by name, in UTF-8; unknown values are empty cells."""
     return {
         "confusion.csv": _csv(["label", "prediction", "records"], _confusion(report)),
         "per_class.csv": _csv(
@@ -26,9 +26,12 @@ def csv_files(report: Report) -> dict[str, bytes]:
 
 
 def _confusion(report: Report) -> Iterator[Row]:
-    found = report["confusion"]
-    for label, prediction, records in zip(found["label"], found["prediction"], found["records"], strict=True):
-        yield found["classes"][label], found["classes"][prediction], records
+    confusion = report["confusion"]
+    classes = confusion["classes"]
+    for label, prediction, records in zip(
+        confusion["label"], confusion["prediction"], confusion["records"], strict=True
+    ):
+        yield classes[label], classes[prediction], records
 
 
 def _per_class(report: Report) -> Iterator[Row]:
@@ -40,12 +43,12 @@ def _per_class(report: Report) -> Iterator[Row]:
 
 def _latency(report: Report) -> Iterator[Row]:
     slices: Mapping[str, Sequence[Slice]] = {"": [report["overall"]], **report["slices"]}
-    for by, found in slices.items():
-        for one in found:
-            for stage, times in one["stages"].items():
+    for by, entries in slices.items():
+        for entry in entries:
+            for stage, times in entry["stages"].items():
                 values: Mapping[str, object] = times
                 numbers = [value for name in _TIMES if isinstance(value := values[name], int | float)]
-                yield by, one["value"], stage, one["records"] - one["errors"], *numbers
+                yield by, entry["value"], stage, entry["records"] - entry["errors"], *numbers
 
 
 def _csv(heading: Row, rows: Iterable[Row]) -> bytes:

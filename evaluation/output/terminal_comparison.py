@@ -1,54 +1,54 @@
-"""The comparison in a terminal."""
+"""A comparison as text and tables in a terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hybrid_batch.evaluation.comparison.comparison import Comparison, Coverage, Ratio, Slice
+from hybrid_batch.evaluation.comparison.comparison import Comparison, ComparisonCoverage, ComparisonSlice, Ratio
 from hybrid_batch.evaluation.output import units
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SLICES = 10
-LEVEL = 0.05
-_TIMES = ("mean_us", "p95_us")  # what fits 80 columns; the JSON has all
+MAX_SLICES = 10
+SIGNIFICANCE_LEVEL = 0.05
+_TIMES = ("mean_us", "p95_us")  # they fit 80 columns; the JSON has all quantiles
 
 
 def print_comparison(comparison: Comparison, console: "Console | None" = None) -> None:
-    """Print what differs and how sure that is, the slices that differ most, and times and bytes side by side.
+    """Print the differences and their significance, the slices that differ most, and the times and bytes of both runs.
 
-    On standard output unless another console is given."""
+    The default console is standard output."""
     from hybrid_batch.data.terminal.console import open_console
 
     console = console or open_console()
 
-    def say(text: str) -> None:
+    def print_line(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     for line in (*_coverage(comparison["coverage"]), *_overall(comparison["overall"])):
-        say(line)
+        print_line(line)
     for line in (*comparison["notes"], *comparison["bad_parts"]):
-        say(line)
+        print_line(line)
     for column, slices in comparison["slices"].items():
         if column == "folder" and slices == comparison["slices"].get("label"):
-            continue  # a folder for each class: the same once more
+            continue  # each class has its own folder: the same table
         differing = _differing(slices)
         if any(entry["labelled"] for entry in slices):
-            say(f"\n{_title(column, slices, differing)}")
+            print_line(f"\n{_title(column, slices, differing)}")
         if differing:
-            console.print(_slices(column, differing[:SLICES]))
+            console.print(_slices(column, differing[:MAX_SLICES]))
     times = {"": comparison["stages"]} | (comparison["cuts"] if len(comparison["cuts"]) > 1 else {})
     for cut, stages in times.items():
         if stages:
-            say(f"\ntimes{f' of cut {cut}' if cut else ''}")
+            print_line(f"\ntimes{f' of cut {cut}' if cut else ''}")
             console.print(_stages(stages))
     if comparison["coverage"]["classified"]:
-        say("\nbytes")
+        print_line("\nbytes")
         console.print(_bytes(comparison["bytes"]))
 
 
-def _coverage(coverage: Coverage) -> Iterator[str]:
+def _coverage(coverage: ComparisonCoverage) -> Iterator[str]:
     yield (
         f"images      {coverage['both']:,} in both runs, {coverage['classified']:,} classified by both "
         f"(errors: A {coverage['errors_a']:,}, B {coverage['errors_b']:,}), {coverage['labelled']:,} with a label"
@@ -61,15 +61,15 @@ def _coverage(coverage: Coverage) -> Iterator[str]:
             yield f"only in {side}   {count:,}: {', '.join(names)}{', …' if count > len(names) else ''}"
 
 
-def _overall(overall: Slice) -> Iterator[str]:
+def _overall(overall: ComparisonSlice) -> Iterator[str]:
     if overall["images"]:
         agreement = overall["agreement"]
-        yield f"agreement   {units.share(agreement['value'])} (95 %: {units.interval(agreement)})"
+        yield f"agreement   {units.percent(agreement['value'])} (95 %: {units.interval(agreement)})"
     if overall["mid_p"] is None or overall["exact_p"] is None:
         yield "accuracy    unknown: no image classified by both runs has a label"
         return
     difference = overall["difference"]
-    a, b = (units.share(overall[name]["value"]) for name in ("accuracy_a", "accuracy_b"))
+    a, b = (units.percent(overall[name]["value"]) for name in ("accuracy_a", "accuracy_b"))
     yield (
         f"accuracy    A {a}, B {b}: {_points(difference['value'])} pt "
         f"(95 %: {_points(difference['low'])} to {_points(difference['high'])})"
@@ -80,19 +80,19 @@ def _overall(overall: Slice) -> Iterator[str]:
     )
 
 
-def _differing(slices: Sequence[Slice]) -> list[Slice]:
-    """Those of which one run alone was right about an image, by rising p-value."""
-    found = [entry for entry in slices if entry["only_a_right"] or entry["only_b_right"]]
-    return sorted(found, key=lambda entry: (entry["mid_p"] or 0.0, -abs(entry["difference"]["value"] or 0.0)))
+def _differing(slices: Sequence[ComparisonSlice]) -> list[ComparisonSlice]:
+    """The slices with an image that only one run classified correctly, by ascending p-value."""
+    differing = [entry for entry in slices if entry["only_a_right"] or entry["only_b_right"]]
+    return sorted(differing, key=lambda entry: (entry["mid_p"] or 0.0, -abs(entry["difference"]["value"] or 0.0)))
 
 
-def _title(column: str, slices: Sequence[Slice], differing: Sequence[Slice]) -> str:
-    sure = sum(entry["holm_p"] is not None and entry["holm_p"] < LEVEL for entry in slices)
-    first = f"; the first {SLICES} of {len(differing):,} that differ at all" if len(differing) > SLICES else ""
-    return f"by {column}: {sure:,} of {len(slices):,} differ (Holm's p < {LEVEL:g}){first}"
+def _title(column: str, slices: Sequence[ComparisonSlice], differing: Sequence[ComparisonSlice]) -> str:
+    significant = sum(entry["holm_p"] is not None and entry["holm_p"] < SIGNIFICANCE_LEVEL for entry in slices)
+    first = f"; the first {MAX_SLICES} of {len(differing):,} that differ at all" if len(differing) > MAX_SLICES else ""
+    return f"by {column}: {significant:,} of {len(slices):,} differ (Holm's p < {SIGNIFICANCE_LEVEL:g}){first}"
 
 
-def _slices(column: str, slices: Sequence[Slice]) -> "Table":
+def _slices(column: str, slices: Sequence[ComparisonSlice]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -104,11 +104,11 @@ def _slices(column: str, slices: Sequence[Slice]) -> "Table":
         table.add_row(
             Text(units.DASH if entry["value"] is None else entry["value"]),
             f"{entry['labelled']:,}",
-            units.share(entry["accuracy_a"]["value"]),
-            units.share(entry["accuracy_b"]["value"]),
+            units.percent(entry["accuracy_a"]["value"]),
+            units.percent(entry["accuracy_b"]["value"]),
             _points(difference["value"]),
             f"{_points(difference['low'])} to {_points(difference['high'])}",
-            Text(_p(p), style="bold" if p is not None and p < LEVEL else ""),
+            Text(_p(p), style="bold" if p is not None and p < SIGNIFICANCE_LEVEL else ""),
         )
     return table
 
@@ -135,7 +135,9 @@ def _bytes(sizes: dict[str, Ratio]) -> "Table":
 
     table = Table("", "A", "B", "B/A", box=None)
     for name, ratio in sizes.items():
-        table.add_row(name.removesuffix("_bytes"), units.size(ratio["a"]), units.size(ratio["b"]), _ratio(ratio))
+        table.add_row(
+            name.removesuffix("_bytes"), units.byte_size(ratio["a"]), units.byte_size(ratio["b"]), _ratio(ratio)
+        )
     return table
 
 

@@ -1,4 +1,4 @@
-"""The report in a terminal."""
+"""A report as text and tables in a terminal."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MATRIX_CLASSES = 20
-WORST = 10
-ROWS = 20  # of a table of slices
+MAX_MATRIX_CLASSES = 20
+MAX_CONFUSIONS = 10
+MAX_SLICES = 20
 
 _Cells = dict[tuple[int, int], int]
 
@@ -21,31 +21,31 @@ _Cells = dict[tuple[int, int], int]
 def print_report(report: Report, console: "Console | None" = None) -> None:
     """Print the headline numbers, the confusion matrix (or the worst confusions), the times by cut and the slices.
 
-    On standard output unless another console is given."""
+    The default console is standard output."""
     from hybrid_batch.data.terminal.console import open_console
 
     console = console or open_console()
 
-    def say(text: str) -> None:
+    def print_line(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     for line in _headline(report):
-        say(line)
+        print_line(line)
     if report["confusion"]["records"]:
         console.print(_measures(report))
         title, table = _confusion(report["confusion"], console)
-        say(f"\n{title}")
+        print_line(f"\n{title}")
         if table.row_count:
             console.print(table)
-    for found in report["slices"]["cut"]:
-        say(f"\n{_cut_title(found)}")
-        console.print(_times(found))
+    for cut in report["slices"]["cut"]:
+        print_line(f"\n{_cut_title(cut)}")
+        console.print(_times(cut))
     for by, slices in report["slices"].items():
         if len(slices) > 1 and by not in ("label", "prediction"):
-            say(f"\nby {by}{f', the {ROWS} with most records' if len(slices) > ROWS else ''}")
+            print_line(f"\nby {by}{f', the {MAX_SLICES} with most records' if len(slices) > MAX_SLICES else ''}")
             console.print(_slices(by, slices))
     for note in (*report["notes"], *report["bad_parts"]):
-        say(f"\nNote: {note}")
+        print_line(f"\nNote: {note}")
 
 
 def _headline(report: Report) -> Iterator[str]:
@@ -87,17 +87,17 @@ def _ends(measure: Measure, digits: int = 4) -> str:
 
 
 def _confusion(confusion: Confusion, console: "Console") -> "tuple[str, Table]":
-    """The whole matrix where it is small and fits the width, else the worst confusions."""
+    """The whole matrix if it is small and fits the console's width, else the worst confusions."""
     classes = confusion["classes"]
     cells = zip(zip(confusion["label"], confusion["prediction"], strict=True), confusion["records"], strict=True)
     matrix: _Cells = dict(cells)
-    if len(classes) <= MATRIX_CLASSES:
+    if len(classes) <= MAX_MATRIX_CLASSES:
         table = _matrix(matrix, classes)
-        boundless = console.options.update(width=10_000)  # measuring stops at the width it is given
-        if console.measure(table, options=boundless).maximum <= console.width:
+        unbounded = console.options.update(width=10_000)  # rich measures up to the width of its options
+        if console.measure(table, options=unbounded).maximum <= console.width:
             return "confusion: a row for each label, a column for each prediction", table
     wrong = sorted((-n, *cell) for cell, n in matrix.items() if cell[0] != cell[1])
-    shown = wrong[:WORST]
+    shown = wrong[:MAX_CONFUSIONS]
     title = f"worst {len(shown)} of {len(wrong):,} confusions among {len(classes):,} classes"
     return title, _worst(matrix, classes, shown)
 
@@ -133,23 +133,23 @@ def _worst(matrix: _Cells, classes: list[str], confusions: list[tuple[int, int, 
     return table
 
 
-def _cut_title(found: Slice) -> str:
-    records = found["records"] - found["errors"]
-    title = f"cut {_value(found)}: {records:,} records, {units.size(found['sent_bytes'])} sent"
-    if found["sent_share"] is None:
+def _cut_title(cut: Slice) -> str:
+    records = cut["records"] - cut["errors"]
+    title = f"cut {_value(cut)}: {records:,} records, {units.byte_size(cut['sent_bytes'])} sent"
+    if cut["sent_share"] is None:
         return title
-    return f"{title}, {found['sent_share']:.1%} of the {units.size(found['image_bytes'])} of the images"
+    return f"{title}, {cut['sent_share']:.1%} of the {units.byte_size(cut['image_bytes'])} of the images"
 
 
-def _times(found: Slice) -> "Table":
+def _times(cut: Slice) -> "Table":
     from rich.table import Table
 
     table = Table("stage", box=None)
     for heading in ("mean", *(name.removesuffix("_us") for name in QUANTILES), "max"):
         table.add_column({"p999": "p99.9"}.get(heading, heading), justify="right")
     for stage in STAGES:
-        if stage in found["stages"]:
-            times = found["stages"][stage]
+        if stage in cut["stages"]:
+            times = cut["stages"][stage]
             quantiles = (times["p50_us"], times["p90_us"], times["p95_us"], times["p99_us"], times["p999_us"])
             table.add_row(stage, *map(units.duration, (times["mean_us"], *quantiles, times["max_us"])))
     return table
@@ -159,26 +159,26 @@ def _slices(by: str, slices: list[Slice]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    failed = any(found["errors"] for found in slices)
+    failed = any(entry["errors"] for entry in slices)
     table = Table(box=None)
-    table.add_column(by, min_width=9)  # or the numbers would leave none of it in 80 columns
+    table.add_column(by, min_width=9)  # else the numbers take its whole width in 80 columns
     for heading in ("records", *(["errors"] if failed else []), "accuracy", "95 % interval", "sent each", "p50", "p99"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for found in sorted(slices, key=lambda found: -found["records"])[:ROWS]:
-        classified = found["records"] - found["errors"]
-        latency = found["stages"].get("latency")
-        accuracy = found["accuracy"]["value"]
+    for entry in sorted(slices, key=lambda entry: -entry["records"])[:MAX_SLICES]:
+        classified = entry["records"] - entry["errors"]
+        latency = entry["stages"].get("latency")
+        accuracy = entry["accuracy"]["value"]
         table.add_row(
-            Text(_value(found)),
-            f"{found['records']:,}",
-            *([f"{found['errors']:,}"] if failed else []),
+            Text(_value(entry)),
+            f"{entry['records']:,}",
+            *([f"{entry['errors']:,}"] if failed else []),
             units.DASH if accuracy is None else f"{accuracy:.4f}",
-            _ends(found["accuracy"], 3),
-            units.size(round(found["sent_bytes"] / classified)) if classified else units.DASH,
+            _ends(entry["accuracy"], 3),
+            units.byte_size(round(entry["sent_bytes"] / classified)) if classified else units.DASH,
             *((units.duration(latency["p50_us"]), units.duration(latency["p99_us"])) if latency else ()),
         )
     return table
 
 
-def _value(found: Slice) -> str:
-    return "none" if found["value"] is None else found["value"] or "(empty)"
+def _value(entry: Slice) -> str:
+    return "none" if entry["value"] is None else entry["value"] or "(empty)"

@@ -1,22 +1,22 @@
-"""Numbers as a reader wants them: three digits or so, and a unit."""
+"""Numbers formatted for readers: about three digits, and a unit."""
 
 from hybrid_batch.evaluation.report_schema import Measure
 
 DASH = "—"
 
 
-def share(value: float | None) -> str:
-    """A proportion in per cent."""
+def percent(value: float | None) -> str:
+    """A proportion as a percentage; a dash for None."""
     return DASH if value is None else f"{value:.1%}"
 
 
-def number(value: float | None) -> str:
-    """A score without a unit."""
+def score(value: float | None) -> str:
+    """A score without a unit, to three decimals; a dash for None."""
     return DASH if value is None else f"{value:.3f}"
 
 
 def interval(measure: Measure, percent: bool = True) -> str:
-    """The 95 % interval of a measure, in per cent or as it is; empty where it has none."""
+    """The 95 % interval of a measure, as percentages or as scores; empty where it is unknown."""
     low, high = measure["low"], measure["high"]
     if low is None or high is None:
         return ""
@@ -24,28 +24,28 @@ def interval(measure: Measure, percent: bool = True) -> str:
 
 
 def duration(value_us: float | None) -> str:
-    """Microseconds in the unit that suits them."""
+    """Microseconds as µs, ms or s; a dash for None."""
     if value_us is None:
         return DASH
-    size = abs(value_us)
-    if size < 1e3:
+    magnitude = abs(value_us)
+    if magnitude < 1e3:
         return f"{value_us:.3g} µs"
-    if size < 1e6:
-        return f"{_three(value_us / 1e3)} ms"
-    return f"{_three(value_us / 1e6)} s"
+    if magnitude < 1e6:
+        return f"{_three_digits(value_us / 1e3)} ms"
+    return f"{_three_digits(value_us / 1e6)} s"
 
 
-def size(count: float) -> str:
-    """Bytes, by thousands."""
+def byte_size(count: float) -> str:
+    """Bytes as B, kB, MB, GB or TB (powers of 1000)."""
     if count < 1000:
         return f"{count:.4g} B"
     for unit in ("kB", "MB", "GB"):
         count /= 1000
         if count < 1000:
-            return f"{_three(count)} {unit}"
+            return f"{_three_digits(count)} {unit}"
     return f"{count / 1000:,.1f} TB"
 
 
-def _three(value: float) -> str:
-    """At least three digits, none of them dropped before the point."""
+def _three_digits(value: float) -> str:
+    """Three significant digits, or all digits of the whole part."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

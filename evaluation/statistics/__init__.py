@@ -1,0 +1,1 @@
+"""From counts to the measures of a report, with confidence intervals and significance tests."""

@@ -1,4 +1,4 @@
-"""The confusion matrix, and what scikit-learn would say of it."""
+"""The confusion matrix and the measures computed from it, with scikit-learn's definitions."""
 
 from dataclasses import dataclass
 
@@ -24,17 +24,16 @@ STATISTICS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    """The cells that are not 0, by ascending (label, prediction), which are positions in the sorted `classes`."""
+class ConfusionMatrix:
+    """The cells above 0, by ascending (label, prediction); both are indices into the sorted list `classes`."""
 
     classes: list[str]
     label: Integers
     prediction: Integers
     records: Integers
 
-    @property
-    def shape(self) -> Confusion:
-        """As the report holds it."""
+    def to_report(self) -> Confusion:
+        """The matrix as the report stores it."""
         return Confusion(
             classes=self.classes,
             label=self.label.tolist(),
@@ -43,7 +42,7 @@ class Matrix:
         )
 
     def margins(self) -> tuple[Reals, Reals, Reals]:
-        """Of each class: records on the diagonal, of the label, of the prediction."""
+        """For each class: correct records, records with the label, records with the prediction; each (classes,)."""
         correct = self.label == self.prediction
         places = (self.label[correct], self.label, self.prediction)
         records = (self.records[correct], self.records, self.records)
@@ -53,8 +52,8 @@ class Matrix:
         )
         return diagonal, labels, predictions
 
-    def margins_of(self, draws: Reals) -> tuple[Reals, Reals, Reals]:
-        """The margins, (replicates, classes), of draws of the cells, (replicates, cells)."""
+    def resampled_margins(self, draws: Reals) -> tuple[Reals, Reals, Reals]:
+        """The margins, each (replicates, classes), of resampled cells, (replicates, cells)."""
         correct = np.flatnonzero(self.label == self.prediction)
         order = np.argsort(self.prediction, kind="stable")
         diagonal, labels, predictions = (np.zeros((len(draws), len(self.classes))) for _ in range(3))
@@ -68,27 +67,29 @@ class Matrix:
         return diagonal, labels, predictions
 
 
-def matrix(counts: pa.Table) -> Matrix:
-    """The matrix of the tally `confusion`."""
+def build_matrix(counts: pa.Table) -> ConfusionMatrix:
+    """The confusion matrix of the tally `confusion`."""
     columns = [counts[name].combine_chunks() for name in ("label", "prediction")]
-    words = [column.dictionary.to_pylist() for column in columns]
+    dictionaries = [column.dictionary.to_pylist() for column in columns]
     codes = [np.asarray(column.indices) for column in columns]
-    used = (found[code] for found, column in zip(words, codes, strict=True) for code in np.unique(column).tolist())
+    used = (
+        names[code] for names, column in zip(dictionaries, codes, strict=True) for code in np.unique(column).tolist()
+    )
     classes = sorted(set(used))
-    place = {name: number for number, name in enumerate(classes)}
+    index = {name: number for number, name in enumerate(classes)}
     label, prediction = (
-        np.array([place.get(word, -1) for word in found], np.int64)[column] if len(column) else column.astype(np.int64)
-        for found, column in zip(words, codes, strict=True)
+        np.array([index.get(name, -1) for name in names], np.int64)[column] if len(column) else column.astype(np.int64)
+        for names, column in zip(dictionaries, codes, strict=True)
     )
     order = np.lexsort((prediction, label))
-    return Matrix(classes, label[order], prediction[order], counts["records"].to_numpy()[order])
+    return ConfusionMatrix(classes, label[order], prediction[order], counts["records"].to_numpy()[order])
 
 
-def statistics(diagonal: Reals, labels: Reals, predictions: Reals) -> Reals:
+def matrix_statistics(diagonal: Reals, labels: Reals, predictions: Reals) -> Reals:
     """The values of `STATISTICS`, (..., 8), from margins of shape (..., classes); NaN where not defined.
 
-    As in scikit-learn, averages are over the classes that occur as label or as prediction, a measure that would
-    divide by 0 counting 0; balanced accuracy is over those that occur as label.
+    As in scikit-learn, averages are over the classes that occur as a label or as a prediction, and a measure that would
+    divide by 0 is 0; balanced accuracy is over the classes that occur as a label.
     """
     total = labels.sum(-1)
     recall, precision = _ratio(diagonal, labels), _ratio(diagonal, predictions)

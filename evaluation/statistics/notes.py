@@ -1,15 +1,15 @@
-"""What a reader of the report should know beside the numbers, a sentence each."""
+"""Notes for the reader of a report, one sentence each. They are part of its bytes: a new wording is a new report."""
 
 from collections.abc import Iterator, Sequence
 
 from hybrid_batch.evaluation.counting.counts import MAX_VALUES
 from hybrid_batch.evaluation.report_schema import Report
 
-_NAMED = 5
+_MAX_NAMES = 5
 
 
-def notes(report: Report, overflows: Sequence[str]) -> list[str]:
-    """Sentences on what is missing, and on columns with too many values to be sliced by."""
+def build_notes(report: Report, overflows: Sequence[str]) -> list[str]:
+    """Sentences about missing labels, predictions and confidences, and about columns with too many values."""
     return [*_coverage(report), *_classes(report), *_sliced(overflows)]
 
 
@@ -31,10 +31,10 @@ def _classes(report: Report) -> Iterator[str]:
     rows = report["per_class"]
     never_predicted = [row["name"] for row in rows if not row["predicted"]]
     if never_predicted:
-        yield f"Never predicted: {_named(never_predicted)}; their precision is unknown and counts 0 in averages."
+        yield f"Never predicted: {_join_names(never_predicted)}; their precision is unknown and counts 0 in averages."
     never_true = [row["name"] for row in rows if not row["support"]]
     if never_true:
-        yield f"Predicted, but the label of no record: {_named(never_true)}; their recall counts 0 in averages."
+        yield f"Predicted, but the label of no record: {_join_names(never_true)}; their recall counts 0 in averages."
 
 
 def _sliced(overflows: Sequence[str]) -> Iterator[str]:
@@ -42,6 +42,6 @@ def _sliced(overflows: Sequence[str]) -> Iterator[str]:
         yield f"There are no slices by {name}: it has more than {MAX_VALUES:,} values."
 
 
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED:,} more classes" if len(names) > _NAMED else shown
+def _join_names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMES])
+    return f"{shown} and {len(names) - _MAX_NAMES:,} more classes" if len(names) > _MAX_NAMES else shown

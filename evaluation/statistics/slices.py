@@ -1,4 +1,4 @@
-"""Slices of the report: coverage, accuracy, bytes and times of the records that share a value."""
+"""Slices of the report: coverage, accuracy, bytes and times of the records with one value of a column."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -7,33 +7,33 @@ from typing import Any
 import numpy as np
 
 from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
-from hybrid_batch.evaluation.counting.fixed_point import Integers
-from hybrid_batch.evaluation.counting.latency import edges_us, quantiles_us
-from hybrid_batch.evaluation.report_schema import QUANTILES, Histogram, Slice, Stage
-from hybrid_batch.evaluation.statistics.intervals import wilson
+from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers
+from hybrid_batch.evaluation.counting.encoding.latency_buckets import bucket_edges_us, quantiles_us
+from hybrid_batch.evaluation.report_schema import QUANTILES, Histogram, Slice, StageLatency
+from hybrid_batch.evaluation.statistics.intervals import wilson_interval
 
 _WITH_HISTOGRAM = (OVERALL, "cut", "codec", "tail")
-_OCTAVE_BITS = 4  # of a bucket's 7 mantissa bits dropped in a drawn histogram: eight bins remain to the octave
+_OCTAVE_BITS = 4  # dropped from a bucket's 7 mantissa bits for a histogram: eight bins an octave remain
 
 _Key = tuple[str, str | None]
 
 
-def slices(counts: Counts) -> dict[str, list[Slice]]:
-    """By column the slices by ascending value, null first; under `OVERALL` the one slice of all records."""
+def build_slices(counts: Counts) -> dict[str, list[Slice]]:
+    """The slices of each column by ascending value, null first; `OVERALL` has the one slice of all records."""
     stages = _stages(counts)
-    found: dict[str, list[Slice]] = defaultdict(list)
+    slices: dict[str, list[Slice]] = defaultdict(list)
     rows = sorted(counts["slices"].to_pylist(), key=lambda row: (row["by"], row["value"] is not None, row["value"]))
     for row in rows:
-        found[row["by"]].append(_slice(row, stages.get((row["by"], row["value"]), {})))
-    return found
+        slices[row["by"]].append(_slice(row, stages.get((row["by"], row["value"]), {})))
+    return slices
 
 
-def no_records() -> Slice:
-    """The slice of nothing."""
+def empty_slice() -> Slice:
+    """The slice of no records."""
     return _slice(defaultdict(int, value=None), {})
 
 
-def _slice(row: dict[str, Any], stages: dict[str, Stage]) -> Slice:
+def _slice(row: dict[str, Any], stages: dict[str, StageLatency]) -> Slice:
     labelled = row["records"] - row["errors"] - row["unlabelled"]
     image_bytes = row["image_bytes"]
     return Slice(
@@ -42,8 +42,8 @@ def _slice(row: dict[str, Any], stages: dict[str, Stage]) -> Slice:
         errors=row["errors"],
         unlabelled=row["unlabelled"],
         labelled=labelled,
-        accuracy=wilson(row["correct"], labelled),
-        top5_accuracy=wilson(row["top5_correct"], labelled - row["top5_unknown"]),
+        accuracy=wilson_interval(row["correct"], labelled),
+        top5_accuracy=wilson_interval(row["top5_correct"], labelled - row["top5_unknown"]),
         image_bytes=image_bytes,
         sent_bytes=row["sent_bytes"],
         received_bytes=row["received_bytes"],
@@ -52,9 +52,9 @@ def _slice(row: dict[str, Any], stages: dict[str, Stage]) -> Slice:
     )
 
 
-def _stages(counts: Counts) -> dict[_Key, dict[str, Stage]]:
+def _stages(counts: Counts) -> dict[_Key, dict[str, StageLatency]]:
     measured = {(row["by"], row["value"], row["stage"]): row for row in counts["stages"].to_pylist()}
-    found: dict[_Key, dict[str, Stage]] = defaultdict(dict)
+    stages: dict[_Key, dict[str, StageLatency]] = defaultdict(dict)
     latency = counts["latency"]
     words = [latency[name].combine_chunks() for name in ("by", "value", "stage")]
     codes = [np.asarray(column.indices.fill_null(-1)) for column in words]
@@ -66,17 +66,17 @@ def _stages(counts: Counts) -> dict[_Key, dict[str, Stage]]:
     texts = [[*column.dictionary.to_pylist(), None] for column in words]
     for start, end in pairwise([*starts, len(order)]):
         by, value, stage = (text[code[start]] for text, code in zip(texts, codes, strict=True))
-        found[by, value][stage] = _stage(
+        stages[by, value][stage] = _stage(
             measured[by, value, stage], buckets[start:end], records[start:end], by in _WITH_HISTOGRAM
         )
-    return found
+    return stages
 
 
-def _stage(row: dict[str, int], buckets: Integers, records: Integers, draw: bool) -> Stage:
-    # A bucket's value may lie outside what was seen, which is known exactly.
-    found = np.clip(quantiles_us(buckets, records, QUANTILES.values()), row["min_us"], row["max_us"])
-    p50, p90, p95, p99, p999 = found.tolist()
-    return Stage(
+def _stage(row: dict[str, int], buckets: Integers, records: Integers, draw: bool) -> StageLatency:
+    # The value of a bucket may be outside the exact minimum and maximum.
+    quantiles = np.clip(quantiles_us(buckets, records, QUANTILES.values()), row["min_us"], row["max_us"])
+    p50, p90, p95, p99, p999 = quantiles.tolist()
+    return StageLatency(
         mean_us=row["sum_us"] / int(records.sum()),
         min_us=row["min_us"],
         max_us=row["max_us"],
@@ -92,7 +92,7 @@ def _stage(row: dict[str, int], buckets: Integers, records: Integers, draw: bool
 def _histogram(buckets: Integers, records: Integers) -> Histogram:
     bins = np.sign(buckets) * (np.abs(buckets) >> _OCTAVE_BITS)
     starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
-    edges = [edges_us(number, _OCTAVE_BITS) for number in bins[starts].tolist()]
+    edges = [bucket_edges_us(number, _OCTAVE_BITS) for number in bins[starts].tolist()]
     return Histogram(
         low_us=[low for low, _ in edges],
         high_us=[high for _, high in edges],

@@ -1,1 +1,1 @@
-"""The experiment: what each tail and each cut really does, first time, warm, and for many users at once; measured."""
+"""The benchmark of tails: cold and warm latency of every tail and split, and throughput with concurrent users."""

@@ -1,6 +1,6 @@
-"""The services of AWS that a deployment is made of, by the one door."""
+"""The AWS services of a deployment, through one client."""
 
-from hybrid_batch.data.aws.aws_client import Api
+from hybrid_batch.data.aws.aws_client import AwsClient
 from hybrid_batch.data.errors import AwsRefused
 
 _NAMES = {
@@ -12,30 +12,30 @@ _NAMES = {
     "logs": "CloudWatch Logs",
     "autoscaling": "EC2 Auto Scaling",
 }
-_ABSENT = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
+_NOT_FOUND_CODES = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
 
 
-def open_api() -> Api:
-    """The door. Nothing is contacted yet. Raises AwsRefused when the AWS settings make no client."""
-    return Api.open(_NAMES, "inference/cloud/policy.json")
+def open_aws() -> AwsClient:
+    """A client for all services, without contacting AWS yet. Raises AwsRefused for unusable AWS settings."""
+    return AwsClient.open(_NAMES, "inference/cloud/policy.json")
 
 
-def exists(api: Api, service: str, operation: str, **names: str) -> bool:
-    """Whether there is what a request of Lambda or SQS names. Raises AwsRefused, AwsUnreachable."""
+def exists(aws: AwsClient, service: str, operation: str, **names: str) -> bool:
+    """Whether the resource that a request to Lambda or SQS names exists. Raises AwsRefused, AwsUnreachable."""
     try:
-        api.ask(service, operation, **names)
+        aws.call(service, operation, **names)
     except AwsRefused as error:
-        if is_absent(error):
+        if is_not_found(error):
             return False
         raise
     return True
 
 
-def function_exists(api: Api, name: str) -> bool:
-    """Whether there is a function of this name, anybody's. Raises AwsRefused, AwsUnreachable."""
-    return exists(api, "lambda", "get_function_configuration", FunctionName=name)
+def function_exists(aws: AwsClient, name: str) -> bool:
+    """Whether a Lambda function of this name exists, whatever created it. Raises AwsRefused, AwsUnreachable."""
+    return exists(aws, "lambda", "get_function_configuration", FunctionName=name)
 
 
-def is_absent(error: AwsRefused) -> bool:
-    """Whether Lambda or SQS says that there is no such thing."""
-    return any(word in error.code for word in _ABSENT)
+def is_not_found(error: AwsRefused) -> bool:
+    """Whether Lambda or SQS refused a request because the resource does not exist."""
+    return any(word in error.code for word in _NOT_FOUND_CODES)

@@ -1,47 +1,48 @@
-"""Deploying: the bucket first, then the package in it, then all the rest; or what stands, brought up to date."""
+"""Deployment: create the bucket, upload the package, then create all other resources; or update an existing stack."""
 
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api, Call
-from hybrid_batch.data.aws.poll_schedule import Patience
-from hybrid_batch.data.errors import AwsRefused, HybridBatchError, StackFailed
-from hybrid_batch.data.storage.ensure_object import Upload
+from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
+from hybrid_batch.data.aws.poll_schedule import PollSchedule
+from hybrid_batch.data.errors import AwsRefused, DeploymentFailed, HybridBatchError
+from hybrid_batch.data.storage.ensure_object import EnsureObject
 from hybrid_batch.inference.cloud.bucket import PACKAGES, Bucket
-from hybrid_batch.inference.cloud.deployment_spec import Wanted
-from hybrid_batch.inference.cloud.destroy import destroy, find_remains
+from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
+from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
 from hybrid_batch.inference.cloud.packaging.package import Package
 from hybrid_batch.inference.cloud.stack import (
     UNCHANGED,
     Stack,
-    await_end,
+    failure_reason,
     find_stack,
     resources,
     stack_call,
-    why_failed,
+    wait_until_stable,
 )
-from hybrid_batch.inference.cloud.status import find_gone, tails_of, tell_gone
+from hybrid_batch.inference.cloud.status import find_missing, missing_message, tail_addresses
 from hybrid_batch.inference.cloud.token import new_token, token_hash
 
 _TOKEN = "TokenSha256"  # noqa: S105 - the name of a parameter
-_STANDS = "AlreadyExistsException"
+_ALREADY_EXISTS = "AlreadyExistsException"
 
 
-class _MadeByOthers(StackFailed):
-    """What is being made for the first time stands."""
+class _CreatedConcurrently(DeploymentFailed):
+    """Another client created the stack after this deployment was planned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """All that deploying will do. `standing` is the stack it starts from, `token` the new one if one is needed."""
+    """The plan of a deployment. `existing` is the stack to update, None to create one; `token` is a new token to
+    activate, None to keep the present one or to need none."""
 
-    api: Api
-    wanted: Wanted
+    aws: AwsClient
+    spec: DeploymentSpec
     package: Package
     bucket: Bucket
-    standing: Stack | None
+    existing: Stack | None
     token: str | None = field(repr=False)
 
     @property
@@ -51,19 +52,20 @@ class Deployment:
 
     @property
     def key(self) -> str:
-        """Where the package goes in the bucket; equal keys are equal packages."""
+        """The key of the package in the bucket; equal packages have equal keys."""
         return f"{PACKAGES}{self.package.sha256}.zip"
 
-    def steps(self) -> list[Call | Upload]:
-        """What is done, in this order."""
+    def steps(self) -> list[AwsCall | EnsureObject]:
+        """The requests and uploads, in their order."""
         path = self.package.path
-        upload = Upload(f"s3://{self.bucket.name}/{self.key}", path.read_bytes, path.stat().st_size)
-        if self.standing:
+        upload = EnsureObject(f"s3://{self.bucket.name}/{self.key}", path.read_bytes, path.stat().st_size)
+        if self.existing:
             return [upload, self._call("update_stack")]
-        return [self._first(), upload, self._call("update_stack")]
+        return [self._create_bucket(), upload, self._call("update_stack")]
 
     def describe(self) -> dict[str, Any]:
-        """As JSON, without the template's text and what comes of a token that is thrown away after a dry run."""
+        """The plan as JSON types, without the template's text, and without the hash of a token that a dry run
+        discards."""
         steps = [step.describe() for step in self.steps()]
         for step in steps:
             if "with" in step:
@@ -72,128 +74,133 @@ class Deployment:
                     if one["ParameterKey"] == _TOKEN and one.get("ParameterValue"):
                         one["ParameterValue"] = "(of a new token)"
         return {
-            "deployment": self.wanted.name,
-            "region": self.api.region,
+            "deployment": self.spec.name,
+            "region": self.aws.region,
             "bundle": self.bundle,
-            "removes": self.removes(),
+            "removes": self.removed_entry_points(),
             "plan": steps,
         }
 
-    def replaces(self) -> str | None:
-        """The hash of another bundle that is deployed there now."""
-        before = self.standing.parameters.get("Bundle") if self.standing else None
+    def replaced_bundle(self) -> str | None:
+        """The hash of the deployed bundle, if it is another one."""
+        before = self.existing.parameters.get("Bundle") if self.existing else None
         return before if before != self.bundle else None
 
-    def removes(self) -> list[str]:
-        """The ways in that stand and are not asked for."""
-        return [way for way in tails_of(self.standing) if not self.wanted.leads(way)] if self.standing else []
+    def removed_entry_points(self) -> list[str]:
+        """The existing entry points that the deployment removes."""
+        if self.existing is None:
+            return []
+        return [name for name in tail_addresses(self.existing) if not self.spec.will_exist(name)]
 
-    def _first(self) -> Call:
-        nothing = self.wanted.parameters(self.bundle, "")
-        return stack_call("create_stack", self.wanted.name, nothing | {_TOKEN: ""})
+    def _create_bucket(self) -> AwsCall:
+        bucket_only = self.spec.parameters(self.bundle, "")
+        return stack_call("create_stack", self.spec.name, bucket_only | {_TOKEN: ""})
 
-    def _call(self, operation: str) -> Call:
-        stays = self.wanted.needs_token and self.token is None
-        token = None if stays else token_hash(self.token) if self.token else ""
-        parameters = self.wanted.parameters(self.bundle, self.key)
-        return stack_call(operation, self.wanted.name, {**parameters, _TOKEN: token})
-
-
-def plan_deployment(api: Api, wanted: Wanted, package: Package, *, renew_token: bool) -> Deployment:
-    """What there is to do. Raises WrongUsage, AwsRefused, AwsUnreachable, and StackFailed for a stack that stands half,
-    lacks something or is being changed."""
-    wanted.check()
-    bucket = Bucket.of(api, wanted.name)
-    standing = find_stack(api, wanted.name)
-    _check(wanted.name, standing, bucket)
-    has_token = standing is not None and standing.parameters.get("Api") == "token"
-    token = new_token() if wanted.needs_token and (renew_token or not has_token) else None
-    return Deployment(api, wanted, package, bucket, standing, token)
+    def _call(self, operation: str) -> AwsCall:
+        keeps_token = self.spec.needs_token and self.token is None
+        digest = None if keeps_token else token_hash(self.token) if self.token else ""
+        parameters = self.spec.parameters(self.bundle, self.key)
+        return stack_call(operation, self.spec.name, {**parameters, _TOKEN: digest})
 
 
-def deploy(deployment: Deployment, patience: Patience, tell: Callable[[str], None]) -> tuple[Stack, bool]:
-    """Carry it out: the stack as it stands then, and whether anything had to change. What was made in vain is removed
-    again; what stood before stands as before. Raises StackFailed, AwsRefused, AwsUnreachable, StorageFailed,
-    PackageFailed."""
+def plan_deployment(aws: AwsClient, spec: DeploymentSpec, package: Package, *, renew_token: bool) -> Deployment:
+    """Plan a deployment. Raises WrongUsage, AwsRefused, AwsUnreachable, and DeploymentFailed for an existing stack that
+    is incomplete, lacks resources or is being changed."""
+    spec.check()
+    bucket = Bucket.of_deployment(aws, spec.name)
+    existing = find_stack(aws, spec.name)
+    _check(spec.name, existing, bucket)
+    has_token = existing is not None and existing.parameters.get("Api") == "token"
+    token = new_token() if spec.needs_token and (renew_token or not has_token) else None
+    return Deployment(aws, spec, package, bucket, existing, token)
+
+
+def apply_deployment(
+    deployment: Deployment, schedule: PollSchedule, notify: Callable[[str], None]
+) -> tuple[Stack, bool]:
+    """Carry out the plan, and return the stack and whether it changed. After a failure a new stack is deleted and an
+    existing one rolled back. Raises DeploymentFailed, AwsRefused, AwsUnreachable, StorageFailed, PackageFailed."""
     try:
-        return _deploy(deployment, patience, tell)
+        return _apply_steps(deployment, schedule, notify)
     except HybridBatchError as error:
-        if deployment.standing or isinstance(error, _MadeByOthers):
+        if deployment.existing or isinstance(error, _CreatedConcurrently):
             raise
-        raise _undone(deployment, error, patience, tell) from error
+        raise _roll_back(deployment, error, schedule, notify) from error
 
 
-def _undone(
-    deployment: Deployment, error: HybridBatchError, patience: Patience, tell: Callable[[str], None]
+def _roll_back(
+    deployment: Deployment, error: HybridBatchError, schedule: PollSchedule, notify: Callable[[str], None]
 ) -> HybridBatchError:
-    """What to say after a first deployment failed, once nothing of it is left that costs money."""
-    said, name = str(error).rstrip("."), deployment.wanted.name
+    """Delete the resources of a failed first deployment, and return the error to raise."""
+    cause, name = str(error).rstrip("."), deployment.spec.name
     try:
-        if find_remains(deployment.api, name).is_nothing:
+        if take_inventory(deployment.aws, name).is_empty:
             return error
-        tell("removing what was made")
-        destroy(deployment.api, name, patience, tell)
+        notify("deleting the new resources")
+        delete_deployment(deployment.aws, name, schedule, notify)
     except HybridBatchError as second:
-        return StackFailed(
-            f"{said}; what was made of it cannot be removed ({str(second).rstrip('.')}), `hybrid-batch cloud destroy "
-            f"{name}` tries again."
+        return DeploymentFailed(
+            f"{cause}; its resources cannot be deleted ({str(second).rstrip('.')}), try again with `hybrid-batch cloud "
+            f"destroy {name}`."
         )
-    return StackFailed(f"{said}; what was made of it is removed again.")
+    return DeploymentFailed(f"{cause}; its resources are deleted.")
 
 
-def _deploy(deployment: Deployment, patience: Patience, tell: Callable[[str], None]) -> tuple[Stack, bool]:
-    api, changed = deployment.api, False
+def _apply_steps(deployment: Deployment, schedule: PollSchedule, notify: Callable[[str], None]) -> tuple[Stack, bool]:
+    aws, changed = deployment.aws, False
     for step in deployment.steps():
-        if isinstance(step, Upload):
-            tell(f"package to {step.uri}")
-            step.carry_out()
-            continue
-        stack = _change(api, step, patience, tell)
-        changed = stack is not None
-    standing = find_stack(api, deployment.wanted.name)
-    if standing is None:
-        raise StackFailed(f"Stack {deployment.wanted.name} is gone again; somebody else deleted it.")
-    deployment.bucket.keep_package(deployment.key)
-    return standing, changed
+        if isinstance(step, EnsureObject):
+            notify(f"uploading the package to {step.uri}")
+            step.apply()
+        else:
+            changed = _change_stack(aws, step, schedule, notify)
+    stack = find_stack(aws, deployment.spec.name)
+    if stack is None:
+        raise DeploymentFailed(f"Stack {deployment.spec.name} was deleted by another client; deploy again.")
+    deployment.bucket.delete_old_packages(deployment.key)
+    return stack, changed
 
 
-def _change(api: Api, call: Call, patience: Patience, tell: Callable[[str], None]) -> Stack | None:
-    """Create or update the stack, and wait; None if it was as it should be."""
-    # By this CloudFormation knows a request that comes a second time, because the answer to the first was lost.
+def _change_stack(aws: AwsClient, call: AwsCall, schedule: PollSchedule, notify: Callable[[str], None]) -> bool:
+    """Create or update the stack and wait for the end; False if there was nothing to change."""
+    # With this token CloudFormation recognizes a request that is repeated because its response was lost.
     parameters = call.parameters | {"ClientRequestToken": uuid.uuid4().hex}
     try:
-        stack_id = str(api.ask(call.service, call.operation, **parameters)["StackId"])
+        stack_id = str(aws.call(call.service, call.operation, **parameters)["StackId"])
     except AwsRefused as error:
         if UNCHANGED in str(error):
-            return None
-        if error.code == _STANDS:
-            raise _MadeByOthers(
-                f"Somebody else made {call.parameters['StackName']} meanwhile; deploy again to change it."
+            return False
+        if error.code == _ALREADY_EXISTS:
+            raise _CreatedConcurrently(
+                f"Another client created {call.parameters['StackName']} meanwhile; deploy again to update it."
             ) from error
         raise
-    stack = await_end(api, stack_id, patience, tell)
+    stack = wait_until_stable(aws, stack_id, schedule, notify)
     if stack.state in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-        return stack
-    reason = why_failed(api, stack_id, call.operation.partition("_")[0].upper())
-    raise StackFailed(f"Stack {stack.name} ended {stack.state}: {reason}.")
+        return True
+    reason = failure_reason(aws, stack_id, call.operation.partition("_")[0].upper())
+    raise DeploymentFailed(f"Stack {stack.name} ended {stack.state}: {reason}.")
 
 
-def _check(name: str, standing: Stack | None, bucket: Bucket) -> None:
-    remedy = f"`hybrid-batch cloud destroy {name}` removes what is left"
-    if standing is None:
-        if bucket.stands():
+def _check(name: str, existing: Stack | None, bucket: Bucket) -> None:
+    """Raises DeploymentFailed or AwsRefused for a stack or bucket that cannot be deployed to."""
+    remedy = f"delete the rest with `hybrid-batch cloud destroy {name}`"
+    if existing is None:
+        if bucket.exists():
             if bucket.is_ours(None):
-                raise StackFailed(f"Bucket {bucket.name} of an earlier {name} stands without its stack; {remedy}.")
-            raise AwsRefused(f"Bucket {bucket.name} stands and is no deployment's; choose another --name.")
+                raise DeploymentFailed(
+                    f"Bucket {bucket.name} of an earlier deployment {name} exists without its stack; {remedy}."
+                )
+            raise AwsRefused(f"Bucket {bucket.name} exists and is not of a deployment; choose another --name.")
         return
-    if not standing.is_ours:
-        raise AwsRefused(f"Stack {name} stands and is no deployment of a tail; choose another --name.")
-    if standing.is_changing:
-        raise StackFailed(f"Stack {name} is being changed ({standing.state}); ask again when that has ended.")
-    if not standing.stands:
-        left = len(resources(bucket.api, standing))
-        raise StackFailed(
-            f"Stack {name} stands half ({standing.state}, {left} resources); {remedy}, then deploy again."
+    if not existing.is_ours:
+        raise AwsRefused(f"Stack {name} exists and is not a deployment of a tail; choose another --name.")
+    if existing.is_changing:
+        raise DeploymentFailed(f"Stack {name} is being changed ({existing.state}); try again when that has ended.")
+    if not existing.is_stable:
+        left = len(resources(bucket.aws, existing))
+        raise DeploymentFailed(
+            f"Stack {name} is incomplete ({existing.state}, {left} resources); {remedy}, then deploy again."
         )
-    if gone := find_gone(bucket.api, standing):  # CloudFormation would not make it again
-        raise StackFailed(tell_gone(name, gone))
+    if missing := find_missing(bucket.aws, existing):  # CloudFormation would not create them again
+        raise DeploymentFailed(missing_message(name, missing))

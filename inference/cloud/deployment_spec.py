@@ -1,23 +1,24 @@
-"""What shall stand in the cloud: what the user asks `hybrid-batch cloud deploy` for, as parameters of the stack."""
+"""The specification of a deployment: the options of `hybrid-batch cloud deploy` as parameters of the stack."""
 
 import re
 from dataclasses import dataclass
 
 from hybrid_batch.data.errors import WrongUsage
 
-PARTS = ("lambda", "api", "url", "queue", "trigger")
-CORE_MB = 1769  # the memory for which AWS gives a function one whole core
-_FUNCTION_PARTS = {"lambda", "api", "url", "trigger"}
+ENTRY_POINTS = ("lambda", "api", "url", "queue", "trigger")
+CORE_MB = 1769  # memory with which a Lambda function has one core
+_FUNCTION_ENTRY_POINTS = {"lambda", "api", "url", "trigger"}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,33}[a-z0-9]")
 _API_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The options of `cloud deploy` that say what shall stand."""
+class DeploymentSpec:
+    """The requested deployment. `entry_points` are some of ENTRY_POINTS, `cuts` are compiled while the function starts,
+    `concurrency` 0 is the account's limit, `auth` ("token" or "iam") applies to the HTTP API."""
 
     name: str
-    parts: frozenset[str]
+    entry_points: frozenset[str]
     architecture: str
     python: str
     memory_mb: int
@@ -31,24 +32,25 @@ class Wanted:
     alarm_topic: str | None
 
     def check(self) -> None:
-        """Raises WrongUsage for what AWS would refuse later."""
+        """Raises WrongUsage for settings that AWS would refuse later."""
         check_name(self.name)
         if self.has("api") and self.timeout_s > _API_TIMEOUT_S:
             raise WrongUsage(
-                f"An HTTP API waits {_API_TIMEOUT_S} s at most, not {self.timeout_s}; lower --timeout or leave out api."
+                f"An HTTP API waits at most {_API_TIMEOUT_S} s, not {self.timeout_s}; lower --function-timeout or "
+                "leave out api."
             )
 
-    def has(self, part: str) -> bool:
-        """Whether this way in is asked for."""
-        return part in self.parts
+    def has(self, entry_point: str) -> bool:
+        """Whether this entry point is requested."""
+        return entry_point in self.entry_points
 
-    def leads(self, way: str) -> bool:
-        """Whether this way in will stand; that to the function itself does wherever there is one."""
-        return self.has(way) or (way == "lambda" and self.has_function)
+    def will_exist(self, entry_point: str) -> bool:
+        """Whether the deployment will have this entry point: "lambda" exists wherever a function is needed."""
+        return self.has(entry_point) or (entry_point == "lambda" and self.has_function)
 
     @property
     def has_function(self) -> bool:
-        return bool(self.parts & _FUNCTION_PARTS)
+        return bool(self.entry_points & _FUNCTION_ENTRY_POINTS)
 
     @property
     def has_workers(self) -> bool:
@@ -63,7 +65,8 @@ class Wanted:
         return self.architecture == "arm64"
 
     def parameters(self, bundle: str, package: str) -> dict[str, str]:
-        """Those of tail.yaml but the token's; `bundle` is the hash of the bundle, `package` the package's key."""
+        """The parameters of tail.yaml except TokenSha256. `bundle` is the bundle's hash, `package` the package's key in
+        the bucket."""
         return {
             "Bundle": bundle,
             "Package": package,
@@ -86,16 +89,16 @@ class Wanted:
 
 
 def check_name(name: str) -> None:
-    """Raises WrongUsage for what names no deployment."""
+    """Raises WrongUsage for an invalid name of a deployment."""
     if not _NAME.fullmatch(name):
         raise WrongUsage(
-            f"No deployment can be named {name!r}; use 2 to 35 of a-z, 0-9 and hyphens, a letter first and no hyphen "
-            "last."
+            f"{name!r} is not a valid name of a deployment; use 2 to 35 characters of a-z, 0-9 and hyphens, a letter "
+            "first and no hyphen last."
         )
 
 
 def default_name(model: str) -> str:
-    """The name of a model's deployment where none is given."""
+    """The default name of a model's deployment."""
     plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
     return f"hybrid-batch-{plain}"[:35].rstrip("-")
 

@@ -1,25 +1,25 @@
-"""Removing a deployment, whole or half: nothing of it is left, in whatever state it was found."""
+"""Deletion of a deployment with all its resources, complete or not, in any state."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api
-from hybrid_batch.data.aws.poll_schedule import Patience
-from hybrid_batch.data.errors import AwsRefused, StackFailed
+from hybrid_batch.data.aws.aws_client import AwsClient
+from hybrid_batch.data.aws.poll_schedule import PollSchedule
+from hybrid_batch.data.errors import AwsRefused, DeploymentFailed
 from hybrid_batch.inference.cloud.api import function_exists
 from hybrid_batch.inference.cloud.bucket import Bucket
-from hybrid_batch.inference.cloud.stack import Stack, await_end, find_stack, resources, why_failed
-from hybrid_batch.inference.protocol.message import is_replies_name, replies_name
+from hybrid_batch.inference.cloud.stack import Stack, failure_reason, find_stack, resources, wait_until_stable
+from hybrid_batch.inference.protocol.message import is_reply_queue_name, reply_queue_name
 
-_TRIES = 3  # whoever uses the tail may write into the bucket while it is emptied
+_ATTEMPTS = 3  # clients may write to the bucket while it is emptied
 _LOGS = "logs/"
-_FUNCTIONS = "/aws/lambda/"  # where the logs of functions are
+_FUNCTION_LOGS = "/aws/lambda/"  # the prefix of the log groups of functions
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
-    """What there is of a deployment."""
+class Inventory:
+    """The existing resources of a deployment."""
 
     name: str
     stack: Stack | None
@@ -31,11 +31,11 @@ class Remains:
     log_groups: list[str]
 
     @property
-    def is_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         return not (self.stack or self.bucket or self.queues or self.log_groups)
 
     def describe(self) -> dict[str, Any]:
-        """As JSON."""
+        """The inventory as JSON types."""
         return {
             "deployment": self.name,
             "stack": self.stack.state if self.stack else None,
@@ -48,73 +48,76 @@ class Remains:
         }
 
 
-def find_remains(api: Api, name: str) -> Remains:
-    """What there is in this account and region; not a bucket of this name that is no deployment's. Raises AwsRefused
-    for such a stack, AwsUnreachable, StorageFailed."""
-    stack = find_stack(api, name)
+def take_inventory(aws: AwsClient, name: str) -> Inventory:
+    """The existing resources of the deployment in this account and region. A bucket of this name that is not of a
+    deployment is left out. Raises AwsRefused for a stack that is not a deployment, AwsUnreachable, StorageFailed."""
+    stack = find_stack(aws, name)
     if stack and not stack.is_ours:
-        raise AwsRefused(f"Stack {name} is no deployment of a tail; `hybrid-batch cloud status` lists those.")
-    bucket = Bucket.of(api, name)
-    stands = bucket.stands() and bucket.is_ours(stack)
-    names = [entry.name for entry in bucket.objects()] if stands else []
-    return Remains(
+        raise AwsRefused(
+            f"Stack {name} is not a deployment of a tail; list all deployments with `hybrid-batch cloud status`."
+        )
+    bucket = Bucket.of_deployment(aws, name)
+    has_bucket = bucket.exists() and bucket.is_ours(stack)
+    names = [entry.name for entry in bucket.objects()] if has_bucket else []
+    return Inventory(
         name=name,
         stack=stack,
-        resources=sorted(resources(api, stack).values()) if stack else [],
-        bucket=bucket if stands else None,
+        resources=sorted(resources(aws, stack).values()) if stack else [],
+        bucket=bucket if has_bucket else None,
         objects=len(names),
         logs=sum(name.startswith(_LOGS) for name in names),
-        queues=list(_reply_queues(api, name)),
-        log_groups=list(_log_groups(api, name, stack)),
+        queues=list(_reply_queues(aws, name)),
+        log_groups=list(_log_groups(aws, name, stack)),
     )
 
 
-def destroy(api: Api, name: str, patience: Patience, tell: Callable[[str], None]) -> None:
-    """Remove all there is. Raises StackFailed when something stays, AwsRefused, AwsUnreachable, StorageFailed."""
-    remains = find_remains(api, name)
-    if remains.stack:
-        _delete_stack(remains.stack, remains.bucket, api, patience, tell)
-    if remains.bucket and remains.bucket.stands():
-        tell(f"emptying bucket {remains.bucket.name}")
-        remains.bucket.empty()
-        remains.bucket.delete()
-    for url in _reply_queues(api, name):
-        api.ask("sqs", "delete_queue", QueueUrl=url)
-    for group in _log_groups(api, name, None):  # a function that still answered makes its group anew
-        api.ask("logs", "delete_log_group", logGroupName=group)
+def delete_deployment(aws: AwsClient, name: str, schedule: PollSchedule, notify: Callable[[str], None]) -> None:
+    """Delete all resources of a deployment. Raises DeploymentFailed if one is left, AwsRefused, AwsUnreachable,
+    StorageFailed."""
+    inventory = take_inventory(aws, name)
+    if inventory.stack:
+        _delete_stack(inventory.stack, inventory.bucket, aws, schedule, notify)
+    if inventory.bucket and inventory.bucket.exists():
+        notify(f"emptying bucket {inventory.bucket.name}")
+        inventory.bucket.empty()
+        inventory.bucket.delete()
+    for url in _reply_queues(aws, name):
+        aws.call("sqs", "delete_queue", QueueUrl=url)
+    for group in _log_groups(aws, name, None):  # a function that was still running creates its group again
+        aws.call("logs", "delete_log_group", logGroupName=group)
 
 
 def _delete_stack(
-    stack: Stack, bucket: Bucket | None, api: Api, patience: Patience, tell: Callable[[str], None]
+    stack: Stack, bucket: Bucket | None, aws: AwsClient, schedule: PollSchedule, notify: Callable[[str], None]
 ) -> None:
     if stack.is_changing:
-        stack = await_end(api, stack.id, patience, tell)
-    for _ in range(_TRIES):
-        if bucket and bucket.stands():
-            tell(f"emptying bucket {bucket.name}")
+        stack = wait_until_stable(aws, stack.id, schedule, notify)
+    for _ in range(_ATTEMPTS):
+        if bucket and bucket.exists():
+            notify(f"emptying bucket {bucket.name}")
             bucket.empty()
-        api.ask("cloudformation", "delete_stack", StackName=stack.id)
-        stack = await_end(api, stack.id, patience, tell)
+        aws.call("cloudformation", "delete_stack", StackName=stack.id)
+        stack = wait_until_stable(aws, stack.id, schedule, notify)
         if stack.state == "DELETE_COMPLETE":
             return
-    reason = why_failed(api, stack.id, "DELETE")
-    left = ", ".join(resources(api, stack))
-    raise StackFailed(f"Stack {stack.name} ended {stack.state}: {reason}; still there: {left or 'nothing'}.")
+    reason = failure_reason(aws, stack.id, "DELETE")
+    left = ", ".join(resources(aws, stack))
+    raise DeploymentFailed(f"Stack {stack.name} ended {stack.state}: {reason}; resources left: {left or 'none'}.")
 
 
-def _reply_queues(api: Api, name: str) -> Iterator[str]:
-    """The URLs of queues that runs have left behind."""
-    prefix = replies_name(name, "")
-    for url in api.pages("sqs", "list_queues", "QueueUrls", "NextToken", QueueNamePrefix=prefix, MaxResults=1000):
-        if is_replies_name(name, url.rpartition("/")[2]):
+def _reply_queues(aws: AwsClient, name: str) -> Iterator[str]:
+    """The URLs of reply queues that runs did not delete."""
+    prefix = reply_queue_name(name, "")
+    for url in aws.pages("sqs", "list_queues", "QueueUrls", "NextToken", QueueNamePrefix=prefix, MaxResults=1000):
+        if is_reply_queue_name(name, url.rpartition("/")[2]):
             yield url
 
 
-def _log_groups(api: Api, name: str, stack: Stack | None) -> Iterator[str]:
-    """Of the functions of the deployment; without its stack a function that stands is somebody else's."""
-    ours = {f"{_FUNCTIONS}{function}": function for function in (name, f"{name}-authorise")}
-    prefix = f"{_FUNCTIONS}{name}"
-    for group in api.pages("logs", "describe_log_groups", "logGroups", "nextToken", logGroupNamePrefix=prefix):
-        function = ours.get(group["logGroupName"])
-        if function and (stack or not function_exists(api, function)):
+def _log_groups(aws: AwsClient, name: str, stack: Stack | None) -> Iterator[str]:
+    """The log groups of the deployment's functions. Without its stack, an existing function is not the deployment's."""
+    groups = {f"{_FUNCTION_LOGS}{function}": function for function in (name, f"{name}-authorizer")}
+    prefix = f"{_FUNCTION_LOGS}{name}"
+    for group in aws.pages("logs", "describe_log_groups", "logGroups", "nextToken", logGroupNamePrefix=prefix):
+        function = groups.get(group["logGroupName"])
+        if function and (stack or not function_exists(aws, function)):
             yield group["logGroupName"]

@@ -1,4 +1,4 @@
-"""The CloudFormation stack of a deployment: how it stands, what it is told to become, and why it did not."""
+"""The CloudFormation stack of a deployment: describe it, create or update it, and diagnose failures."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api, Call
-from hybrid_batch.data.aws.poll_schedule import Patience
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, StackFailed
+from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
+from hybrid_batch.data.aws.poll_schedule import PollSchedule
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, DeploymentFailed
 
 TEMPLATE = Path(__file__).with_name("tail.yaml")
-OWN = "hybrid-batch"  # the tag of what is ours; its value is the deployment's name
+OWNER_TAG = "hybrid-batch"  # marks resources of deployments; its value is the deployment's name
 UNCHANGED = "No updates are to be performed"
-_GONE = "does not exist"
-_NOTHING = {"CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED"}
-_STAND = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
+_ABSENT = "does not exist"
+_ABSENT_STATES = {"CREATE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED"}
+_STABLE_STATES = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack as CloudFormation describes it; `id` outlives its deletion."""
+    """A stack as described by CloudFormation; its `id` remains valid after deletion."""
 
     name: str
     id: str
@@ -30,8 +30,8 @@ class Stack:
     tags: Mapping[str, str]
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> "Stack":
-        """From CloudFormation's description."""
+    def from_description(cls, answer: Mapping[str, Any]) -> "Stack":
+        """The stack in an item of CloudFormation's DescribeStacks."""
         return cls(
             answer["StackName"],
             answer["StackId"],
@@ -42,9 +42,9 @@ class Stack:
         )
 
     @property
-    def stands(self) -> bool:
-        """Whether all of it stands and nothing is going on."""
-        return self.state in _STAND
+    def is_stable(self) -> bool:
+        """Whether the stack is complete and no operation is in progress."""
+        return self.state in _STABLE_STATES
 
     @property
     def is_changing(self) -> bool:
@@ -52,31 +52,31 @@ class Stack:
 
     @property
     def is_ours(self) -> bool:
-        return OWN in self.tags
+        return OWNER_TAG in self.tags
 
 
-def find_stack(api: Api, name: str) -> Stack | None:
-    """The stack of this name or id, unless there is none. Raises AwsRefused, AwsUnreachable."""
+def find_stack(aws: AwsClient, name: str) -> Stack | None:
+    """The stack of this name or id, or None. Raises AwsRefused, AwsUnreachable."""
     try:
-        answer = api.ask("cloudformation", "describe_stacks", StackName=name)
+        answer = aws.call("cloudformation", "describe_stacks", StackName=name)
     except AwsRefused as error:
-        if error.code == "ValidationError" and _GONE in str(error):
+        if error.code == "ValidationError" and _ABSENT in str(error):
             return None
         raise
-    # A service that takes no name for any name answers with stacks that nobody asked for.
-    found = map(Stack.of, answer["Stacks"])
+    # CloudFormation takes an empty name for all stacks.
+    found = map(Stack.from_description, answer["Stacks"])
     return next((stack for stack in found if name in (stack.name, stack.id)), None)
 
 
-def find_stacks(api: Api) -> Iterator[Stack]:
-    """All stacks of the region that are ours."""
-    for answer in api.pages("cloudformation", "describe_stacks", "Stacks", "NextToken"):
-        if (stack := Stack.of(answer)).is_ours:
+def find_stacks(aws: AwsClient) -> Iterator[Stack]:
+    """All stacks of deployments in the region."""
+    for answer in aws.pages("cloudformation", "describe_stacks", "Stacks", "NextToken"):
+        if (stack := Stack.from_description(answer)).is_ours:
             yield stack
 
 
-def stack_call(operation: str, name: str, parameters: Mapping[str, str | None]) -> Call:
-    """The request that creates or updates the stack; a parameter that is None stays as it is."""
+def stack_call(operation: str, name: str, parameters: Mapping[str, str | None]) -> AwsCall:
+    """The request that creates or updates the stack; parameters that are None keep their values."""
     given = [
         {"ParameterKey": key, "UsePreviousValue": True}
         if value is None
@@ -88,57 +88,55 @@ def stack_call(operation: str, name: str, parameters: Mapping[str, str | None]) 
         "TemplateBody": TEMPLATE.read_text(encoding="utf-8"),
         "Parameters": given,
         "Capabilities": ["CAPABILITY_IAM"],
-        "Tags": [{"Key": OWN, "Value": name}],
+        "Tags": [{"Key": OWNER_TAG, "Value": name}],
     }
     if operation == "create_stack":
         request["OnFailure"] = "DELETE"
-    return Call("cloudformation", operation, request)
+    return AwsCall("cloudformation", operation, request)
 
 
-def await_end(api: Api, stack_id: str, patience: Patience, tell: Callable[[str], None]) -> Stack:
-    """The stack once nothing goes on with it any more; `tell` hears each state it is in. Raises StackFailed
-    when that takes too long, AwsRefused.
-
-    A question that is not answered is asked again until the time is over."""
-    end = time.monotonic() + patience.timeout_s
-    stack, told = None, ""
-    for pause in patience.pauses():
+def wait_until_stable(aws: AwsClient, stack_id: str, schedule: PollSchedule, notify: Callable[[str], None]) -> Stack:
+    """Wait until no operation on the stack is in progress, and return it; `notify` is called with each new state.
+    Unanswered requests are repeated. Raises DeploymentFailed after the schedule's timeout, AwsRefused."""
+    end = time.monotonic() + schedule.timeout_s
+    stack, state = None, ""
+    for pause in schedule.pauses():
         try:
-            stack = find_stack(api, stack_id)
+            stack = find_stack(aws, stack_id)
         except AwsUnreachable:
             stack = None
-        if stack and stack.state != told:
-            tell(told := stack.state)
+        if stack and stack.state != state:
+            notify(state := stack.state)
         if stack and not stack.is_changing:
             return stack
         if time.monotonic() + pause > end:
             break
         time.sleep(pause)
-    seen = f"its last known state is {told}" if told else "CloudFormation does not say how it stands"
-    raise StackFailed(
-        f"Stack {stack_id.split('/')[1]} is not done after {patience.timeout_s:g} s ({seen}) and goes on; look with "
-        "`hybrid-batch cloud status`."
+    last = f"its last known state is {state}" if state else "its state is not known"
+    raise DeploymentFailed(
+        f"Stack {stack_id.split('/')[1]} is still changing after {schedule.timeout_s:g} s ({last}) and continues to; "
+        "check it with `hybrid-batch cloud status`."
     )
 
 
-def why_failed(api: Api, stack_id: str, verb: str) -> str:
-    """The first failure since the stack was last told to CREATE, UPDATE or DELETE: which resource, and AWS's reason."""
+def failure_reason(aws: AwsClient, stack_id: str, verb: str) -> str:
+    """The first failure of the last operation `verb` (CREATE, UPDATE or DELETE): the resource, and AWS's reason."""
     first = ""
-    for event in api.pages("cloudformation", "describe_stack_events", "StackEvents", "NextToken", StackName=stack_id):
+    for event in aws.pages("cloudformation", "describe_stack_events", "StackEvents", "NextToken", StackName=stack_id):
         status, reason = event["ResourceStatus"], " ".join(event.get("ResourceStatusReason", "").split()).rstrip(".")
         if event.get("PhysicalResourceId") == stack_id:
-            if status == f"{verb}_IN_PROGRESS":  # the newest comes first, and this is where it began
+            if status == f"{verb}_IN_PROGRESS":  # the newest event is first, this one began the operation
                 break
         elif status.endswith("_FAILED") and "cancelled" not in reason:
-            first = f"{event['LogicalResourceId']} ({event['ResourceType']}) {status}: {reason or 'no reason told'}"
-    return first or "AWS tells no reason"
+            first = f"{event['LogicalResourceId']} ({event['ResourceType']}) {status}: {reason or 'no reason given'}"
+    return first or "AWS gives no reason"
 
 
-def resources(api: Api, stack: Stack) -> dict[str, str]:
-    """What stands of a stack: by its name in AWS, its name in the template."""
-    answer = api.ask("cloudformation", "describe_stack_resources", StackName=stack.id)
+def resources(aws: AwsClient, stack: Stack) -> dict[str, str]:
+    """The existing resources of a stack: by physical id, the name in the template."""
+    answer = aws.call("cloudformation", "describe_stack_resources", StackName=stack.id)
     return {
         one["PhysicalResourceId"]: one["LogicalResourceId"]
         for one in answer["StackResources"]
-        if one.get("PhysicalResourceId") and one["ResourceStatus"] not in _NOTHING
+        if one.get("PhysicalResourceId") and one["ResourceStatus"] not in _ABSENT_STATES
     }

@@ -1,144 +1,139 @@
-"""How deployments stand."""
+"""The status of deployments: stack, queue, workers, and missing resources."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from hybrid_batch.data.aws.aws_client import Api
-from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.data.aws.aws_client import AwsClient
+from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.data.errors import AwsRefused
-from hybrid_batch.inference.cloud.api import exists, function_exists, is_absent
+from hybrid_batch.inference.cloud.api import exists, function_exists, is_not_found
 from hybrid_batch.inference.cloud.bucket import Bucket
 from hybrid_batch.inference.cloud.stack import Stack
-from hybrid_batch.inference.tails.sqs.reply_queues import clients
+from hybrid_batch.inference.tails.sqs.reply_queues import list_queues
 
-WAYS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # the outputs of tail.yaml that are addresses of tails
+_ADDRESS_OUTPUTS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # outputs of tail.yaml that are addresses of tails
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
-    """Of the queue, about: those that wait, those being answered, and those that were given up."""
+class QueueDepth:
+    """Approximate numbers of messages: waiting, received by workers, and failed for good."""
 
     waiting: int
-    in_hand: int
+    in_flight: int
     dead: int
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
-    """Queues for replies to clients of the queue, and how many of them were left behind by runs that were killed."""
+class ReplyQueueCount:
+    """The number of reply queues of clients, and how many of them are stale because their run was killed."""
 
     queues: int
-    left_behind: int
+    stale: int
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
-    """Machines that work, and how many there may be."""
+class WorkerCount:
+    """The number of running worker instances, and its maximum."""
 
     running: int
-    most: int
+    maximum: int
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How one deployment stands."""
+class DeploymentStatus:
+    """The status of one deployment; fields of a queue are None without one."""
 
     stack: Stack
-    messages: Messages | None
-    clients: Clients | None
-    workers: Workers | None
-    gone: tuple[str, ...]
+    messages: QueueDepth | None
+    reply_queues: ReplyQueueCount | None
+    workers: WorkerCount | None
+    missing: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
-        """As JSON."""
+        """The status as JSON types."""
         stack = self.stack
         return {
             "deployment": stack.name,
             "state": stack.state,
             "bundle": stack.parameters.get("Bundle"),
-            "tails": tails_of(stack),
+            "tails": tail_addresses(stack),
             "spill": stack.outputs.get("Spill"),
             "users_policy": stack.outputs.get("Users"),
-            "messages": _fields(self.messages, "waiting", "in_hand", "dead"),
-            "clients": _fields(self.clients, "queues", "left_behind"),
-            "workers": _fields(self.workers, "running", "most"),
-            "gone": list(self.gone),
+            "messages": asdict(self.messages) if self.messages else None,
+            "reply_queues": asdict(self.reply_queues) if self.reply_queues else None,
+            "workers": asdict(self.workers) if self.workers else None,
+            "missing": list(self.missing),
         }
 
 
-def tails_of(stack: Stack) -> dict[str, str]:
-    """The addresses for `--tail`, by the way that leads there."""
-    return {way.lower(): stack.outputs[way].rstrip("/") for way in WAYS if way in stack.outputs}
+def tail_addresses(stack: Stack) -> dict[str, str]:
+    """The addresses for `--tail` by entry point."""
+    return {name.lower(): stack.outputs[name].rstrip("/") for name in _ADDRESS_OUTPUTS if name in stack.outputs}
 
 
-def read_status(api: Api, stack: Stack) -> Status:
-    """Raises AwsRefused, AwsUnreachable."""
-    messages = _messages(api, stack.name) if "Queue" in stack.outputs else None
-    asking = read_clients(api, stack.name) if messages else None
-    workers = _workers(api, stack.name) if "Queue" in stack.outputs else None
-    return Status(stack, messages, asking, workers, find_gone(api, stack))
+def read_status(aws: AwsClient, stack: Stack) -> DeploymentStatus:
+    """Read the status of a stack. Raises AwsRefused, AwsUnreachable."""
+    messages = _queue_depth(aws, stack.name) if "Queue" in stack.outputs else None
+    reply_queues = count_reply_queues(aws, stack.name) if messages else None
+    workers = _count_workers(aws, stack.name) if "Queue" in stack.outputs else None
+    return DeploymentStatus(stack, messages, reply_queues, workers, find_missing(aws, stack))
 
 
-def find_gone(api: Api, stack: Stack) -> tuple[str, ...]:
-    """The buckets, functions and queues that the stack takes to be there and that somebody deleted, each as its kind
-    and name; none of a stack that does not stand. Raises AwsRefused, AwsUnreachable."""
-    if not stack.stands:
+def find_missing(aws: AwsClient, stack: Stack) -> tuple[str, ...]:
+    """The buckets, functions and queues of a stable stack that were deleted outside CloudFormation, each as kind and
+    name; none for a stack that is not stable. Raises AwsRefused, AwsUnreachable."""
+    if not stack.is_stable:
         return ()
-    name, ways = stack.name, tails_of(stack)
-    functions = [name] if "lambda" in ways else []
-    if "api" in ways and stack.parameters.get("Api") == "token":
-        functions.append(f"{name}-authorise")
-    queues = [name, f"{name}-dead"] if "queue" in ways else []
+    name, tails = stack.name, tail_addresses(stack)
+    functions = [name] if "lambda" in tails else []
+    if "api" in tails and stack.parameters.get("Api") == "token":
+        functions.append(f"{name}-authorizer")
+    queues = [name, f"{name}-dead"] if "queue" in tails else []
     bucket = stack.outputs["Bucket"]
     return (
-        *([] if Bucket(api, bucket, name).stands() else [f"bucket {bucket}"]),
-        *(f"function {one}" for one in functions if not function_exists(api, one)),
-        *(f"queue {one}" for one in queues if not exists(api, "sqs", "get_queue_url", QueueName=one)),
+        *([] if Bucket(aws, bucket, name).exists() else [f"bucket {bucket}"]),
+        *(f"function {one}" for one in functions if not function_exists(aws, one)),
+        *(f"queue {one}" for one in queues if not exists(aws, "sqs", "get_queue_url", QueueName=one)),
     )
 
 
-def tell_gone(name: str, gone: tuple[str, ...]) -> str:
-    """The sentence on what `find_gone` found of the deployment."""
-    verb = "is" if len(gone) == 1 else "are"
+def missing_message(name: str, missing: tuple[str, ...]) -> str:
+    """One sentence about the missing resources of a deployment."""
+    verb = "is" if len(missing) == 1 else "are"
     return (
-        f"The {' and the '.join(gone)} of {name} {verb} gone; remove the rest with `hybrid-batch cloud destroy {name}` "
-        "and deploy again."
+        f"The {' and the '.join(missing)} of {name} {verb} missing; delete the rest with `hybrid-batch cloud destroy "
+        f"{name}` and deploy again."
     )
 
 
-def _messages(api: Api, name: str) -> Messages | None:
+def count_reply_queues(aws: AwsClient, name: str) -> ReplyQueueCount:
+    """Count the reply queues of the queue of this name, up to a hundred. Raises AwsRefused, AwsUnreachable."""
+    stale = [is_stale for _, is_stale in list_queues(SqsQueue.open(name, aws))]
+    return ReplyQueueCount(len(stale), sum(stale))
+
+
+def _queue_depth(aws: AwsClient, name: str) -> QueueDepth | None:
     waiting, hidden = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
     try:
-        queue, dead = _attributes(api, name, waiting, hidden), _attributes(api, f"{name}-dead", waiting)
+        queue, dead = _attributes(aws, name, waiting, hidden), _attributes(aws, f"{name}-dead", waiting)
     except AwsRefused as error:
-        if is_absent(error):  # while the stack is being deleted, or deleted by hand
+        if is_not_found(error):  # deleted with the stack, or outside CloudFormation
             return None
         raise
-    return Messages(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))
+    return QueueDepth(int(queue[waiting]), int(queue[hidden]), int(dead[waiting]))
 
 
-def read_clients(api: Api, name: str) -> Clients:
-    """The clients of the queue of this name, of at most a hundred. Raises AwsRefused, AwsUnreachable."""
-    found = [is_left for _, is_left in clients(Queue.open(name, api))]
-    return Clients(len(found), sum(found))
+def _attributes(aws: AwsClient, name: str, *attributes: str) -> Mapping[str, str]:
+    url = aws.call("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    response = aws.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=list(attributes))
+    found: dict[str, str] = response["Attributes"]
+    return found
 
 
-def _attributes(api: Api, name: str, *attributes: str) -> Mapping[str, str]:
-    url = api.ask("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
-    answer: dict[str, str] = api.ask("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=list(attributes))[
-        "Attributes"
-    ]
-    return answer
-
-
-def _workers(api: Api, name: str) -> Workers | None:
-    answer = api.ask("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
-    for group in answer["AutoScalingGroups"]:
+def _count_workers(aws: AwsClient, name: str) -> WorkerCount | None:
+    response = aws.call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
+    for group in response["AutoScalingGroups"]:
         running = sum(one["LifecycleState"] == "InService" for one in group["Instances"])
-        return Workers(running, group["MaxSize"])
+        return WorkerCount(running, group["MaxSize"])
     return None
-
-
-def _fields(value: object, *names: str) -> dict[str, int] | None:
-    return None if value is None else {name: getattr(value, name) for name in names}

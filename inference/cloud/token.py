@@ -1,4 +1,4 @@
-"""The token that opens the HTTP API: random, seen once by whoever deploys; AWS knows its hash only."""
+"""The access token of the HTTP API: generated at random and shown once; AWS stores only its hash."""
 
 import hashlib
 import os
@@ -13,39 +13,41 @@ _BYTES = 32
 
 
 def new_token() -> str:
-    """256 random bits, as text that goes into a header and a shell."""
+    """256 random bits as URL-safe text."""
     return secrets.token_urlsafe(_BYTES)
 
 
 def token_hash(token: str) -> str:
-    """The SHA-256 in hexadecimal digits."""
+    """The SHA-256 of the token in hexadecimal digits."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 @contextmanager
-def replacing(path: Path, token: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Write the token into a file for the block that makes it good. What stood there stays beside it, which is told,
-    where the block fails: then that may be the good one. Raises StorageFailed."""
+def replace_token_file(path: Path, token: str, notify: Callable[[str], None]) -> Iterator[None]:
+    """Write the token to a file before the block that activates it.
+
+    If the block fails, the previous token may still be the active one: it is kept in `PATH.before`, as `notify`
+    reports. Raises StorageFailed."""
     before = path.with_name(f"{path.name}.before")
-    stood = path.is_file()
-    if stood:
+    existed = path.is_file()
+    if existed:
         with _writing(path):
             path.replace(before)
     write_token(path, token)
     try:
         yield
     except BaseException:
-        if stood:
-            tell(f"the token of before is in {before}")
+        if existed:
+            notify(f"the previous token is in {before}")
         raise
-    if stood:
+    if existed:
         before.unlink()
 
 
 def write_token(path: Path, token: str) -> None:
-    """Put the token into a file that only its owner may read. Raises StorageFailed."""
+    """Write the token to a file with mode 600. Raises StorageFailed."""
     with _writing(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        os.fchmod(file.fileno(), 0o600)  # it may have stood there, open to others
+        os.fchmod(file.fileno(), 0o600)  # an existing file may be readable to others
         file.write(token + "\n")
 
 
@@ -55,5 +57,5 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"Cannot write the token to {path}: {error.strerror or error}; give another file."
+            f"Cannot write the token to {path}: {error.strerror or error}; choose another file."
         ) from error

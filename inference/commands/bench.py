@@ -1,4 +1,4 @@
-"""`hybrid-batch bench`: experiments with a model's tails on the user's own machine, account and pictures."""
+"""`hybrid-batch bench`: measure a model's tails with the user's own machine, account and images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,32 +7,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.inference.commands.plot_file import PlotFile
-from hybrid_batch.inference.commands.tail_options import access_options
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.inference.commands.options import CodecName, auth_options, plot_option
 
 if TYPE_CHECKING:
-    from hybrid_batch.inference.benchmark.bill import Bill
-    from hybrid_batch.inference.benchmark.experiment import Experiment
-    from hybrid_batch.inference.benchmark.result import Result
+    from hybrid_batch.inference.benchmark.benchmark import BenchmarkResult, BenchmarkSpec
+    from hybrid_batch.inference.benchmark.cost import Bill
 
-_MOST_USERS = 500
+_MAX_USERS = 500
 _DEFAULT_USERS = "1,10,50,100,200,500"
-_CODECS = ["fp32", "fp16", "int8", "q6", "q5", "q4", "q3", "q2"]
 
 
-class Site(click.ParamType):  # type: ignore[type-arg]
+class Target(click.ParamType):  # type: ignore[type-arg]
     """The address of a tail, or `serve`."""
 
     name = "ADDRESS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """See click.ParamType. Raises WrongUsage."""
-        from hybrid_batch.inference.benchmark.site import check_site
+        """Return the address. Raises WrongUsage if no kind of tail has such an address."""
+        from hybrid_batch.inference.benchmark.latency.target import check_target
 
-        return check_site(str(value))
+        return check_target(str(value))
 
 
-class Users(click.ParamType):  # type: ignore[type-arg]
+class UserCounts(click.ParamType):  # type: ignore[type-arg]
     """Numbers of users, separated by commas, or `none`."""
 
     name = "N,…"
@@ -40,19 +38,19 @@ class Users(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        """See click.ParamType."""
+        """Return the distinct numbers in their order; empty for `none`."""
         if isinstance(value, tuple):
             return value
         words = [] if value == "none" else [word.strip() for word in value.split(",")]
         for word in words:
-            if not (word.isascii() and word.isdigit() and 1 <= int(word) <= _MOST_USERS):
-                self.fail(f"{word!r} is no number of users from 1 to {_MOST_USERS}; give such as 1,10,100.", param, ctx)
+            if not (word.isascii() and word.isdigit() and 1 <= int(word) <= _MAX_USERS):
+                self.fail(f"{word!r} is not a number from 1 to {_MAX_USERS}; write for example 1,10,100.", param, ctx)
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """The options of the command, whole."""
+    """The options of `bench tails`."""
 
     model: str
     images: str
@@ -63,7 +61,7 @@ class BenchOptions:
     requests: int
     seconds: float
     rounds: int
-    queue: int
+    max_pending: int
     spill: str | None
     token_file: str | None
     prices: str | None
@@ -76,11 +74,11 @@ class BenchOptions:
 
 @click.group(
     "bench",
-    short_help="Measure a model's tails against each other.",
+    short_help="Measure and compare a model's tails.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Measure a model's tails: on this machine, on servers, in the cloud, for one user and for hundreds.
+    """Measure and compare a model's tails: on this machine, on servers and in the cloud; for one user and for hundreds.
 
     \b
     Example:
@@ -88,65 +86,57 @@ def command() -> None:
     """
 
 
-@command.command("tails", short_help="Measure a model's tails with some images.")
+@command.command("tails", short_help="Measure latency, throughput and cost of tails.")
 @click.argument("model")
 @click.argument("images")
 @click.option(
     "--tail",
     multiple=True,
-    type=Site(),
-    help="Tails to measure: local, serve (a server started here), http(s)://…, lambda:NAME, sqs:QUEUE, "
-    "s3-trigger:s3://BUCKET/PREFIX.  [default: local, serve]",
+    type=Target(),
+    help="Tail to measure: local, serve (a server that the command starts), http(s)://…, lambda:NAME, sqs:QUEUE or "
+    "s3-trigger:s3://BUCKET/PREFIX. Repeatable.  [default: local, serve]",
 )
 @click.option(
     "--cut",
     multiple=True,
     metavar="CUT",
-    help="Cuts to measure; c000 uploads the pictures.  [default: c000, the last, and some small ones between]",
+    help="Cut to measure; c000 uploads the images. Repeatable.  [default: c000, the last cut, some small cuts between]",
 )
-@click.option("--codec", type=click.Choice(_CODECS), default="fp16", show_default=True, help="How boundaries travel.")
+@click.option("--codec", type=CodecName(), default="fp16", show_default=True, help="Codec of the boundaries.")
 @click.option(
     "--users",
-    type=Users(),
+    type=UserCounts(),
     default=_DEFAULT_USERS,
     show_default=True,
-    help="How many at once ask a server here; or none.",
+    help="Numbers of concurrent users of a local server, or none.",
 )
 @click.option(
-    "--requests", type=click.IntRange(1), default=200, show_default=True, help="Pictures in a turn of a tail."
+    "--requests", type=click.IntRange(1), default=200, show_default=True, help="Requests to each tail in a round."
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0.1, 3600),
     default=3,
     show_default=True,
-    help="How long users ask in a turn of theirs.",
+    help="Duration of the load for each number of users in a round.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns of everything.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds of all measurements.")
 @click.option(
-    "--queue", type=click.IntRange(1), default=128, show_default=True, help="Requests the server here lets in at once."
+    "--max-pending", type=click.IntRange(1), default=128, show_default=True, help="Requests the local server admits."
 )
-@access_options
-@click.option("--prices", metavar="FILE", help="What the cloud takes, a TOML table.  [default: us-east-1]")
-@click.option("--plot", type=PlotFile(), help="Draw the result (png, svg, pdf).")
-@click.option(
-    "-o",
-    "--output",
-    type=LocalPath(),
-    metavar="FOLDER",
-    help="Save the result there as tails.json and tails.png.",
-)
-@click.option(
-    "--dry-run", is_flag=True, help="Print what would be sent to paid tails and what that costs; send nothing."
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object on stdout.")
+@auth_options
+@click.option("--prices", metavar="FILE", help="Price table (TOML).  [default: AWS in us-east-1]")
+@plot_option
+@click.option("-o", "--output", type=LocalPath(), metavar="FOLDER", help="Folder for tails.json and tails.png.")
+@click.option("--dry-run", is_flag=True, help="Print the requests to paid tails and their cost; send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on stdout.")
 def tails(**options: object) -> None:
-    """Measure the tails of MODEL with some of IMAGES: first answers, warm ones, bytes, cost; then users by the hundred.
+    """Measure tails of MODEL with IMAGES: cold and warm latency, bytes and cost, then load by concurrent users.
 
-    Each tail has its turn with each cut, one picture after the other. Then a server on this machine has many users at
-    once, who upload pictures or send what a cut makes of them, each kind in turn: rate, latencies, the server's CPU,
-    memory and bytes. At last more come than it lets in. Tails that cost money are asked for before.
+    First every tail answers one image at a time with every cut. Then a local server gets requests from concurrent
+    users, who send uploads or boundaries: the result is throughput, latency, and the CPU and memory of the server.
+    Finally the command overloads the server. It asks for confirmation before it sends requests to paid tails.
 
     \b
     Example:
@@ -157,104 +147,94 @@ def tails(**options: object) -> None:
 
 
 def _bench(options: BenchOptions) -> None:
-    from hybrid_batch.inference.benchmark.bill import estimate_bills
-    from hybrid_batch.inference.benchmark.experiment import run_experiment
-    from hybrid_batch.inference.benchmark.progress import show_turns
+    from hybrid_batch.inference.benchmark.benchmark import run_benchmark
+    from hybrid_batch.inference.benchmark.cost import estimate_bills
+    from hybrid_batch.inference.benchmark.output.terminal import print_result, show_progress
 
-    experiment = _experiment(options)
-    _check(options, experiment)
-    bills = estimate_bills(experiment)
+    spec = _spec(options)
+    _check(options, spec)
+    requests = spec.rounds * (spec.requests + 1)
+    bills = estimate_bills(spec.context, spec.cases, spec.images, requests, spec.prices)
     if options.dry_run:
-        _show_bills(bills, as_json=options.as_json)
+        _print_bills(bills, as_json=options.as_json)
         return
-    _confirm(bills, sure=options.yes)
-    with show_turns(experiment.turns) as step:
-        result = run_experiment(experiment, step)
-    _save(result, options)
+    for bill in bills:
+        print_note(_bill_line(bill))
+    confirm("Send these requests?", yes=options.yes or not bills)
+    with show_progress(spec.steps) as begin_step:
+        result = run_benchmark(spec, begin_step)
+    _write_files(result, options)
     if options.as_json:
-        import json
-
-        click.echo(json.dumps(result.to_dict()))
+        print_json(result.to_dict())
     else:
-        from hybrid_batch.inference.benchmark.table import print_result
-
         print_result(result)
 
 
-def _experiment(options: BenchOptions) -> "Experiment":
+def _spec(options: BenchOptions) -> "BenchmarkSpec":
     from hybrid_batch.data.images.images import find_images
-    from hybrid_batch.inference.benchmark.experiment import Experiment
-    from hybrid_batch.inference.benchmark.site import SERVE, Kit
-    from hybrid_batch.inference.benchmark.way import choose_split_way, choose_ways
-    from hybrid_batch.inference.model.importing.resolve_model import open_model
-    from hybrid_batch.inference.model.runtimes import open_engine
-    from hybrid_batch.inference.planner.plan.prices import TABLE, read_prices
+    from hybrid_batch.inference.benchmark.benchmark import BenchmarkSpec
+    from hybrid_batch.inference.benchmark.latency.target import SERVE, BenchmarkContext
+    from hybrid_batch.inference.benchmark.splits import choose_load_split, choose_splits
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+    from hybrid_batch.inference.model.runtimes import DEFAULT_RUNTIME, open_runtime
+    from hybrid_batch.inference.planner.plan.prices import DEFAULT_PRICES, read_prices
     from hybrid_batch.inference.tails import LOCAL
     from hybrid_batch.inference.tails.settings import TailSettings
 
-    bundle = open_model(options.model, _say)
-    ways = choose_ways(bundle, options.cut, options.codec)
-    settings = TailSettings(1, spill=options.spill, token_file=options.token_file, say=_say)
-    return Experiment(
-        Kit(bundle, open_engine("openvino", bundle), settings),
+    bundle = resolve_model(options.model, print_note)
+    splits = choose_splits(bundle, options.cut, options.codec)
+    settings = TailSettings(1, spill=options.spill, token_file=options.token_file, notify=print_note)
+    return BenchmarkSpec(
+        BenchmarkContext(bundle, open_runtime(DEFAULT_RUNTIME, bundle), settings),
         find_images(options.images),
         options.tail or (LOCAL, SERVE),
-        ways,
-        choose_split_way(bundle, ways, options.codec) if options.users else ways[0],
+        splits,
+        choose_load_split(bundle, splits, options.codec) if options.users else splits[0],
         options.users,
         options.requests,
         options.seconds,
         options.rounds,
-        options.queue,
-        read_prices(Path(options.prices) if options.prices else TABLE),
+        options.max_pending,
+        read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES),
     )
 
 
-def _check(options: BenchOptions, experiment: "Experiment") -> None:
-    """Raise WrongUsage now for what would fail after minutes of measuring."""
+def _check(options: BenchOptions, spec: "BenchmarkSpec") -> None:
+    """Raise WrongUsage for errors that would otherwise appear after minutes of measurements."""
     from hybrid_batch.data.errors import WrongUsage
 
-    able = {tail for tail, _ in experiment.pairs}
-    if idle := [tail for tail in experiment.tails if tail not in able]:
-        raise WrongUsage(f"{idle[0]} computes the whole model alone, and no --cut given is that; add --cut c000.")
+    measured = {tail for tail, _ in spec.cases}
+    if idle := [tail for tail in spec.tails if tail not in measured]:
+        raise WrongUsage(f"{idle[0]} accepts only images, and no --cut uploads them; add --cut c000.")
     if options.output and not options.dry_run:
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WrongUsage(f"Cannot write to {options.output} ({error}); give a folder.") from error
+            raise WrongUsage(f"Cannot write to {options.output} ({error}); choose another folder.") from error
 
 
-def _show_bills(bills: "list[Bill]", *, as_json: bool) -> None:
+def _print_bills(bills: "list[Bill]", *, as_json: bool) -> None:
     if as_json:
-        import json
         from dataclasses import asdict
 
-        click.echo(json.dumps({"paid": [asdict(bill) for bill in bills]}))
+        print_json({"paid": [asdict(bill) for bill in bills]})
         return
     for bill in bills:
-        click.echo(_line(bill))
+        click.echo(_bill_line(bill))
     if not bills:
-        click.echo("Nothing would be sent to tails that cost money.")
-    click.echo("Nothing was done.", err=True)
+        click.echo("No requests to paid tails.")
+    print_note("Nothing was done.")
 
 
-def _confirm(bills: "list[Bill]", *, sure: bool) -> None:
-    from hybrid_batch.inference.commands.confirm import confirm
-
-    for bill in bills:
-        _say(_line(bill))
-    confirm("Send these?", sure=sure or not bills)
+def _bill_line(bill: "Bill") -> str:
+    return f"{bill.tail}: {bill.requests:,} requests, about {bill.cost:.4f} USD"
 
 
-def _line(bill: "Bill") -> str:
-    return f"{bill.tail}: {bill.requests:,} pictures, about {bill.cost:.4f} USD"
-
-
-def _save(result: "Result", options: BenchOptions) -> None:
-    """The files that were asked for."""
+def _write_files(result: "BenchmarkResult", options: BenchOptions) -> None:
+    """Write the files of --plot and --output."""
     import json
 
-    from hybrid_batch.inference.benchmark.plot import draw_result
+    from hybrid_batch.inference.benchmark.output.plot import draw_result
 
     if options.plot:
         draw_result(result, options.plot)
@@ -262,7 +242,3 @@ def _save(result: "Result", options: BenchOptions) -> None:
         folder = options.output
         (folder / "tails.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         draw_result(result, folder / "tails.png")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

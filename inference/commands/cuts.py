@@ -1,25 +1,31 @@
-"""`hybrid-batch cuts`: where a model can be divided, and the proof that dividing changes nothing."""
+"""`hybrid-batch cuts`: list the cuts of a model, and verify that cutting does not change its scores."""
 
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.inference.commands.options import runtime_option
+
 if TYPE_CHECKING:
+    from hybrid_batch.inference.model.bundle import Bundle
     from hybrid_batch.inference.model.cuts import Cut
-    from hybrid_batch.inference.model.runtimes.verify import Verified
+    from hybrid_batch.inference.model.runtimes.verify import CutCheck
 
 
-@click.command("cuts", short_help="List where a model can be cut.")
+@click.command("cuts", short_help="List the cuts of a model.")
 @click.argument("model", default="digits")
-@click.option("--all", "with_frontiers", is_flag=True, help="Add the multi-tensor frontiers no single cut beats.")
-@click.option("--verify", is_flag=True, help="Run head and tail against the whole model at every cut listed.")
-@click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
-def command(model: str, with_frontiers: bool, verify: bool, engine: str, as_json: bool) -> None:
-    """List the cuts of MODEL: id, name, boundary, bytes an image as they are, and the head's share of the work.
+@click.option(
+    "--multi-tensor", is_flag=True, help="Add multi-tensor cuts that are smaller than all earlier single-tensor cuts."
+)
+@click.option("--verify", is_flag=True, help="Compare head and tail with the whole model at every listed cut.")
+@runtime_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list on stdout.")
+def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json: bool) -> None:
+    """List the cuts of MODEL: id, name, boundary, uncompressed bytes per image, and the head's share of the work.
 
-    With --verify the exit code is 1 if at any cut the split model and the whole one disagree on a class or differ
-    by more than 1e-5.
+    With --verify the exit code is 1 if at any cut the scores of the split model differ from those of the whole model
+    in the class or by more than 1e-5.
 
     \b
     Example:
@@ -28,53 +34,52 @@ def command(model: str, with_frontiers: bool, verify: bool, engine: str, as_json
     import json
 
     from hybrid_batch.data.errors import HybridBatchError
-    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
-    bundle = open_model(model, lambda line: click.echo(line, err=True))
-    cuts = [cut for cut in bundle.cuts if with_frontiers or not cut.is_frontier]
-    verified = _verify(bundle, engine, cuts) if verify else {}
-    rows = [_row(cut, verified.get(cut.id)) for cut in cuts]
+    bundle = resolve_model(model, print_note)
+    cuts = [cut for cut in bundle.cuts if multi_tensor or not cut.is_multi_tensor]
+    checks = _verify(bundle, runtime, cuts) if verify else {}
+    rows = [_row(cut, checks.get(cut.id)) for cut in cuts]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        _print(bundle.name, rows)
-    bad = [found for found in verified.values() if not found.holds]
-    if bad:
+        _print_table(bundle.name, rows)
+    if bad := [check for check in checks.values() if not check.passed]:
         raise HybridBatchError(
-            f"{len(bad)} of {len(cuts)} cuts change the result, {bad[0].cut.name} by {bad[0].largest:.2g};"
-            " this is a defect, please report the model."
+            f"{len(bad)} of {len(cuts)} cuts change the scores, {bad[0].cut.name} by {bad[0].max_abs_error:.2g}; "
+            "please report this defect with the model."
         )
 
 
-def _verify(bundle: Any, engine: str, cuts: list["Cut"]) -> dict[str, "Verified"]:  # noqa: ANN401
+def _verify(bundle: "Bundle", runtime: str, cuts: list["Cut"]) -> dict[str, "CutCheck"]:
     from rich.console import Console
     from rich.progress import track
 
-    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.model.runtimes import open_runtime
     from hybrid_batch.inference.model.runtimes.verify import verify_cuts
 
-    results = verify_cuts(bundle, open_engine(engine, bundle, cached=False), cuts)
+    checks = verify_cuts(bundle, open_runtime(runtime, bundle, cached=False), cuts)
     console = Console(stderr=True)
-    shown = track(results, "Verifying", total=len(cuts), console=console, disable=not console.is_terminal)
-    return {verified.cut.id: verified for verified in shown}
+    shown = track(checks, "Verifying", total=len(cuts), console=console, disable=not console.is_terminal)
+    return {check.cut.id: check for check in shown}
 
 
-def _row(cut: "Cut", verified: "Verified | None") -> dict[str, Any]:
-    from hybrid_batch.inference.model.datatypes import NUMPY
+def _row(cut: "Cut", check: "CutCheck | None") -> dict[str, Any]:
+    from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
 
     row: dict[str, Any] = {
         "id": cut.id,
         "name": cut.name,
         "boundary": [{"shape": tensor.shape, "datatype": tensor.datatype} for tensor in cut.boundary],
-        "bytes": sum(tensor.elements * NUMPY[tensor.datatype].itemsize for tensor in cut.boundary),
+        "bytes": sum(tensor.elements * NUMPY_DTYPES[tensor.datatype].itemsize for tensor in cut.boundary),
         "head_share": round(cut.head_share, 6),
     }
-    if verified is not None:
-        row |= {"largest_difference": verified.largest, "same_top1": verified.same_top1}
+    if check is not None:
+        row |= {"largest_difference": check.max_abs_error, "same_top1": check.same_top1}
     return row
 
 
-def _print(name: str, rows: list[dict[str, Any]]) -> None:
+def _print_table(name: str, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from hybrid_batch.data.terminal.console import open_console
@@ -83,7 +88,7 @@ def _print(name: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=f"{name}: {len(rows)} cuts", title_justify="left", box=None, header_style="bold")
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("head's work", justify="right")
+    table.add_column("head work", justify="right")
     table.add_column("")
     if "largest_difference" in rows[0]:
         table.add_column("largest difference", justify="right")

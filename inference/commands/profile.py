@@ -1,25 +1,26 @@
-"""`hybrid-batch profile`: what this machine, the tail and the link do with a model, measured."""
+"""`hybrid-batch profile`: measure a model on this machine, in the tail, and the link between them."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.numbers import figure
-from hybrid_batch.inference.commands.tail_options import tail_options
+from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.numbers import format_number
+from hybrid_batch.inference.commands.options import runtime_option, tail_options
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.planner.profile.profile import Profile
 
 
-@click.command("profile", short_help="Measure this machine, a tail and the link between.")
+@click.command("profile", short_help="Measure this machine, a tail and the link.")
 @click.argument("model", default="digits")
-@tail_options("A tail to measure too, with the link to it")
-@click.option("--images", metavar="DIR", help="Pictures to measure with.  [default: one that is made up]")
-@click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True)
-@click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
-@click.option("--fresh", is_flag=True, help="Measure again even if a profile is kept.")
-@click.option("--json", "as_json", is_flag=True, help="The profile as one JSON object on stdout.")
-def command(  # one parameter an option
+@tail_options("Tail to measure as well, with its link")
+@click.option("--images", metavar="DIR", help="Images to measure with.  [default: a synthetic image]")
+@click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Images in a batch.")
+@runtime_option
+@click.option("--remeasure", is_flag=True, help="Ignore the stored profile.")
+@click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object on stdout.")
+def command(
     *,
     model: str,
     tail: str | None,
@@ -27,14 +28,14 @@ def command(  # one parameter an option
     token_file: str | None,
     images: str | None,
     batch_size: int,
-    engine: str,
-    fresh: bool,
+    runtime: str,
+    remeasure: bool,
     as_json: bool,
 ) -> None:
-    """Measure how fast MODEL runs here and, with --tail, there and over the link between; kept for later plans.
+    """Measure MODEL on this machine and, with --tail, in the tail and over the link; store the profile for plans.
 
-    Heads are timed whole, as many as it takes to tell the others from them within the error that is printed. It takes
-    up to a minute for a new model and seconds afterwards.
+    The command times some heads as a whole and interpolates the others, with the error that it prints. It takes up to
+    a minute for a new model and seconds for a stored profile.
 
     \b
     Example:
@@ -43,33 +44,29 @@ def command(  # one parameter an option
     from contextlib import nullcontext
 
     from hybrid_batch.data.images.images import find_images
-    from hybrid_batch.inference.model.importing.resolve_model import open_model
-    from hybrid_batch.inference.model.runtimes import open_engine
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+    from hybrid_batch.inference.model.runtimes import open_runtime
     from hybrid_batch.inference.planner.profile.profile_store import open_profile
-    from hybrid_batch.inference.planner.profile.target import Subject
-    from hybrid_batch.inference.tails import measuring_patience, open_tail, public_address
+    from hybrid_batch.inference.planner.profile.target import ProfileTarget
+    from hybrid_batch.inference.tails import LOCAL, open_tail, redacted_address, tail_kind
     from hybrid_batch.inference.tails.settings import TailSettings
 
-    bundle = open_model(model, _say)
-    compiler = open_engine(engine, bundle)
+    bundle = resolve_model(model, print_note)
+    opened_runtime = open_runtime(runtime, bundle)
     found = find_images(images) if images else None
-    settings = TailSettings(patience=measuring_patience(tail or ""), spill=spill, token_file=token_file, say=_say)
-    with open_tail(tail, bundle, compiler, settings) if tail else nullcontext() as opened:
-        subject = Subject(bundle, compiler, opened, public_address(tail or ""), batch_size, found)
-        profile = open_profile(subject, _say, fresh=fresh)
+    settings = TailSettings(
+        retries=tail_kind(tail or LOCAL).profiling_retries, spill=spill, token_file=token_file, notify=print_note
+    )
+    with open_tail(tail, bundle, opened_runtime, settings) if tail else nullcontext() as opened_tail:
+        target = ProfileTarget(bundle, opened_runtime, opened_tail, redacted_address(tail or ""), batch_size, found)
+        profile = open_profile(target, print_note, remeasure=remeasure)
     if as_json:
-        import json
-
-        click.echo(json.dumps(profile.to_dict()))
+        print_json(profile.to_dict())
     else:
-        _print(bundle.name, profile)
+        _print_table(bundle.name, profile)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _print(name: str, profile: "Profile") -> None:
+def _print_table(name: str, profile: "Profile") -> None:
     from rich.table import Table
 
     from hybrid_batch.data.terminal.console import open_console
@@ -86,22 +83,26 @@ def _print(name: str, profile: "Profile") -> None:
         "machine",
         f"{device.processor}, {device.cores} cores{clock}, {device.memory_bytes / 2**30:.1f} GiB{busy}{battery}",
     )
-    table.add_row(
-        "a picture", f"{profile.pictures.bytes:,.0f} bytes, {profile.pictures.decode_us / 1000:.2f} ms to decode"
-    )
+    table.add_row("image", f"{profile.images.bytes:,.0f} bytes, {profile.images.decode_us / 1000:.2f} ms to decode")
     for batch, curve in profile.times.items():
-        table.add_row(f"batch {batch}", f"{figure(curve.points[-1][1] / 1000)} ms an image, the whole model here")
+        table.add_row(
+            f"batch {batch}", f"{format_number(curve.points[-1][1] / 1000)} ms per image, whole model on this machine"
+        )
     timed = len(next(iter(profile.times.values())).points) - 1
-    table.add_row("heads timed", f"{timed}; the others told from them within {profile.error:.1%} of the whole")
+    table.add_row(
+        "heads timed",
+        f"{timed}; the others are interpolated to within {profile.interpolation_error:.1%} of the model",
+    )
     if profile.tail is not None:
         for batch, curve in profile.tail.times.items():
             table.add_row(
-                f"tail, batch {batch}", f"{figure(curve.points[-1][1] / 1000)} ms an image, the whole model there"
+                f"tail, batch {batch}",
+                f"{format_number(curve.points[-1][1] / 1000)} ms per image, whole model in the tail",
             )
         link = profile.tail.link
-        table.add_row("link", f"{link.told}, round trip {figure(link.round_trip_us / 1000)} ms")
+        table.add_row("link", f"{link.rate_text}, round trip {format_number(link.round_trip_us / 1000)} ms")
         if profile.tail.shares_cores:
-            table.add_row("note", "the tail works on this machine's own cores")
+            table.add_row("note", "the tail shares the cores of this machine")
         for note in profile.tail.notes:
             table.add_row("note", note)
     console.print(table)

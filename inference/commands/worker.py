@@ -1,57 +1,61 @@
-"""`hybrid-batch worker`: answer the requests of a queue with the tails of a model."""
+"""`hybrid-batch worker`: process inference requests of an SQS queue with the tails of a model."""
 
 import click
 
+from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.inference.commands.options import runtime_option
 
-@click.command("worker", short_help="Answer the requests of a queue with a model's tails.")
+
+@click.command("worker", short_help="Process requests of a queue with a model's tails.")
 @click.argument("model", default="digits")
-@click.option("--queue", required=True, metavar="NAME|URL", help="The queue of Amazon SQS to work for.")
-@click.option("--engine", type=click.Choice(["openvino", "tensorflow"]), default="openvino", show_default=True)
-@click.option("--max-batch", type=click.IntRange(1), default=64, show_default=True, help="Images in one engine call.")
-@click.option("--spill", metavar="s3://…", help="Where requests and replies lie that are too large for a queue.")
+@click.option("--queue", required=True, metavar="NAME|URL", help="Amazon SQS queue.")
+@runtime_option
 @click.option(
-    "--grace",
+    "--max-batch", type=click.IntRange(1), default=64, show_default=True, help="Images in one call of the runtime."
+)
+@click.option("--spill", metavar="s3://…", help="S3 prefix for bodies that are too large for a queue.")
+@click.option(
+    "--shutdown-timeout",
     type=click.FloatRange(0),
     default=20,
     show_default=True,
     metavar="SECONDS",
-    help="To finish when stopped.",
+    help="Time for running requests on SIGTERM or Ctrl-C.",
 )
-@click.option("--idle-exit", type=click.FloatRange(0), metavar="SECONDS", help="Stop when nothing came for so long.")
-@click.option("--json", "as_json", is_flag=True, help="The totals as one JSON object on stdout.")
+@click.option(
+    "--idle-timeout", type=click.FloatRange(0), metavar="SECONDS", help="Exit after this time without requests."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object on stdout.")
 def command(
     model: str,
     *,
     queue: str,
-    engine: str,
+    runtime: str,
     max_batch: int,
     spill: str | None,
-    grace: float,
-    idle_exit: float | None,
+    shutdown_timeout: float,
+    idle_timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Answer the requests of a queue with the tails of MODEL.
+    """Process inference requests of a queue with the tails of MODEL.
 
-    Any number of workers may share a queue, and may come and go: what a worker had in hand when it was killed the
-    queue gives to another. SIGTERM and Ctrl-C finish what is in hand, within --grace seconds.
+    Any number of workers can share a queue. The queue delivers the requests of a killed worker to another one. On
+    SIGTERM and Ctrl-C the worker accepts no more requests and finishes running ones within --shutdown-timeout.
 
     \b
     Example:
       hybrid-batch worker digits --queue tails
       hybrid-batch run ./images --split c005 --tail sqs:tails
     """
-    import json
     from dataclasses import asdict
 
-    from hybrid_batch.inference.model.importing.resolve_model import open_model
-    from hybrid_batch.inference.serving.sqs.main import WorkerSettings, work
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+    from hybrid_batch.inference.serving.sqs.main import WorkerSettings, run_worker
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    bundle = open_model(model, say)
-    totals = work(WorkerSettings(bundle, queue, engine, max_batch, spill, grace, idle_exit), say)
+    bundle = resolve_model(model, print_note)
+    settings = WorkerSettings(bundle, queue, runtime, max_batch, spill, shutdown_timeout, idle_timeout)
+    totals = run_worker(settings, print_note)
     if as_json:
-        click.echo(json.dumps(asdict(totals)))
+        print_json(asdict(totals))
     else:
-        say(f"{totals.answered:,} requests answered, {totals.refused:,} refused, {totals.dropped:,} dropped.")
+        print_note(f"{totals.answered:,} requests answered, {totals.refused:,} refused, {totals.dropped:,} dropped.")

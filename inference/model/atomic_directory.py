@@ -1,4 +1,4 @@
-"""Folders that appear whole: bundles and cached segments, which other processes may be opening."""
+"""Directories that appear complete, for bundles and cached segments that other processes may be opening."""
 
 import contextlib
 import shutil
@@ -9,30 +9,32 @@ from pathlib import Path
 
 
 @contextmanager
-def new_folder(place: Path) -> Iterator[Path]:
-    """A folder to fill, which then replaces `place` in one step; of writers at once the last wins. What stood
-    there stays if it is not. Raises OSError."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as name:
-        made, old = Path(name) / "new", Path(name) / "old"
-        made.mkdir()
-        yield made
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield a new directory to fill, and replace `path` by it in one step when the block ends.
+
+    If the block raises, `path` stays as it was. Of concurrent writers the last wins. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as name:
+        new, old = Path(name) / "new", Path(name) / "old"
+        new.mkdir()
+        yield new
         try:
-            _put(made, place, old)
+            _replace(path, new, old)
         finally:
-            if old.exists() and not place.exists():  # interrupted in between
+            if old.exists() and not path.exists():  # interrupted between the two renames
                 with contextlib.suppress(OSError):
-                    old.rename(place)
+                    old.rename(path)
 
 
-def _put(made: Path, place: Path, old: Path) -> None:
+def _replace(path: Path, new: Path, old: Path) -> None:
+    """Move `path` to `old` and `new` to `path`."""
     while True:
         with contextlib.suppress(FileNotFoundError):
-            place.rename(old)
+            path.rename(old)
         try:
-            made.rename(place)
+            new.rename(path)
         except OSError:
-            if not place.exists():  # not somebody quicker
+            if not path.exists():  # the failure is not a concurrent writer
                 raise
             shutil.rmtree(old, ignore_errors=True)
         else:

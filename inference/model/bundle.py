@@ -1,7 +1,7 @@
-"""The bundle: an imported model in one folder, the only representation everything after import works on.
+"""The bundle: an imported model in one folder, the only form of a model that commands after `import` work on.
 
-`NAME.bundle/bundle.json` describes, `NAME.bundle/graph.pb` is the frozen TensorFlow graph. Nothing here
-imports TensorFlow, and nothing in a bundle is code of anyone's.
+`NAME.bundle/bundle.json` describes the model, and `NAME.bundle/graph.pb` is its frozen TensorFlow graph. Reading a
+bundle does not import TensorFlow and runs no code from the bundle.
 """
 
 import hashlib
@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hybrid_batch.data.errors import NotABundle, StorageFailed, WrongUsage
-from hybrid_batch.data.images.decode import Preparation
-from hybrid_batch.inference.model.atomic_directory import new_folder
-from hybrid_batch.inference.model.cuts import WHOLE, Cut, TensorSpec, match_cut
+from hybrid_batch.data.images.decode import Preprocessing
+from hybrid_batch.inference.model.atomic_directory import atomic_directory
+from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut, TensorSpec, match_cut
 
 FORMAT_VERSION = 1
 OutputKind = Literal["probabilities", "logits"]
-_DESCRIPTION, _GRAPH = "bundle.json", "graph.pb"
+_DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What a bundle says of itself. `sha256` covers the graph and everything that changes a prediction or a cut."""
+    """The description of a model. `sha256` covers the graph and all values that change a prediction or a cut.
+
+    `labels` are in output order; `cuts` begins with the input cut."""
 
     path: Path
     name: str
@@ -32,56 +34,57 @@ class Bundle:
     sha256: str
     input: TensorSpec
     output: TensorSpec
-    preparation: Preparation
+    preprocessing: Preprocessing
     labels: tuple[str, ...]
     output_kind: OutputKind
     cuts: tuple[Cut, ...]
 
     @property
     def graph_path(self) -> Path:
-        """The frozen graph."""
-        return self.path / _GRAPH
+        """The file of the frozen graph."""
+        return self.path / _GRAPH_FILE
 
     @property
-    def whole(self) -> Cut:
-        """The cut before everything: all of the model is tail."""
+    def input_cut(self) -> Cut:
+        """The cut before the first layer: the whole model is tail."""
         return self.cuts[0]
 
-    def cut(self, wanted: str) -> Cut:
-        """The cut with this id or name; raises CutNotFound."""
-        return self.whole if wanted == WHOLE else match_cut(self.cuts, wanted, self.name)
+    def cut(self, id_or_name: str) -> Cut:
+        """Return the cut with this id or name. Raises CutNotFound."""
+        return self.input_cut if id_or_name == INPUT_CUT else match_cut(self.cuts, id_or_name, self.name)
 
 
 def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:
-    """Write the folder `bundle.path`, replacing a bundle that is there; gives the bundle with its hash.
+    """Write the folder `bundle.path` atomically, in place of an older bundle, and return the bundle with its hash.
 
-    The folder appears whole or not at all. Raises WrongUsage if something else is there, StorageFailed."""
+    Raises WrongUsage if the folder holds other files, StorageFailed if it cannot be written."""
     content = _content(bundle)
     bundle = replace(bundle, sha256=_hash(content, io.BytesIO(graph)))
     head = {"format": FORMAT_VERSION, "name": bundle.name, "source": bundle.source, "sha256": bundle.sha256}
     try:
         if bundle.path.exists() and not is_bundle(bundle.path) and any(bundle.path.iterdir()):
-            raise WrongUsage(f"{bundle.path} holds something else; choose another place for the bundle.")
-        with new_folder(bundle.path) as folder:
-            (folder / _GRAPH).write_bytes(graph)
-            (folder / _DESCRIPTION).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
+            raise WrongUsage(f"{bundle.path} holds other files; choose another folder for the bundle.")
+        with atomic_directory(bundle.path) as folder:
+            (folder / _GRAPH_FILE).write_bytes(graph)
+            (folder / _DESCRIPTION_FILE).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageFailed(f"Cannot write the bundle {bundle.path}: {error.strerror or error}.") from error
     return bundle
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether the folder looks like a bundle."""
-    return (path / _DESCRIPTION).is_file()
+    """Whether the folder has a bundle's description."""
+    return (path / _DESCRIPTION_FILE).is_file()
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The bundle in a folder. Raises NotABundle when something is missing, foreign or altered."""
+    """Read the bundle in a folder. Raises NotABundle if a file is missing or damaged, or the hash differs."""
     try:
-        stored: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads((path / _DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if stored["format"] != FORMAT_VERSION:
             raise NotABundle(
-                f"{path} is of bundle format {stored['format']}, this software reads {FORMAT_VERSION}; import it again."
+                f"{path} has bundle format {stored['format']}, but this version reads {FORMAT_VERSION}; import the"
+                " model again."
             )
         bundle = Bundle(
             path=path,
@@ -90,27 +93,28 @@ def read_bundle(path: Path) -> Bundle:
             sha256=stored["sha256"],
             input=_tensor(stored["input"]),
             output=_tensor(stored["output"]),
-            preparation=Preparation.from_dict(stored["preparation"]),
+            preprocessing=Preprocessing.from_dict(stored["preparation"]),
             labels=tuple(stored["labels"]),
             output_kind=stored["output_kind"],
             cuts=tuple(_cut(cut) for cut in stored["cuts"]),
         )
         with bundle.graph_path.open("rb") as graph:
-            found = _hash(_content(bundle), graph)
+            actual_sha256 = _hash(_content(bundle), graph)
     except OSError as error:
-        raise NotABundle(f"{path} is no bundle: {error.strerror} ({error.filename}).") from error
+        raise NotABundle(f"{path} is not a bundle: {error.strerror} ({error.filename}).") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotABundle(f"{path / _DESCRIPTION} is damaged ({error!r}); import the model again.") from error
-    if found != bundle.sha256:
+        raise NotABundle(f"{path / _DESCRIPTION_FILE} is damaged ({error!r}); import the model again.") from error
+    if actual_sha256 != bundle.sha256:
         raise NotABundle(f"{path} was altered after import (its hash differs); import the model again.")
     return bundle
 
 
 def _content(bundle: Bundle) -> dict[str, Any]:
+    """The values that the hash covers."""
     return {
         "input": _tensor_dict(bundle.input),
         "output": _tensor_dict(bundle.output),
-        "preparation": bundle.preparation.to_dict(),
+        "preparation": bundle.preprocessing.to_dict(),
         "labels": list(bundle.labels),
         "output_kind": bundle.output_kind,
         "cuts": [

@@ -1,5 +1,6 @@
-"""The user's cache: imported models and compiled segments, each a folder that appears whole, and small files of what
-was measured; all safe to delete."""
+"""The user's cache: imported models and compiled segments, one directory each, and JSON files of measurements.
+
+All of it may be deleted at any time."""
 
 import contextlib
 import os
@@ -13,7 +14,7 @@ SEGMENTS_LIMIT_BYTES = 4 << 30
 
 
 def cache_folder(kind: str) -> Path:
-    """Where things of a kind are kept: `$HYBRID_BATCH_CACHE`, or the platform's cache folder."""
+    """Return the folder for one kind of entry, below `$HYBRID_BATCH_CACHE` or the platform's cache folder."""
     root = os.environ.get("HYBRID_BATCH_CACHE")
     if root is None:
         import platformdirs
@@ -22,25 +23,27 @@ def cache_folder(kind: str) -> Path:
     return Path(root) / kind
 
 
-def keep_file(place: Path, text: str) -> None:
-    """Write a file of the cache whole or not at all: others may be reading it. Raises StorageFailed."""
+def write_cache_file(path: Path, text: str) -> None:
+    """Write a file of the cache atomically, because other processes may read it. Raises StorageFailed."""
     try:
-        LocalStorage(place.parent, str(place.parent)).replace(place.name, text.encode())
+        LocalStorage(path.parent, str(path.parent)).replace(path.name, text.encode())
     except StorageFailed as error:
         raise StorageFailed(f"{str(error).rstrip('.')}, by HYBRID_BATCH_CACHE.") from error
 
 
 def prune(folder: Path, limit_bytes: int = SEGMENTS_LIMIT_BYTES) -> None:
-    """Delete the folders longest unused until `folder` holds at most `limit_bytes`. Others may be doing the same."""
-    found = []
-    for place in folder.iterdir():
+    """Delete the least recently used entries until `folder` holds at most `limit_bytes`.
+
+    Other processes may prune the same folder at the same time."""
+    entries = []
+    for path in folder.iterdir():
         with contextlib.suppress(OSError):
-            files = [file.stat() for file in place.iterdir()]
-            used = max((max(file.st_atime, file.st_mtime) for file in files), default=0)
-            found.append((used, sum(file.st_size for file in files), place))
-    total = sum(size for _, size, _ in found)
-    for _, size, place in sorted(found):
+            files = [file.stat() for file in path.iterdir()]
+            last_used = max((max(file.st_atime, file.st_mtime) for file in files), default=0)
+            entries.append((last_used, sum(file.st_size for file in files), path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
         if total <= limit_bytes:
             return
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         total -= size

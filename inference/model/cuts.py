@@ -1,12 +1,13 @@
-"""Where a graph can be divided.
+"""The cuts of a graph: the places where it divides into a head and a tail.
 
-On the ops that depend on the input, a cut is a down-closed set; its boundary is every tensor made inside and
-used outside, each counted once. Walking one topological order meets every single-tensor cut: an op through
-which all paths from input to output pass has all its ancestors before it and all its descendants after it in
-any order (it is a dominator). Of the multi-tensor frontiers on the walk we keep those with fewer elements
-than every single-tensor cut before them; any other one loses, whatever the speeds of device, link and cloud
-(if the cloud is faster per operation to that earlier cut, if it is slower to running everything here).
-Divisions across branches that no walk meets are found by `inference.frontiers`.
+A cut is a down-closed set of the ops that depend on the input. Its boundary is the set of tensors that are produced
+inside and consumed outside, each counted once. One walk in topological order passes every single-tensor cut: an op
+on all paths from input to output is a dominator, so in any order its ancestors precede it and its descendants follow.
+
+A multi-tensor cut on the walk is kept only if it has fewer elements than every single-tensor cut before it. Any other
+multi-tensor cut loses at all speeds of device, link and cloud: to the earlier cut if the cloud is faster per
+operation, and to the fully local run if it is slower. Cuts across branches that the walk does not pass are found by
+`importing.min_cut`.
 """
 
 import math
@@ -18,12 +19,13 @@ from itertools import pairwise
 
 from hybrid_batch.data.errors import CutNotFound, ModelRefused
 
-WHOLE = "c000"
+INPUT_CUT = "c000"
+MAX_TENSORS = 64  # of a boundary, and therefore of a frame
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor of the graph: its name there (`scope/op:0`), shape without the batch, Open Inference datatype."""
+    """A tensor of the graph: its name (`scope/op:0`), its shape without the batch, its Open Inference datatype."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,15 +33,17 @@ class TensorSpec:
 
     @property
     def elements(self) -> int:
-        """Elements for one image."""
+        """Elements per image."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A node of the graph. `inputs` are tensor names; `outputs` has one entry per port, None where the
-    tensor has no leading batch, no static shape or a type that cannot travel. `macs` are multiply-accumulates
-    for one image; `layer` is the layer's name, as its user knows it."""
+    """A node of the graph.
+
+    `inputs` are tensor names. `outputs` has one entry per port; it is None if the tensor has no leading batch, no
+    static shape or a datatype that the protocol lacks. `macs` are multiply-accumulates per image. `layer` is the
+    layer's name as the user knows it."""
 
     name: str
     inputs: tuple[str, ...]
@@ -50,7 +54,7 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A place to divide the graph. `elements`, `head_macs` and `tail_macs` are for one image."""
+    """A place to divide the graph. `head_macs` and `tail_macs` are multiply-accumulates per image."""
 
     id: str
     name: str
@@ -60,79 +64,82 @@ class Cut:
 
     @property
     def elements(self) -> int:
-        """Elements that cross the cut for one image."""
+        """Elements of the boundary per image."""
         return sum(tensor.elements for tensor in self.boundary)
 
     @property
-    def is_frontier(self) -> bool:
-        """Whether more than one tensor crosses."""
+    def is_multi_tensor(self) -> bool:
+        """Whether the boundary has more than one tensor."""
         return len(self.boundary) > 1
 
     @property
     def head_share(self) -> float:
-        """The head's part of the multiply-accumulates, 0 to 1."""
+        """The head's share of the multiply-accumulates, 0 to 1."""
         total = self.head_macs + self.tail_macs
         return self.head_macs / total if total else 0.0
 
 
 def find_cuts(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> tuple[Cut, ...]:
-    """Every single-tensor cut and every useful frontier, the whole model (`c000`) first, then in order of the walk.
+    """Find every single-tensor cut and every useful multi-tensor cut on one walk from input to output.
 
-    Single-tensor cuts are `c001`, `c002`, …; frontiers `f001`, …. Of neighbouring cuts inside one layer that
-    carry equally many elements only the last is kept. Raises ModelRefused if the output does not depend on
-    the input.
+    The cut before the whole model (`c000`) is first. Single-tensor cuts are numbered `c001`, `c002`, …, multi-tensor
+    cuts `f001`, …, in the order of the walk. If neighbouring cuts of one layer have equally many elements, only the
+    last is kept. Raises ModelRefused if the output does not depend on the input.
     """
     walk = operations_between(ops, input_tensor, output_tensor)
     position = {op.name: index for index, op in enumerate(walk)}
     last_use = {output_tensor: len(walk)}
     for index, op in enumerate(walk):
         for tensor in op.inputs:
-            if _maker(tensor) in position:
+            if _producer(tensor) in position:
                 last_use[tensor] = max(index, last_use.get(tensor, 0))
     found: list[tuple[Op, Cut]] = []
     total = sum(op.macs for op in walk)
-    done = 0
+    head_macs = 0
     live: dict[str, TensorSpec | None] = {}
     for index, op in enumerate(walk[:-1]):
-        done += op.macs
+        head_macs += op.macs
         for port, spec in enumerate(op.outputs):
             live[f"{op.name}:{port}"] = spec
         live = {tensor: spec for tensor, spec in live.items() if last_use.get(tensor, -1) > index}
         boundary = tuple(spec for spec in live.values() if spec is not None)
         if len(boundary) == len(live):
-            found.append((op, Cut("", op.layer, boundary, done, total - done)))
-    return tuple(_numbered(_named(_useful(found))))
+            found.append((op, Cut("", op.layer, boundary, head_macs, total - head_macs)))
+    return tuple(_assign_ids(_assign_names(_drop_useless(found))))
 
 
-def _maker(tensor: str) -> str:
+def _producer(tensor: str) -> str:
+    """The name of the op that produces a tensor."""
     return tensor.rpartition(":")[0]
 
 
 def operations_between(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> list[Op]:
-    """The ops on some path from input to output, in a topological order that follows the graph's own."""
+    """Return the ops on all paths from input to output, in a topological order close to the order of `ops`.
+
+    Raises ModelRefused if there is no path."""
     by_name = {op.name: op for op in ops}
-    users: dict[str, list[str]] = {}
+    consumers: dict[str, list[str]] = {}
     for op in ops:
         for tensor in op.inputs:
-            users.setdefault(_maker(tensor), []).append(op.name)
-    source, sink = _maker(input_tensor), _maker(output_tensor)
-    forward = _reachable(source, lambda name: users.get(name, ()))
-    backward = _reachable(sink, lambda name: (_maker(t) for t in by_name[name].inputs if _maker(t) in by_name))
+            consumers.setdefault(_producer(tensor), []).append(op.name)
+    source, sink = _producer(input_tensor), _producer(output_tensor)
+    forward = _reachable(source, lambda name: consumers.get(name, ()))
+    backward = _reachable(sink, lambda name: (_producer(t) for t in by_name[name].inputs if _producer(t) in by_name))
     if source not in backward:
         raise ModelRefused("The model's output does not depend on its input; there is nothing to cut.")
     inside = forward & backward
     rank = {op.name: index for index, op in enumerate(ops)}
-    waiting = {name: len({_maker(t) for t in by_name[name].inputs} & inside) for name in inside}
-    ready = [rank[name] for name, count in waiting.items() if count == 0]
+    missing = {name: len({_producer(t) for t in by_name[name].inputs} & inside) for name in inside}
+    ready = [rank[name] for name, count in missing.items() if count == 0]
     heapify(ready)
     order: list[Op] = []
     while ready:
         op = ops[heappop(ready)]
         order.append(op)
-        for user in set(users.get(op.name, ())) & inside:
-            waiting[user] -= 1
-            if waiting[user] == 0:
-                heappush(ready, rank[user])
+        for consumer in set(consumers.get(op.name, ())) & inside:
+            missing[consumer] -= 1
+            if missing[consumer] == 0:
+                heappush(ready, rank[consumer])
     return order
 
 
@@ -146,27 +153,27 @@ def _reachable(start: str, neighbours: Callable[[str], Iterable[str]]) -> set[st
     return seen
 
 
-def _useful(found: Sequence[tuple[Op, Cut]]) -> list[tuple[Op, Cut]]:
-    """Single-tensor cuts less those repeated inside a layer, and the frontiers they do not beat."""
-    singles = [pair for pair in found if not pair[1].is_frontier]
+def _drop_useless(found: Sequence[tuple[Op, Cut]]) -> list[tuple[Op, Cut]]:
+    """Drop single-tensor cuts that repeat inside a layer, and multi-tensor cuts that an earlier cut beats."""
+    singles = [pair for pair in found if not pair[1].is_multi_tensor]
     repeated = {
         id(cut)
-        for (op, cut), (next_op, next_cut) in pairwise(singles[1:])  # the first is the whole model
+        for (op, cut), (next_op, next_cut) in pairwise(singles[1:])  # the first is the input cut
         if op.layer == next_op.layer and cut.elements == next_cut.elements
     }
     kept: list[tuple[Op, Cut]] = []
     fewest = math.inf
     for op, cut in found:
-        if not cut.is_frontier:
+        if not cut.is_multi_tensor:
             fewest = min(fewest, cut.elements)
-        if cut.elements < fewest if cut.is_frontier else id(cut) not in repeated:
+        if cut.elements < fewest if cut.is_multi_tensor else id(cut) not in repeated:
             kept.append((op, cut))
     return kept
 
 
-def _named(found: Sequence[tuple[Op, Cut]]) -> list[Cut]:
-    """The last cut of a layer takes the layer's name, earlier ones add the op's; all names are unique."""
-    owner = {cut.name: op.name for op, cut in found if not cut.is_frontier}
+def _assign_names(found: Sequence[tuple[Op, Cut]]) -> list[Cut]:
+    """Name the last cut of a layer after the layer, and add the op's name for earlier cuts; all names are unique."""
+    owner = {cut.name: op.name for op, cut in found if not cut.is_multi_tensor}
     names: set[str] = set()
     named = []
     for op, cut in found:
@@ -177,24 +184,24 @@ def _named(found: Sequence[tuple[Op, Cut]]) -> list[Cut]:
     return named
 
 
-def _numbered(cuts: Iterable[Cut]) -> Iterable[Cut]:
+def _assign_ids(cuts: Iterable[Cut]) -> Iterable[Cut]:
     count = {False: -1, True: 0}
     for cut in cuts:
-        count[cut.is_frontier] += 1
-        yield replace(cut, id=f"{'f' if cut.is_frontier else 'c'}{count[cut.is_frontier]:03d}")
+        count[cut.is_multi_tensor] += 1
+        yield replace(cut, id=f"{'f' if cut.is_multi_tensor else 'c'}{count[cut.is_multi_tensor]:03d}")
 
 
-def match_cut(cuts: Sequence[Cut], wanted: str, bundle_name: str) -> Cut:
-    """The cut with this id, name, or unique last part of a name. Raises CutNotFound, with near names."""
+def match_cut(cuts: Sequence[Cut], id_or_name: str, bundle_name: str) -> Cut:
+    """Return the cut with this id, name, or unique last part of a name. Raises CutNotFound with similar names."""
     for cut in cuts:
-        if wanted in (cut.id, cut.name):
+        if id_or_name in (cut.id, cut.name):
             return cut
-    ending = [cut for cut in cuts if cut.name.endswith(f"/{wanted}")]
-    if len(ending) == 1:
-        return ending[0]
-    words = {word for cut in cuts for word in (cut.id, cut.name, cut.name.rpartition("/")[2])}
-    near = get_close_matches(wanted, words, n=3)
-    hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near else "."
+    suffix_matches = [cut for cut in cuts if cut.name.endswith(f"/{id_or_name}")]
+    if len(suffix_matches) == 1:
+        return suffix_matches[0]
+    known = {word for cut in cuts for word in (cut.id, cut.name, cut.name.rpartition("/")[2])}
+    similar = get_close_matches(id_or_name, known, n=3)
+    hint = f"; did you mean {' or '.join(repr(word) for word in similar)}?" if similar else "."
     raise CutNotFound(
-        f"No cut named {wanted!r} in {bundle_name}{hint} `hybrid-batch cuts {bundle_name}` lists all {len(cuts)}."
+        f"No cut named {id_or_name!r} in {bundle_name}{hint} `hybrid-batch cuts {bundle_name}` lists all {len(cuts)}."
     )

@@ -1,4 +1,4 @@
-"""TensorFlow and the two Kerases, imported without their chatter, or a clear word on how to install them."""
+"""Import TensorFlow and both Keras versions without their console output, or report how to install them."""
 
 import os
 import sys
@@ -15,12 +15,12 @@ _INSTALL = "pip install 'hybrid-batch[tensorflow]'"
 
 
 def import_tensorflow() -> Any:  # noqa: ANN401
-    """The `tensorflow` module. Raises MissingExtra."""
+    """Return the `tensorflow` module. Raises MissingExtra."""
     return _import("tensorflow")
 
 
 def import_keras(major: int) -> Any:  # noqa: ANN401
-    """Keras 3, or for `major` 2 its predecessor `tf_keras`. Raises MissingExtra."""
+    """Return Keras 3, or for `major` 2 its predecessor `tf_keras`. Raises MissingExtra."""
     import_tensorflow()
     return _import("keras" if major >= 3 else "tf_keras")
 
@@ -31,30 +31,30 @@ def _import(name: str) -> Any:  # noqa: ANN401
     if name in sys.modules:
         return sys.modules[name]
     try:
-        with quiet():
+        with suppress_output():
             return import_module(name)
     except ImportError as error:
         raise MissingExtra(f"This needs {name}, which is not installed ({error}); run: {_INSTALL}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What a foreign library's error says first, as the end of a sentence of ours."""
+    """Return the first line of a library's error message, at most 300 characters, as the end of a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".:")[:300] + "."
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Mute warnings, what Keras prints, and stderr's file descriptor: no logging setting reaches TensorFlow's C++."""
+def suppress_output() -> Iterator[None]:
+    """Suppress warnings, stdout, and file descriptor 2, because TensorFlow's C++ code ignores Python's settings."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved = os.dup(2)
     try:
-        with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stdout(nothing):
-            os.dup2(nothing.fileno(), 2)
+        with Path(os.devnull).open("w", encoding="utf-8") as null, redirect_stdout(null):
+            os.dup2(null.fileno(), 2)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)

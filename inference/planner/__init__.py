@@ -1,1 +1,1 @@
-"""The planner: measure this machine, the tail and the link, and choose where to cut; keep choosing during a run."""
+"""The planner: measure this machine, the tail and the link, choose where to cut, and adapt the choice during a run."""

@@ -1,0 +1,1 @@
+"""The protocol between client and tail: requests and replies, frames, codecs, and bodies sent through S3."""

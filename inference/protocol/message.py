@@ -1,8 +1,13 @@
-"""A request, and its reply, as messages of a queue.
+"""Requests and replies as messages of a queue.
 
-The text is JSON: {"method", "path", "headers", "body"} or {"status", "headers", "body"}, the body in base64. The
-attribute `id` says which reply belongs to which request, `reply_to` names the queue it goes to, and `bundle`, if it is
-there, the hash of the bundle that must answer. Nothing here trusts what it was sent: whatever is wrong is a BadFrame.
+The text of a message is JSON: {"method", "path", "headers", "body"} or {"status", "headers", "body"}, with the body in
+base64. Its attributes are
+
+    id         the request's id, which its reply repeats
+    reply_to   the name of the queue for the reply
+    bundle     the hash of the bundle that must answer; optional
+
+Messages are not trusted: whatever is malformed raises InvalidFrame.
 """
 
 import json
@@ -12,97 +17,98 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hybrid_batch.data.aws.queue import LONGEST_NAME, MOST_BYTES, Incoming, Outgoing
-from hybrid_batch.data.errors import BadFrame
+from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, MAX_NAME_LENGTH, OutgoingMessage, ReceivedMessage
+from hybrid_batch.data.errors import InvalidFrame
 from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import BUNDLE
 
-ID, REPLY_TO, BUNDLE = "id", "reply_to", "bundle"
+ID, REPLY_TO = "id", "reply_to"
 _ID = re.compile(r"[0-9a-f]{32}")
 _REPLIES = "-replies"
-_RANDOM = re.compile(r"-[0-9a-f]{12}")
+_CLIENT_SUFFIX = re.compile(r"-[0-9a-f]{12}")
 
 
-def replies_name(work: str, random: str) -> str:
-    """The queue for the replies to one client of the work queue; `random` is 12 hexadecimal digits."""
-    return f"{work}{_REPLIES}-{random}"
+def reply_queue_name(work_queue: str, client: str) -> str:
+    """Return the name of the queue for replies to one client; `client` is 12 random hexadecimal digits."""
+    return f"{work_queue}{_REPLIES}-{client}"
 
 
-def is_replies_name(work: str, name: str) -> bool:
-    """Whether a queue is one for replies to a client of this work queue: only there may a worker send."""
-    start = f"{work}{_REPLIES}"
-    return len(name) <= LONGEST_NAME and name.startswith(start) and bool(_RANDOM.fullmatch(name, len(start)))
+def is_reply_queue_name(work_queue: str, name: str) -> bool:
+    """Whether a queue is for replies to a client of this work queue. A worker sends to no other queue."""
+    start = f"{work_queue}{_REPLIES}"
+    return len(name) <= MAX_NAME_LENGTH and name.startswith(start) and bool(_CLIENT_SUFFIX.fullmatch(name, len(start)))
 
 
-def write_request(request: Request, number: str, reply_to: str, bundle: str = "") -> Outgoing:
-    """The message of a request; `number` is its id, 32 hexadecimal digits, `bundle` the hash of the bundle that must
-    answer, if it matters which."""
-    told = {"method": request.method, "path": request.path}
-    attributes = {ID: number, REPLY_TO: reply_to} | ({BUNDLE: bundle} if bundle else {})
-    return Outgoing(_write(told, request.headers, request.content), attributes)
+def request_message(request: Request, request_id: str, reply_to: str, bundle: str = "") -> OutgoingMessage:
+    """Encode a request. `request_id` is 32 hexadecimal digits; any bundle may answer if `bundle` is empty."""
+    head = {"method": request.method, "path": request.path}
+    attributes = {ID: request_id, REPLY_TO: reply_to} | ({BUNDLE: bundle} if bundle else {})
+    return OutgoingMessage(_encode(head, request.headers, request.content), attributes)
 
 
-def room_in_message(request: Request) -> int:
-    """Bytes of content that a request of this method, path and headers may have to fit into a message, whatever
-    the name of the queue for its reply."""
-    empty = write_request(replace(request, content=b""), "0" * 32, "x" * LONGEST_NAME, "0" * 64)
-    return (MOST_BYTES - empty.size) // 4 * 3
+def max_message_content_bytes(request: Request) -> int:
+    """Return the most bytes of content that fit into a message with this method, path and headers.
+
+    The name of the reply queue is counted at its maximum length."""
+    empty = request_message(replace(request, content=b""), "0" * 32, "x" * MAX_NAME_LENGTH, "0" * 64)
+    return (MAX_BATCH_BYTES - empty.size) // 4 * 3
 
 
-def write_reply(reply: Reply, number: str) -> Outgoing:
-    """The message of a reply to the request with this id."""
-    return Outgoing(_write({"status": reply.status}, reply.headers, reply.content), {ID: number})
+def reply_message(reply: Reply, request_id: str) -> OutgoingMessage:
+    """Encode the reply to a request."""
+    return OutgoingMessage(_encode({"status": reply.status}, reply.headers, reply.content), {ID: request_id})
 
 
-def read_id(message: Incoming) -> str:
-    """The id of a message. Raises BadFrame if it has none."""
-    number = message.attributes.get(ID, "")
-    if not _ID.fullmatch(number):
-        raise BadFrame(f"A message has {number[:40]!r} as {ID}, which is not 32 hexadecimal digits.")
-    return number
+def parse_id(message: ReceivedMessage) -> str:
+    """Return the request's id. Raises InvalidFrame if the message has none."""
+    request_id = message.attributes.get(ID, "")
+    if not _ID.fullmatch(request_id):
+        raise InvalidFrame(f"A message has {request_id[:40]!r} as {ID}, which is not 32 hexadecimal digits.")
+    return request_id
 
 
-def read_request(message: Incoming) -> Request:
-    """The request in a message. Raises BadFrame."""
-    told = _read(message)
-    method, path = told.get("method"), told.get("path")
+def parse_request(message: ReceivedMessage) -> Request:
+    """Decode a request. Raises InvalidFrame."""
+    fields = _decode(message)
+    method, path = fields.get("method"), fields.get("path")
     if not isinstance(method, str) or not isinstance(path, str):
-        raise BadFrame("A message of a request lacks its method or path.")
-    return Request(method, path, _headers(told), _body(told))
+        raise InvalidFrame("A message of a request lacks its method or path.")
+    return Request(method, path, _headers(fields), _body(fields))
 
 
-def read_reply(message: Incoming, took_us: int) -> Reply:
-    """The reply in a message. Raises BadFrame."""
-    told = _read(message)
-    status = told.get("status")
+def parse_reply(message: ReceivedMessage, round_trip_us: int) -> Reply:
+    """Decode a reply. Raises InvalidFrame."""
+    fields = _decode(message)
+    status = fields.get("status")
     if type(status) is not int:
-        raise BadFrame("A message of a reply lacks its status.")
-    return Reply(status, _headers(told), _body(told), took_us)
+        raise InvalidFrame("A message of a reply lacks its status.")
+    return Reply(status, _headers(fields), _body(fields), round_trip_us)
 
 
-def _write(told: Mapping[str, object], headers: Mapping[str, str], body: bytes) -> str:
-    return json.dumps({**told, "headers": dict(headers), "body": b64encode(body).decode()}, separators=(",", ":"))
+def _encode(head: Mapping[str, object], headers: Mapping[str, str], body: bytes) -> str:
+    return json.dumps({**head, "headers": dict(headers), "body": b64encode(body).decode()}, separators=(",", ":"))
 
 
-def _read(message: Incoming) -> dict[str, Any]:
+def _decode(message: ReceivedMessage) -> dict[str, Any]:
     try:
-        told = json.loads(message.text)
+        fields = json.loads(message.text)
     except (ValueError, RecursionError) as error:
-        raise BadFrame(f"A message is not JSON: {error}.") from error
-    if not isinstance(told, dict):
-        raise BadFrame("A message is not a JSON object.")
-    return told
+        raise InvalidFrame(f"A message is not JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise InvalidFrame("A message is not a JSON object.")
+    return fields
 
 
-def _headers(told: Mapping[str, Any]) -> dict[str, str]:
-    headers = told.get("headers", {})
+def _headers(fields: Mapping[str, Any]) -> dict[str, str]:
+    headers = fields.get("headers", {})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise BadFrame("The headers in a message are not an object of strings.")
+        raise InvalidFrame("The headers in a message are not an object of strings.")
     return headers
 
 
-def _body(told: Mapping[str, Any]) -> bytes:
-    body = told.get("body", "")
+def _body(fields: Mapping[str, Any]) -> bytes:
+    body = fields.get("body", "")
     try:
         return b64decode(body, validate=True)
     except (TypeError, ValueError) as error:
-        raise BadFrame(f"The body in a message is not base64: {error}.") from error
+        raise InvalidFrame(f"The body in a message is not base64: {error}.") from error

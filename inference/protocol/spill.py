@@ -1,7 +1,7 @@
-"""Bodies too large for their way go through S3, and the header `x-hybrid-batch-spill` tells where they lie.
+"""Send bodies that exceed a transport's limit through S3; the header `x-hybrid-batch-spill` has the object's URI.
 
-Both sides are given the same prefix and read nothing outside it. Who reads a reply deletes it and the request it
-answers; what a killed process leaves behind is for the bucket's lifecycle to remove.
+Client and tail are given the same prefix and read no object outside it. The client deletes a request's object when
+the call ends, and a reply's object after reading it. Objects of killed processes are left to the bucket's lifecycle.
 """
 
 import re
@@ -11,61 +11,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from hybrid_batch.data.errors import BadFrame, StorageFailed, TooLarge, WrongUsage
+from hybrid_batch.data.errors import InvalidFrame, StorageFailed, TooLarge, WrongUsage
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.inference.protocol.transport import Reply, Request
 
-SPILL = "x-hybrid-batch-spill"
+SPILL_HEADER = "x-hybrid-batch-spill"
 _REPLY = ".reply"
 _NAME = re.compile(rf"[0-9a-f]{{32}}(?:{re.escape(_REPLY)})?")
 
 
 class Spill:
-    """The prefix `s3://BUCKET/PREFIX`, contacted when first needed; threads may use it at once. Raises WrongUsage for
-    what is none."""
+    """The bodies below `s3://BUCKET/PREFIX`. S3 is contacted on first use. Thread-safe.
+
+    Raises WrongUsage for another kind of URI."""
 
     def __init__(self, uri: str) -> None:
         bucket = uri.removeprefix("s3://").partition("/")[0]
         if not uri.startswith("s3://") or not bucket:
-            raise WrongUsage(f"{uri!r} is no place in S3 for large bodies; write s3://BUCKET/PREFIX.")
+            raise WrongUsage(f"{uri!r} is not an S3 prefix for large bodies; write s3://BUCKET/PREFIX.")
         self.uri = uri.rstrip("/")
         self._opened: S3Storage | None = None
         self._opening = threading.Lock()
 
     def check(self) -> None:
-        """Make sure that objects can be written and deleted there. Raises StorageFailed."""
+        """Write and delete an object, to check the permissions. Raises StorageFailed."""
         name = uuid.uuid4().hex
         self._storage.replace(name, b"")
         self._storage.remove(name)
 
     @contextmanager
-    def sending(self, request: Request) -> Iterator[Request]:
-        """The request without its body, which lies in S3 until the end of the block. Raises StorageFailed."""
+    def put_request(self, request: Request) -> Iterator[Request]:
+        """Store the body until the block ends; yield the request without it. For the client. Raises StorageFailed."""
         name = uuid.uuid4().hex
         self._storage.replace(name, request.content)
         try:
-            yield replace(request, headers={**request.headers, SPILL: self._uri(name)}, content=b"")
+            yield replace(request, headers={**request.headers, SPILL_HEADER: self._uri(name)}, content=b"")
         finally:
-            self._forget(name)
+            self._remove(name)
 
-    def collect(self, reply: Reply, limit: int) -> Reply:
-        """The reply with its body, which is then deleted. Raises BadFrame, StorageFailed."""
-        name = self._name(reply.header(SPILL) or "")
+    def take_reply(self, reply: Reply, limit: int) -> Reply:
+        """Return the reply with its body of at most `limit` bytes, and delete the object. For the client.
+
+        Raises InvalidFrame, StorageFailed."""
+        name = self._name(reply.header(SPILL_HEADER) or "")
         content = self._read(name, limit)
-        self._forget(name)
+        self._remove(name)
         return replace(reply, content=content)
 
-    def fetch(self, request: Request, limit: int) -> Request:
-        """At the tail: the request with its body of at most `limit` bytes. Raises BadFrame, StorageFailed."""
-        return replace(request, content=self._read(self._name(request.header(SPILL) or ""), limit))
+    def read_request(self, request: Request, limit: int) -> Request:
+        """Return the request with its body of at most `limit` bytes. For the tail.
 
-    def stow(self, reply: Reply, request: Request) -> Reply:
-        """At the tail: the reply without its body, which lies in S3 beside the request's if that does. Raises
-        StorageFailed."""
-        asked = request.header(SPILL)
-        name = f"{self._name(asked)}{_REPLY}" if asked else uuid.uuid4().hex
+        Raises InvalidFrame, StorageFailed."""
+        return replace(request, content=self._read(self._name(request.header(SPILL_HEADER) or ""), limit))
+
+    def put_reply(self, reply: Reply, request: Request) -> Reply:
+        """Store the body, beside the request's if that is in S3, and return the reply without it. For the tail.
+
+        Raises StorageFailed."""
+        request_uri = request.header(SPILL_HEADER)
+        name = f"{self._name(request_uri)}{_REPLY}" if request_uri else uuid.uuid4().hex
         self._storage.replace(name, reply.content)
-        return replace(reply, headers={**reply.headers, SPILL: self._uri(name)}, content=b"")
+        return replace(reply, headers={**reply.headers, SPILL_HEADER: self._uri(name)}, content=b"")
 
     @property
     def _storage(self) -> S3Storage:
@@ -74,20 +80,20 @@ class Spill:
                 self._opened = S3Storage.open(self.uri)
             return self._opened
 
-    def _forget(self, name: str) -> None:
-        with suppress(StorageFailed):  # the bucket's lifecycle does it some day, and what was asked for is done
+    def _remove(self, name: str) -> None:
+        with suppress(StorageFailed):  # the request has succeeded, and the bucket's lifecycle deletes the object later
             self._storage.remove(name)
 
     def _uri(self, name: str) -> str:
         return f"{self.uri}/{name}"
 
     def _name(self, uri: str) -> str:
-        """The name below the prefix; from outside only names such as we make are taken."""
+        """The name below the prefix. Only names of the form made in this class are accepted."""
         name = uri.removeprefix(f"{self.uri}/")
         if name == uri or not _NAME.fullmatch(name):
-            raise BadFrame(
-                f"The body is said to lie at {uri[:200]!r}, which is not below {self.uri}; "
-                "give both sides the same place for large bodies."
+            raise InvalidFrame(
+                f"The body's URI {uri[:200]!r} is not below {self.uri}; "
+                "give client and tail the same prefix for large bodies."
             )
         return name
 
@@ -95,19 +101,20 @@ class Spill:
         try:
             return self._storage.read(name, limit)
         except FileNotFoundError as error:
-            raise BadFrame(f"The body at {self._uri(name)} is gone; whoever it was for has read it.") from error
+            raise InvalidFrame(f"The body at {self._uri(name)} is gone; its receiver has already read it.") from error
         except TooLarge as error:
-            raise BadFrame(f"The body is too large: {error}") from error
+            raise InvalidFrame(f"The body is too large: {error}") from error
 
 
-def fetch(request: Request, spill: Spill | None, limit: int) -> Request:
-    """At the tail: a request whose body lies in S3 with its body of at most `limit` bytes. Raises BadFrame, also where
-    there is no place to read from, and StorageFailed."""
+def read_spilled_request(request: Request, spill: Spill | None, limit: int) -> Request:
+    """Return a request whose body is in S3 with its body of at most `limit` bytes. For the tail.
+
+    Raises InvalidFrame, also if the tail has no prefix, and StorageFailed."""
     if spill is None:
-        raise BadFrame("No requests are read from S3 here; start this tail with a place for large ones.")
-    return spill.fetch(request, limit)
+        raise InvalidFrame("This tail reads no requests from S3; start it with --spill s3://BUCKET/PREFIX.")
+    return spill.read_request(request, limit)
 
 
-def spilled(message: Request | Reply) -> bool:
-    """Whether the body lies in S3."""
-    return message.header(SPILL) is not None
+def is_spilled(message: Request | Reply) -> bool:
+    """Whether the body is in S3."""
+    return message.header(SPILL_HEADER) is not None

@@ -1,6 +1,6 @@
-"""An exchange carries a request to a tail and brings the reply back: over HTTP, through Lambda, by a queue.
+"""Transports send a request to a tail and return its reply: over HTTP, through Lambda, through queues.
 
-Requests and replies are those of the Open Inference Protocol v2 whatever carries them, as HTTP would tell them.
+Requests and replies are those of the Open Inference Protocol v2 over HTTP, in every transport.
 """
 
 import json
@@ -13,7 +13,7 @@ _MESSAGE_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` begins with /v2."""
+    """An HTTP request. `path` begins with /v2."""
 
     method: str
     path: str
@@ -21,69 +21,73 @@ class Request:
     content: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The header, in whatever case its name is written."""
+        """Return the value of a header; case does not matter."""
         return _find(self.headers, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`took_us` is the round trip as whoever asked saw it; 0 at the tail's side."""
+    """An HTTP response. `round_trip_us` is measured by the client; it is 0 at the tail."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
-    took_us: int = 0
+    round_trip_us: int = 0
 
     def header(self, name: str) -> str | None:
-        """The header, in whatever case its name is written."""
+        """Return the value of a header; case does not matter."""
         return _find(self.headers, name)
 
     @property
     def message(self) -> str:
-        """The tail's error message (or that of a gateway before it), or the beginning of whatever came."""
+        """The error message of the tail or of a gateway, or else the beginning of the content."""
         text: object = self.content.decode(errors="replace")
         try:
-            told = json.loads(self.content)
-            text = told.get("error") or told.get("message") or text
+            body = json.loads(self.content)
+            text = body.get("error") or body.get("message") or text
         except (ValueError, AttributeError, RecursionError):
             pass
         return " ".join(str(text)[:_MESSAGE_CHARACTERS].split()) or "no message"
 
 
-class NoAnswer(Exception):
-    """Nothing came back, or not all of it, or only that it should be tried later; asking again may help. The message
-    says why, in some words for the end of a sentence."""
+class NoResponse(Exception):
+    """No complete reply came back, or only a request to try later; a retry may succeed.
+
+    The message is the cause, as the end of a sentence. `retry_after` is the header of that name."""
 
     def __init__(self, cause: str, retry_after: str | None = None) -> None:
         super().__init__(cause)
         self.retry_after = retry_after
 
 
-class Exchange(Protocol):
-    """A way to one tail; threads may use it at once."""
+class Transport(Protocol):
+    """A connection to one tail. Thread-safe."""
 
     @property
     def name(self) -> str:
-        """The tail's address as it may be shown and logged."""
+        """The tail's address without secrets, for messages and logs."""
 
     @property
-    def advice(self) -> str:
-        """What to do if nothing answers, as the end of a sentence."""
+    def hint(self) -> str:
+        """The advice for a tail that does not answer, as the end of a sentence."""
 
-    def room(self, request: Request) -> int | None:
-        """Bytes of content that a request of this method, path and headers may have on this way; None where the tail's
-        own limit is the only one."""
+    def max_content_bytes(self, request: Request) -> int | None:
+        """Return the most bytes of content that a request with this method, path and headers may have.
 
-    def ask(self, request: Request, limit: int) -> Reply:
-        """The reply to a request, sent once; at most `limit` bytes of content are read. Raises NoAnswer, BadFrame for
-        a reply that is none or too long, TailRefused where asking again is of no use."""
+        None if the transport has no limit of its own."""
+
+    def send(self, request: Request, limit: int) -> Reply:
+        """Send a request once and return its reply, reading at most `limit` bytes of content.
+
+        Raises NoResponse, InvalidFrame for a reply that is malformed or too long, TailRefused if a retry is useless.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of connections and threads; calls under way may fail."""
+        """Close connections and threads. Calls in progress may fail."""
         ...
 
 
 def _find(headers: Mapping[str, str], name: str) -> str | None:
-    wanted = name.lower()
-    return next((value for key, value in headers.items() if key.lower() == wanted), None)
+    lower = name.lower()
+    return next((value for key, value in headers.items() if key.lower() == lower), None)

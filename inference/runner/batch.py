@@ -1,46 +1,80 @@
-"""The batch that travels the runner's pipeline, and how it becomes records."""
+"""The batch that passes through the runner's pipeline, and its conversion to log records."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from hybrid_batch.data.log.records import Record
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.runner.split import HERE, Split
+from hybrid_batch.inference.model.scores import to_scores
+from hybrid_batch.inference.protocol.wire import Frame
+from hybrid_batch.inference.runner.split import LocalSplit, Split
 
 TOP = 5
-FILES_BYTES = 32 << 20
-NO_NUMBER = "the model gave no finite score"
-# Durations come from one monotonic clock; this turns its readings into the time of day.
+NOT_FINITE = "the model gave no finite score"
+# Durations come from one monotonic clock; this offset converts its readings to the time of day.
 _CLOCK_START = datetime.now(UTC) - timedelta(microseconds=time.perf_counter_ns() / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """Image files to upload, as stored or recompressed."""
+
+    files: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Decoded images (images, height, width, channels) in the data type of the model's input."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryTensors:
+    """The tensors at a cut, in the boundary's order, each (images, …)."""
+
+    tensors: list[np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """The output of the model (images, outputs)."""
+
+    array: np.ndarray
+
+
+Payload = ImageFiles | Pixels | BoundaryTensors | Frame | ModelOutput
 
 
 @dataclass(slots=True)
 class Batch:
-    """Neighbouring images of one shard. Each stage replaces `load` by what it made of it (file bytes, pixels,
-    boundary tensors, frame, scores), so that nothing is held longer than the next stage needs it.
+    """Consecutive images of one shard.
 
-    `errors` maps positions to the reason an image has no prediction; `load` holds only the others, in order.
-    `split` is how it is divided; `kept` is set where it was meant for the tail and finished here.
-    Times are of the whole batch; `started` and `done` are readings of `time.perf_counter_ns`, `started` one an image.
+    `payload` holds the images without an error, in order; None when there are none, and before the decode stage. Each
+    stage replaces it, so that its input can be freed:
+
+        decode → ImageFiles or Pixels → head → BoundaryTensors or ModelOutput → encode → Frame → send → ModelOutput
+
+    `errors` maps the position of an image to the reason why it has no prediction. `ran_locally` is true when this
+    machine computed the model's output. Times are for the whole batch; `started_ns` (one for each image) and `done_ns`
+    are readings of `time.perf_counter_ns`.
     """
 
     shard: int
     images: Sequence[str]
     labels: Sequence[str | None]
-    sizes: list[int]
-    last: bool
-    split: Split = HERE
-    kept: bool = False
-    load: Any = None
+    image_bytes: list[int]
+    ends_shard: bool
+    split: Split = field(default_factory=LocalSplit)
+    ran_locally: bool = False
+    payload: Payload | None = None
     errors: dict[int, str] = field(default_factory=dict)
-    started: list[int] = field(default_factory=list)
-    done: int = 0
+    started_ns: list[int] = field(default_factory=list)
+    done_ns: int = 0
     decode_ns: int = 0
     head_ns: int = 0
     encode_ns: int = 0
@@ -51,75 +85,30 @@ class Batch:
     received_bytes: int = 0
 
     @property
-    def good(self) -> list[int]:
-        """Positions of the images still without error."""
+    def ok_positions(self) -> list[int]:
+        """Positions of the images without an error."""
         return [position for position in range(len(self.images)) if position not in self.errors]
 
 
-def plan_batches(
-    images: pa.Table, shards: Sequence[tuple[int, range]], route: Callable[[], tuple[Split, int]]
-) -> Iterator[Batch]:
-    """The batches of these shards in order, each divided and at most as large as `route` says when it is due and,
-    unless one image alone is larger, of FILES_BYTES of files; none crosses a shard's border."""
-    for shard, rows in shards:
-        part = images.slice(rows.start, len(rows))
-        sizes = part["size"].to_pylist()
-        start = 0
-        while start < len(sizes):
-            split, batch_size = route()
-            stop = _end(sizes, start, batch_size)
-            group = part.slice(start, stop - start)
-            yield Batch(
-                shard,
-                group["image"].to_pylist(),
-                group["label"].to_pylist(),
-                sizes[start:stop],
-                last=stop == len(rows),
-                split=split,
-            )
-            start = stop
-
-
-def _end(sizes: Sequence[int], start: int, batch_size: int) -> int:
-    """Where the batch that begins at `start` ends."""
-    held = sizes[start]
-    for at in range(start + 1, min(start + batch_size, len(sizes))):
-        held += sizes[at]
-        if held > FILES_BYTES:
-            return at
-    return min(start + batch_size, len(sizes))
-
-
-def to_scores(bundle: Bundle, output: np.ndarray) -> np.ndarray:
-    """The model's output (batch, outputs) as scores (batch, classes): softmax of logits, both classes of one."""
-    if bundle.output.elements == 1:
-        positive = output if bundle.output_kind == "probabilities" else 1 / (1 + np.exp(-output))
-        return np.concatenate([1 - positive, positive], axis=1)
-    if bundle.output_kind == "probabilities":
-        return output
-    raised = np.exp(output - output.max(axis=1, keepdims=True))
-    scores: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
-    return scores
-
-
 @dataclass(frozen=True, slots=True)
-class Made:
-    """How a prediction was made: the record's cut, codec and tail."""
+class Provenance:
+    """How a prediction was made: the record's `cut`, `codec` and `tail`."""
 
     cut: str
     codec: str
     tail: str
 
 
-def to_records(batch: Batch, bundle: Bundle, made: Made) -> list[Record]:
-    """One record an image, in order. `batch.load` is the model's output (good images, outputs).
+def to_records(batch: Batch, bundle: Bundle, provenance: Provenance) -> list[Record]:
+    """One record for each image, in order. The payload is a ModelOutput, or None when every image has an error.
 
-    Bytes of frame headers are shared out so that the records' sums are exact."""
-    good = batch.good
-    tops = dict(zip(good, _tops(bundle, batch.load), strict=True)) if good else {}
-    batch.errors |= dict.fromkeys((at for at, top in tops.items() if top is None), NO_NUMBER)
+    Bytes and times of the batch are divided among its images; the bytes so that the records' sums are exact. An image
+    with a score that is not finite gets the error NOT_FINITE."""
+    positions = batch.ok_positions
+    tops = dict(zip(positions, _top_labels(bundle, batch.payload), strict=True))
+    batch.errors |= dict.fromkeys((position for position, top in tops.items() if top is None), NOT_FINITE)
     count = len(batch.images)
-    sent, received = _shares(batch.sent_bytes, good), _shares(batch.received_bytes, good)
+    sent, received = _divide(batch.sent_bytes, positions), _divide(batch.received_bytes, positions)
     records = []
     for position in range(count):
         top = tops.get(position)
@@ -130,11 +119,11 @@ def to_records(batch: Batch, bundle: Bundle, made: Made) -> list[Record]:
                 prediction=top[0][0] if top else None,
                 confidence=top[0][1] if top else None,
                 top5=top,
-                cut=made.cut,
-                codec=made.codec,
-                tail=made.tail,
+                cut=provenance.cut,
+                codec=provenance.codec,
+                tail=provenance.tail,
                 batch=count,
-                image_bytes=batch.sizes[position],
+                image_bytes=batch.image_bytes[position],
                 sent_bytes=sent.get(position, 0),
                 received_bytes=received.get(position, 0),
                 decode_us=batch.decode_ns // (1000 * count),
@@ -143,17 +132,20 @@ def to_records(batch: Batch, bundle: Bundle, made: Made) -> list[Record]:
                 link_us=batch.link_us // count,
                 queue_us=batch.queue_us // count,
                 tail_us=batch.tail_us // count,
-                latency_us=max(0, batch.done - batch.started[position]) // 1000,
-                started_at=_CLOCK_START + timedelta(microseconds=batch.started[position] / 1000),
+                latency_us=max(0, batch.done_ns - batch.started_ns[position]) // 1000,
+                started_at=_CLOCK_START + timedelta(microseconds=batch.started_ns[position] / 1000),
                 error=batch.errors.get(position),
             )
         )
     return records
 
 
-def _tops(bundle: Bundle, output: np.ndarray) -> list[tuple[tuple[str, float], ...] | None]:
-    """The best labels and scores of each image, None where the model gave no number."""
-    scores = to_scores(bundle, np.asarray(output, np.float32))
+def _top_labels(bundle: Bundle, payload: Payload | None) -> list[tuple[tuple[str, float], ...] | None]:
+    """The TOP labels and scores of each image, highest score first; None for an image with a score that is not
+    finite."""
+    if not isinstance(payload, ModelOutput):
+        return []
+    scores = to_scores(bundle, np.asarray(payload.array, np.float32))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
     best = np.take_along_axis(scores, order, axis=1)
     return [
@@ -162,9 +154,9 @@ def _tops(bundle: Bundle, output: np.ndarray) -> list[tuple[tuple[str, float], .
     ]
 
 
-def _shares(total: int, positions: Sequence[int]) -> dict[int, int]:
-    """`total` in whole parts, equal to within one."""
+def _divide(total: int, positions: Sequence[int]) -> dict[int, int]:
+    """`total` in integer parts that differ by at most one."""
     if not positions:
         return {}
-    each, more = divmod(total, len(positions))
-    return {position: each + (rank < more) for rank, position in enumerate(positions)}
+    share, remainder = divmod(total, len(positions))
+    return {position: share + (rank < remainder) for rank, position in enumerate(positions)}

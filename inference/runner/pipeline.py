@@ -1,9 +1,10 @@
-"""Stages that overlap: each takes an iterator and gives an iterator, and nothing ever holds the data set."""
+"""Overlapping stages: each takes an iterator and returns an iterator, so that no stage ever holds the data set."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -11,10 +12,9 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-# What a stage that waits for others is given to end: a thread inside a library of C++ when the interpreter ends aborts
-# the process.
-_GRACE_S = 1.0
-_TICK_S = 0.5  # Python hears a signal that comes just before a wait only after it
+# A thread that is inside a C++ library when the interpreter exits aborts the process, so stages get time to end.
+_INTERRUPT_GRACE_S = 1.0
+_SIGNAL_CHECK_S = 0.5  # Python handles a signal that arrives just before a wait only after the wait
 
 
 class _Stopped(Exception):
@@ -22,34 +22,33 @@ class _Stopped(Exception):
 
 
 class Pipeline:
-    """Stages, each with threads of its own that take from the stage before whenever that has something: no result
-    waits for the next. Use it as a context: once that is left nothing more is started, and what is under way is
-    waited for, but no longer than a moment for a stage that is not `patient`, as one that waits for others, when the
-    user interrupts."""
+    """A context in which stages run, each in its own threads. A stage pulls from the stage before it as soon as that
+    has a result. On exit no stage starts another item, and running items are awaited; after a KeyboardInterrupt, stages
+    with `wait_on_interrupt=False` get one second to finish."""
 
     def __init__(self) -> None:
         self._stages: list[_Stage[Any, Any]] = []
 
-    def overlap(
+    def map_ordered(
         self,
         stage: Callable[[In], Out],
         items: Iterable[In],
         *,
         name: str,
-        workers: int = 1,
-        ahead: int = 1,
-        held: int = 0,
-        patient: bool = True,
+        threads: int = 1,
+        prefetch: int = 1,
+        reorder_buffer: int = 0,
+        wait_on_interrupt: bool = True,
     ) -> Iterator[Out]:
-        """`stage` of every item, in order, computed by `workers` threads while earlier results are used.
+        """The results of `stage` for all items, in the order of the items, computed by `threads` threads.
 
-        At most `workers + ahead` items are taken whose results have not been; while the first of them is not done,
-        `held` more, so that one slow item does not stop the others. What `stage` or `items` raise is raised to whoever
-        takes the result, after which nothing more is started."""
-        made = _Stage(stage, iter(items), workers + ahead, held, patient=patient)
-        self._stages.append(made)
-        made.start(name, workers)
-        return made
+        At most `threads + prefetch` items are pulled whose results have not been taken. While the first of them is
+        unfinished, `reorder_buffer` more may be pulled, so that one slow item does not stop the others. An exception
+        of `stage` or `items` is raised where the result would be taken; after it no item is started."""
+        started = _Stage(stage, iter(items), threads + prefetch, reorder_buffer, wait_on_interrupt=wait_on_interrupt)
+        self._stages.append(started)
+        started.start(name, threads)
+        return started
 
     def __enter__(self) -> Self:
         return self
@@ -59,13 +58,13 @@ class Pipeline:
     ) -> None:
         for stage in self._stages:
             stage.stop()
-        end = time.monotonic() + _GRACE_S if isinstance(error, KeyboardInterrupt) else None
+        deadline = time.monotonic() + _INTERRUPT_GRACE_S if isinstance(error, KeyboardInterrupt) else None
         for stage in self._stages:
-            stage.join(end)
+            stage.join(deadline)
 
 
 class _Slot(Generic[Out]):
-    """Where a result will be."""
+    """The place of one result: `result` or `error` is set before `done`."""
 
     __slots__ = ("done", "error", "result")
 
@@ -76,19 +75,37 @@ class _Slot(Generic[Out]):
 
 
 class _Stage(Generic[In, Out]):
-    """See Pipeline.overlap. Iterated by one thread, the next stage's."""
+    """One stage; iterated by one thread at a time, which is a thread of the next stage that holds its `_pull_lock`.
 
-    def __init__(self, stage: Callable[[In], Out], items: Iterator[In], most: int, held: int, *, patient: bool) -> None:
-        self._stage, self._items, self._most, self._held, self._patient = stage, items, most, held, patient
-        self._taking = threading.Lock()
+    Invariants, with `_changed` guarding all state:
+    - `_slots` are in the order of the items: a thread pulls an item and appends its slot while it holds `_pull_lock`.
+    - Only a pulling thread appends, so `_slots` can only shrink between its check of the window and its append; there
+      are never more slots than `window`, or `window + reorder_buffer` while the first slot is unfinished.
+    - Once `_exhausted` or `_stopped`, no item is pulled. `_exhausted` covers the end of the items and any exception.
+    - Results are taken from the front only, so a slot that fails raises after all results before it.
+    `_pull_lock` is acquired before `_changed`, and `_changed` is never held while `items` or `stage` runs.
+    """
+
+    def __init__(
+        self,
+        stage: Callable[[In], Out],
+        items: Iterator[In],
+        window: int,
+        reorder_buffer: int,
+        *,
+        wait_on_interrupt: bool,
+    ) -> None:
+        self._stage, self._items, self._wait_on_interrupt = stage, items, wait_on_interrupt
+        self._window, self._reorder_buffer = window, reorder_buffer
+        self._pull_lock = threading.Lock()
         self._changed = threading.Condition()
         self._slots: deque[_Slot[Out]] = deque()
-        self._ended = self._stopped = False
+        self._exhausted = self._stopped = False
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, workers: int) -> None:
+    def start(self, name: str, threads: int) -> None:
         self._threads += [
-            threading.Thread(target=self._work, name=f"{name}_{number}", daemon=True) for number in range(workers)
+            threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -98,19 +115,19 @@ class _Stage(Generic[In, Out]):
             self._stopped = True
             self._changed.notify_all()
 
-    def join(self, end: float | None) -> None:
-        """Wait for what is under way; until `end`, if there is one, where the stage is not patient. An interrupt may
-        have come while the threads were started: the others find that the stage was stopped."""
+    def join(self, deadline: float | None) -> None:
+        """Wait for running items; until `deadline` (of `time.monotonic`) if the stage need not be awaited. Threads that
+        an interrupt kept from starting are skipped; any that start later find the stage stopped."""
         for thread in filter(threading.Thread.is_alive, self._threads):
-            thread.join(None if self._patient or end is None else max(0, end - time.monotonic()))
+            thread.join(None if self._wait_on_interrupt or deadline is None else max(0, deadline - time.monotonic()))
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Out:
         with self._changed:
-            while not (self._stopped or (self._slots[0].done if self._slots else self._ended)):
-                self._changed.wait(_TICK_S)
+            while not (self._stopped or (self._slots[0].done if self._slots else self._exhausted)):
+                self._changed.wait(_SIGNAL_CHECK_S)
             if self._stopped:
                 raise _Stopped
             if not self._slots:
@@ -121,51 +138,90 @@ class _Stage(Generic[In, Out]):
             raise slot.error
         return slot.result
 
-    def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            slot, item = taken
+    def _run(self) -> None:
+        while (pulled := self._pull()) is not None:
+            slot, item = pulled
             try:
                 slot.result = self._stage(item)
             except BaseException as error:
                 slot.error = error
             self._finish(slot)
 
-    def _take(self) -> tuple[_Slot[Out], In] | None:
-        """The next item and the place of its result; None when there is nothing more to do."""
-        with self._taking:
+    def _pull(self) -> tuple[_Slot[Out], In] | None:
+        """The next item and the slot of its result; None when no item is left or none may be started."""
+        with self._pull_lock:
             with self._changed:
-                while not (self._stopped or self._ended or self._has_room()):
+                while not (self._stopped or self._exhausted or self._has_room()):
                     self._changed.wait()
-                if self._stopped or self._ended:
+                if self._stopped or self._exhausted:
                     return None
             slot = _Slot[Out]()
             try:
                 item = next(self._items)
             except (StopIteration, _Stopped):
-                self._end(None)
+                self._exhaust(None)
                 return None
             except BaseException as error:
                 slot.error = error
-                self._end(slot)
+                self._exhaust(slot)
                 return None
             with self._changed:
                 self._slots.append(slot)
             return slot, item
 
     def _has_room(self) -> bool:
-        waiting = bool(self._slots) and not self._slots[0].done
-        return len(self._slots) < self._most + (self._held if waiting else 0)
+        first_unfinished = bool(self._slots) and not self._slots[0].done
+        return len(self._slots) < self._window + (self._reorder_buffer if first_unfinished else 0)
 
     def _finish(self, slot: _Slot[Out]) -> None:
         with self._changed:
             slot.done = True
-            self._ended = self._ended or slot.error is not None
+            self._exhausted = self._exhausted or slot.error is not None
             self._changed.notify_all()
 
-    def _end(self, slot: _Slot[Out] | None) -> None:
+    def _exhaust(self, failed: _Slot[Out] | None) -> None:
+        """Pull no more items; `failed` holds the exception of `items`."""
         with self._changed:
-            self._ended = True
-            if slot is not None:
-                slot.done = True
-                self._slots.append(slot)
+            self._exhausted = True
+            if failed is not None:
+                failed.done = True
+                self._slots.append(failed)
             self._changed.notify_all()
+
+
+class Draining(Exception):
+    """The guarded context has been left: no computation may start."""
+
+
+class DrainGuard:
+    """A context that exits when no computation runs, and lets none start afterwards.
+
+    It protects computations in threads that a pipeline need not await: a thread that is inside a C++ library when the
+    interpreter exits aborts the process. Usable from several threads at once."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+        self._draining = False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """A computation that the guard waits for. Raises Draining."""
+        with self._changed:
+            if self._draining:
+                raise Draining
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._draining = True
+            self._changed.wait_for(lambda: not self._running)

@@ -1,4 +1,4 @@
-"""Claim a run folder: the same command finds its own run again, another command is told so."""
+"""The identity of a run: the same command resumes its own run, and a different command is rejected."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hybrid_batch.data.errors import OtherSettings
-from hybrid_batch.data.images.images import Images
+from hybrid_batch.data.errors import SettingsMismatch
+from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.runs import RunFolder, shards
 from hybrid_batch.inference.model.bundle import Bundle
 
@@ -19,8 +19,9 @@ _SOFTWARE = ("hybrid-batch", "openvino", "numpy", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What decides the predictions of a run, besides its images."""
+class RunIdentity:
+    """The settings that decide the predictions of a run, besides its images. `bundle` is the bundle's hash; `engine` is
+    the runtime, under the key that existing logs have."""
 
     bundle: str
     split: str
@@ -28,7 +29,7 @@ class Identity:
     engine: str
 
     def run_id(self, images: pa.Table) -> str:
-        """A name for the run: equal for equal bundle, settings and images (names, labels, sizes)."""
+        """The default run id: equal for equal identity and images (names, labels, sizes)."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
         for column in images.columns:
             for value in column.to_pylist():
@@ -37,35 +38,35 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What stands in a run folder that is ours: the images it was made for, and its shard size."""
+class RunInputs:
+    """The images and the shard size (in images) that a run's first command fixed."""
 
-    images: Images
+    images: ImageSet
     shard_size: int
 
-    def is_whole(self, folder: RunFolder) -> bool:
-        """Whether every part stands, whatever `_SUCCESS` says: parts found damaged may have been removed."""
+    def is_complete(self, folder: RunFolder) -> bool:
+        """Whether every part exists. `_SUCCESS` does not prove it: damaged parts may have been removed later."""
         return folder.parts().keys() >= {shard for shard, _ in shards(self.images.table.num_rows, self.shard_size)}
 
 
-def claim_run(
-    folder: RunFolder, identity: Identity, images: Images, shard_size: int, about: Mapping[str, Any]
-) -> Claim:
-    """Make or find the run. The first command fixes images and shard size for ever. Raises OtherSettings if the
-    folder was made for other settings or images."""
-    standing = folder.claim({"identity": asdict(identity), "shard_size": shard_size, **about})
-    _compare(folder.uri, standing.get("identity", {}), asdict(identity))
-    fixed = folder.fix_images(images.table)
-    if not fixed.equals(images.table.cast(fixed.schema)):
-        raise OtherSettings(
-            f"The run {folder.uri} was made for other images ({fixed.num_rows} then, {images.table.num_rows} now, or"
-            " other labels or sizes); choose another --run-id, or leave it out."
+def open_run(
+    folder: RunFolder, identity: RunIdentity, images: ImageSet, shard_size: int, metadata: Mapping[str, Any]
+) -> RunInputs:
+    """Create the run, or resume it. The first command fixes the images and the shard size. Raises SettingsMismatch when
+    the folder belongs to a run with other settings or images."""
+    stored = folder.create({"identity": asdict(identity), "shard_size": shard_size, **metadata})
+    _check_identity(folder.uri, stored.get("identity", {}), asdict(identity))
+    frozen = folder.freeze_images(images.table)
+    if not frozen.equals(images.table.cast(frozen.schema)):
+        raise SettingsMismatch(
+            f"Run {folder.uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
+            " labels or sizes); use another --run-id, or leave it out."
         )
-    return Claim(Images(images.root, fixed), int(standing["shard_size"]))
+    return RunInputs(ImageSet(images.root, frozen), int(stored["shard_size"]))
 
 
-def about(bundle: Bundle, images: Images, tail: str) -> dict[str, Any]:
-    """What else `_run.json` tells: where, with what, on what machine. Nothing secret."""
+def run_metadata(bundle: Bundle, images: ImageSet, tail: str) -> dict[str, Any]:
+    """The other content of `_run.json`: bundle name, image folder, tail, software versions and machine. No secrets."""
     import psutil
 
     return {
@@ -82,8 +83,10 @@ def about(bundle: Bundle, images: Images, tail: str) -> dict[str, Any]:
     }
 
 
-def _compare(uri: str, standing: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
-    differing = [name for name in mine if standing.get(name) != mine[name]]
+def _check_identity(uri: str, stored: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    differing = [name for name in mine if stored.get(name) != mine[name]]
     if differing:
-        words = ", ".join(f"{name} {str(standing.get(name))[:12]} (now {mine[name][:12]})" for name in differing)
-        raise OtherSettings(f"The run {uri} was made with {words}; choose another --run-id, or leave it out.")
+        changes = ", ".join(f"{name} {str(stored.get(name))[:12]} (now {mine[name][:12]})" for name in differing)
+        raise SettingsMismatch(
+            f"Run {uri} exists with other settings: {changes}; use another --run-id, or leave it out."
+        )

@@ -1,53 +1,96 @@
-"""Where a run divides the model: what the user asked for, made definite."""
+"""How a run divides the model between this machine and the tail."""
 
 from dataclasses import dataclass
 
 from hybrid_batch.data.errors import ModelRefused, WrongUsage
 from hybrid_batch.data.log.records import LOCAL_CUT
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.cuts import Cut
+from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
 from hybrid_batch.inference.protocol import codecs
 
 AUTO, LOCAL, REMOTE = "auto", "local", "remote"
 NO_CODEC = "none"
+_EARLY_HEAD_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """A cut and how its boundary travels. `cut` None: the whole model runs here and nothing travels."""
+class LocalSplit:
+    """The whole model runs on this machine; nothing is sent."""
 
-    cut: Cut | None
+    @property
+    def name(self) -> str:
+        """The record's `cut`."""
+        return LOCAL_CUT
+
+    @property
+    def codec(self) -> str:
+        """The record's `codec`."""
+        return NO_CODEC
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSplit:
+    """The whole model runs in the tail. A codec of `IMAGE_CODECS` sends image files, any other the input tensor."""
+
     codec: str
 
     @property
     def name(self) -> str:
         """The record's `cut`."""
-        return self.cut.id if self.cut else LOCAL_CUT
+        return INPUT_CUT
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether image files are sent, as stored or recompressed, instead of the input tensor."""
+        return self.codec in codecs.IMAGE_CODECS
 
 
-HERE = Split(None, NO_CODEC)
+@dataclass(frozen=True, slots=True)
+class CutSplit:
+    """The layers before `cut` run on this machine, the others in the tail; the boundary is sent with `codec`."""
+
+    cut: Cut
+    codec: str
+
+    @property
+    def name(self) -> str:
+        """The record's `cut`."""
+        return self.cut.id
+
+
+RemoteSplit = UploadSplit | CutSplit
+Split = LocalSplit | RemoteSplit
+
+
+def split_at(cut: Cut, codec: str) -> RemoteSplit:
+    """The split whose tail starts at `cut`: an upload when that is the model's input."""
+    return UploadSplit(codec) if cut.id == INPUT_CUT else CutSplit(cut, codec)
 
 
 def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
-    """The split for `auto`, `local`, `remote`, or a cut's id or name.
+    """The split for `auto`, `local`, `remote`, or the id or name of a cut.
 
-    `auto` takes the smallest boundary in the first half of the work, of equals the last. Pictures go as they are
-    (`image`) when the whole model is remote, boundaries as `fp16`, unless `codec` says otherwise. Raises CutNotFound,
-    ModelRefused without any cut to choose, WrongUsage for a codec that does not fit.
+    `auto` is `auto_cut`. Without `codec`, image files are sent as stored (`image`) when the whole model is remote, and
+    boundaries as `fp16`. Raises CutNotFound; ModelRefused when `auto` finds no cut; WrongUsage for a codec that does
+    not fit the split.
     """
     if wanted == LOCAL:
         if codec is not None:
-            raise WrongUsage(f"With --split local nothing travels, so --codec {codec} has no meaning; leave it out.")
-        return HERE
-    cut = bundle.whole if wanted == REMOTE else _smallest_early(bundle) if wanted == AUTO else bundle.cut(wanted)
-    if codec in codecs.PICTURE_CODECS and cut is not bundle.whole:
-        raise WrongUsage(f"Codec {codec} sends the pictures themselves, so it needs --split remote, not {cut.name!r}.")
-    return Split(cut, codec or (codecs.IMAGE if cut is bundle.whole else codecs.HALF))
+            raise WrongUsage(f"--codec {codec} has no effect with --split local, which sends nothing; leave it out.")
+        return LocalSplit()
+    cut = auto_cut(bundle) if wanted == AUTO else bundle.cut(INPUT_CUT if wanted == REMOTE else wanted)
+    if cut is bundle.input_cut:
+        return UploadSplit(codec or codecs.IMAGE)
+    if codec in codecs.IMAGE_CODECS:
+        raise WrongUsage(f"Codec {codec} sends image files and needs --split remote, not {cut.name!r}.")
+    return CutSplit(cut, codec or codecs.FP16)
 
 
-def _smallest_early(bundle: Bundle) -> Cut:
-    inner = [cut for cut in bundle.cuts if cut is not bundle.whole and not cut.is_frontier]
+def auto_cut(bundle: Bundle) -> Cut:
+    """The cut of `auto`: the smallest boundary in the first half of the work, the latest of equals; the first cut when
+    none is in the first half. Cuts with several tensors are not considered. Raises ModelRefused when there is none."""
+    inner = [cut for cut in bundle.cuts if cut is not bundle.input_cut and not cut.is_multi_tensor]
     if not inner:
-        raise ModelRefused(f"{bundle.name} has no place to cut; run it locally: --split local.")
-    early = [cut for cut in inner if cut.head_share <= 0.5] or inner[:1]
+        raise ModelRefused(f"{bundle.name} has no cut; run the whole model locally with --split local.")
+    early = [cut for cut in inner if cut.head_share <= _EARLY_HEAD_SHARE] or inner[:1]
     return min(reversed(early), key=lambda cut: cut.elements)

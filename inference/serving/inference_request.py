@@ -1,4 +1,4 @@
-"""A request for inference on its way through a tail: read, computed alone or with others, answered."""
+"""The three steps of an inference request: decode its body, compute scores, encode the reply's body."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,73 +8,76 @@ import numpy as np
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.protocol.infer_response import TailTimes, answer_frame
-from hybrid_batch.inference.protocol.wire import Body, Frame, decode_request, encode_response, parse_header_length
-from hybrid_batch.inference.serving.executor import Arrived, TailWorker
+from hybrid_batch.inference.protocol import wire
+from hybrid_batch.inference.protocol.infer_response import ServerTimings, response_frame
+from hybrid_batch.inference.serving.executor import DecodedBatch, TailExecutor
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request whose images wait for the engine. `began_ns` is when its last byte was in, by `perf_counter_ns`."""
+class PendingRequest:
+    """A decoded request that waits for the runtime. `received_ns` is the time by `perf_counter_ns` at which its last
+    byte was received, `decode_us` the duration of decoding."""
 
     cut: Cut
-    frame: Frame
-    arrived: Arrived
-    began_ns: int
+    frame: wire.Frame
+    decoded: DecodedBatch
+    received_ns: int
     decode_us: int
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """The scores of one request, and how long the engine's call that computed them took."""
+class InferenceResult:
+    """The scores of one request, float32 (size, *output shape), and the duration of the runtime call that computed
+    them, perhaps together with the scores of other requests."""
 
     scores: np.ndarray
     tail_us: int
 
 
-def read(
-    worker: TailWorker,
+def decode_request(
+    executor: TailExecutor,
     cut: Cut,
     body: bytes,
     header_length: str | None,
     *,
-    began_ns: int,
-    hold: Callable[[int], None] = lambda _: None,
-) -> Asked:
-    """Body of a request to tensors; `hold` is told their bytes before they are made, and what it waits for is no time
-    of decoding. Raises BadFrame, OtherBundle."""
+    received_ns: int,
+    reserve: Callable[[int], None] = lambda _: None,
+) -> PendingRequest:
+    """Decode the body of a request for a cut. `reserve` is called with the size in bytes of the tensors before they are
+    allocated; the time it takes does not count as decoding. Raises InvalidFrame, BundleMismatch, and whatever
+    `reserve` raises."""
     start = time.perf_counter_ns()
-    frame = decode_request(body, parse_header_length(header_length))
-    worker.check_bundle(frame)
-    size = worker.decoded_bytes(cut, frame)
-    held = time.perf_counter_ns()
-    hold(size)
-    start += time.perf_counter_ns() - held
-    arrived = worker.decode(cut, frame)
-    return Asked(cut, frame, arrived, began_ns, (time.perf_counter_ns() - start) // 1000)
+    frame = wire.decode_request(body, wire.parse_header_length(header_length))
+    executor.check_bundle(frame)
+    size = executor.decoded_bytes(cut, frame)
+    before_reserve = time.perf_counter_ns()
+    reserve(size)
+    start += time.perf_counter_ns() - before_reserve
+    decoded = executor.decode(cut, frame)
+    return PendingRequest(cut, frame, decoded, received_ns, (time.perf_counter_ns() - start) // 1000)
 
 
-def compute(worker: TailWorker, cut: Cut, requests: Sequence[Sequence[np.ndarray]]) -> list[Computed]:
-    """One call of the engine for the tensors of several requests. As engines give the same bits whatever the batch,
-    sharing it changes no result."""
-    began = time.perf_counter_ns()
+def compute(executor: TailExecutor, cut: Cut, requests: Sequence[Sequence[np.ndarray]]) -> list[InferenceResult]:
+    """Compute the scores of several requests, given as boundary tensors, in one call of the runtime. Sharing the call
+    changes no result: runtimes compute each image's scores to the same bits whatever the batch."""
+    start = time.perf_counter_ns()
     columns = zip(*requests, strict=True)
     tensors = [column[0] if len(column) == 1 else np.concatenate(column) for column in columns]
-    scores = worker.run(cut, tensors)
-    tail_us = (time.perf_counter_ns() - began) // 1000
+    scores = executor.run(cut, tensors)
+    tail_us = (time.perf_counter_ns() - start) // 1000
     ends = np.cumsum([len(request[0]) for request in requests])[:-1]
-    return [Computed(part, tail_us) for part in np.split(scores, ends)]
+    return [InferenceResult(part, tail_us) for part in np.split(scores, ends)]
 
 
-def reply(bundle: Bundle, asked: Asked, computed: Computed) -> Body:
-    """The body that answers a request. Raises BadFrame if it wants an output that is not there."""
-    server_us = (time.perf_counter_ns() - asked.began_ns) // 1000
-    times = TailTimes(
-        decode_us=asked.decode_us,
-        queue_us=max(0, server_us - asked.decode_us - computed.tail_us),
-        tail_us=computed.tail_us,
+def encode_reply(bundle: Bundle, pending: PendingRequest, result: InferenceResult) -> wire.Body:
+    """Encode the body of the reply to a request. Raises InvalidFrame if the request names an unknown output."""
+    server_us = (time.perf_counter_ns() - pending.received_ns) // 1000
+    timings = ServerTimings(
+        decode_us=pending.decode_us,
+        queue_us=max(0, server_us - pending.decode_us - result.tail_us),
+        tail_us=result.tail_us,
         server_us=server_us,
     )
-    scores = asked.arrived.spread(computed.scores)
-    frame = answer_frame(bundle.output, scores, asked.arrived.errors, times)
-    return encode_response(frame, asked.frame, bundle.name, asked.cut.id)
+    scores = pending.decoded.scatter(result.scores)
+    frame = response_frame(bundle.output, scores, pending.decoded.errors, timings)
+    return wire.encode_response(frame, pending.frame, bundle.name, pending.cut.id)

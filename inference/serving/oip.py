@@ -1,126 +1,128 @@
-"""What the Open Inference Protocol v2 says of one bundle: paths, documents and refusals, whatever carries them.
+"""The Open Inference Protocol v2 of one bundle: its operations, their paths, and the documents that describe a model.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
-from hybrid_batch.data.errors import BadFrame, CutNotFound, HybridBatchError, OtherBundle
+from hybrid_batch.data.errors import CutNotFound
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut, TensorSpec
-from hybrid_batch.inference.protocol.codecs import ON_THE_WIRE
-from hybrid_batch.inference.serving.http.admission import Busy, Closing
+from hybrid_batch.inference.protocol.codecs import list_wire_codecs
+from hybrid_batch.inference.serving.replies import HttpError
 
 MAX_REQUEST_BYTES = 64 << 20
+_MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+
+
+class Operation(Enum):
+    """The operations of the protocol."""
+
+    SERVER_METADATA = auto()
+    SERVER_LIVE = auto()
+    SERVER_READY = auto()
+    MODEL_METADATA = auto()
+    MODEL_READY = auto()
+    INFER = auto()
+
+
+_SERVER_PATHS = {
+    "/v2": Operation.SERVER_METADATA,
+    "/v2/health/live": Operation.SERVER_LIVE,
+    "/v2/health/ready": Operation.SERVER_READY,
+}
+_MODEL_ACTIONS = {
+    None: Operation.MODEL_METADATA,
+    "/ready": Operation.MODEL_READY,
+    "/infer": Operation.INFER,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A method and a path with {model} and {version} in it, and the verb it asks for."""
+class Target:
+    """An operation, and the model and version that the path of the request names: None in operations of the server,
+    and where the path names no version."""
 
-    method: str
-    path: str
-    verb: str
-
-
-ROUTES = (
-    Route("GET", "/v2", "server"),
-    Route("GET", "/v2/health/live", "live"),
-    Route("GET", "/v2/health/ready", "ready"),
-    *(
-        Route(method, f"/v2/models/{{model}}{version}{path}", verb)
-        for version in ("", "/versions/{version}")
-        for method, path, verb in (("GET", "", "model"), ("GET", "/ready", "model_ready"), ("POST", "/infer", "infer"))
-    ),
-)
+    operation: Operation
+    model: str | None = None
+    version: str | None = None
 
 
-class Refused(Exception):
-    """A request is refused with this status, in this sentence."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-_STATUS: dict[type[Exception], int] = {
-    BadFrame: 400,
-    CutNotFound: 404,
-    OtherBundle: 409,
-    Busy: 429,
-    Closing: 503,
-    HybridBatchError: 500,
-}
-REFUSALS: tuple[type[Exception], ...] = (Refused, *_STATUS)
-
-
-def status_of(error: Exception) -> int:
-    """The status that tells an error; 500 for one that nobody foresaw."""
-    if isinstance(error, Refused):
-        return error.status
-    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+def parse_target(method: str, path: str) -> Target:
+    """The target of a request. A slash at the end of the path is ignored. Raises HttpError with status 404 for an
+    unknown path, 405 for a method that the path does not support."""
+    path = path.removesuffix("/")
+    if path in _SERVER_PATHS:
+        target = Target(_SERVER_PATHS[path])
+    elif match := _MODEL_PATH.fullmatch(path):
+        model, version, action = match.groups()
+        target = Target(_MODEL_ACTIONS[action], unquote(model), unquote(version) if version else None)
+    else:
+        raise HttpError(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
+    allowed = ("POST",) if target.operation is Operation.INFER else ("GET", "HEAD")
+    if method not in allowed:
+        status = HTTPStatus.METHOD_NOT_ALLOWED
+        raise HttpError(status, status.phrase, {"Allow": ", ".join(allowed)})
+    return target
 
 
-def message_of(error: Exception) -> str:
-    """What the asker learns of an error; a traceback goes to the log of the process alone."""
-    return str(error) if isinstance(error, REFUSALS) else f"The server failed: {type(error).__name__}: {error}"
+def find_cut(bundle: Bundle, target: Target) -> Cut:
+    """The cut that a target names: the whole model if it names no version. Raises CutNotFound."""
+    if target.model != bundle.name:
+        served = f"{bundle.name!r} ({bundle.sha256[:12]})"
+        is_close = bool(get_close_matches(target.model or "", [bundle.name], 1))
+        raise CutNotFound(
+            f"No model named {target.model!r}; "
+            + (f"did you mean {served}?" if is_close else f"this tail serves {served}.")
+        )
+    return bundle.input_cut if target.version is None else bundle.cut(target.version)
 
 
-def headers_of(error: Exception) -> dict[str, str]:
-    """When to ask again, where that helps."""
-    return {"Retry-After": "1"} if isinstance(error, Busy | Closing) else {}
+def check_encoding(content_encoding: str | None) -> None:
+    """Raises HttpError with status 415 for a compressed body."""
+    if content_encoding not in (None, "identity"):
+        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        raise HttpError(status, "Compressed bodies are not supported; send the body uncompressed.")
 
 
-def not_found() -> Refused:
-    """Nothing is at the path."""
-    return Refused(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
-
-
-def not_allowed() -> Refused:
-    """The path has other methods."""
-    return Refused(HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.METHOD_NOT_ALLOWED.phrase)
-
-
-def compressed() -> Refused:
-    """The body has a Content-Encoding."""
-    return Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Compressed bodies are not read here; send the body as it is.")
-
-
-def too_large(size: int, limit: int) -> Refused:
-    """The body has more bytes than are read here."""
-    return Refused(
+def too_large(size: int, limit: int) -> HttpError:
+    """The error of a request body of `size` bytes at a tail that reads up to `limit`."""
+    return HttpError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"A request of {size} bytes is too large, the limit here is {limit}; "
+        f"A request of {size} bytes exceeds the limit of {limit}; "
         "send fewer images at once, or serve with a greater --max-request-mb.",
     )
 
 
 def describe_server() -> dict[str, Any]:
-    """Who answers."""
+    """The metadata of the server."""
     from importlib.metadata import version
 
     return {"name": "hybrid-batch", "version": version("hybrid-batch"), "extensions": ["binary_tensor_data"]}
 
 
 def describe_model(
-    bundle: Bundle, cut: Cut, engine: str, max_request_bytes: int, spill: str | None = None
+    bundle: Bundle, cut: Cut, runtime: str, max_request_bytes: int, spill: str | None = None
 ) -> dict[str, Any]:
-    """The metadata of a cut; `max_request_bytes` is the largest body that reaches this tail the way it is asked, and
-    `spill` the place in S3 from where it reads larger ones."""
+    """The metadata of a cut. `max_request_bytes` is the largest body that the transport to this tail carries, `spill`
+    the S3 prefix from which the tail reads larger ones."""
     return {
         "name": bundle.name,
         "versions": [cut.id for cut in bundle.cuts],
-        "platform": f"hybrid_batch_{engine}",
-        "inputs": [_described(tensor, tensor.datatype) for tensor in cut.boundary],
-        "outputs": [_described(bundle.output, "FP32")],
+        "platform": f"hybrid_batch_{runtime}",
+        "inputs": [_describe_tensor(tensor, tensor.datatype) for tensor in cut.boundary],
+        "outputs": [_describe_tensor(bundle.output, "FP32")],
         "parameters": {
             "sha256": bundle.sha256,
             "cut": cut.id,
             "cut_name": cut.name,
-            "codecs": ",".join(ON_THE_WIRE),
+            "codecs": ",".join(list_wire_codecs()),
             "max_request_bytes": max_request_bytes,
             **({"spill": spill} if spill else {}),
         },
@@ -128,20 +130,9 @@ def describe_model(
 
 
 def describe_ready(bundle: Bundle, cut: Cut) -> dict[str, Any]:
-    """That a cut is compiled."""
+    """The readiness document of a compiled cut."""
     return {"name": bundle.name, "version": cut.id, "ready": True}
 
 
-def find_cut(bundle: Bundle, model: str, version: str | None) -> Cut:
-    """The cut a request names; without a version the whole model. Raises CutNotFound."""
-    if model != bundle.name:
-        near = get_close_matches(model, [bundle.name], 1)
-        raise CutNotFound(
-            f"No model named {model!r} here{'; did you mean' if near else ', which serves'} "
-            f"{bundle.name!r} ({bundle.sha256[:12]}){'?' if near else '.'}"
-        )
-    return bundle.whole if version is None else bundle.cut(version)
-
-
-def _described(tensor: TensorSpec, datatype: str) -> dict[str, Any]:
+def _describe_tensor(tensor: TensorSpec, datatype: str) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": datatype, "shape": [-1, *tensor.shape]}

@@ -1,177 +1,200 @@
-"""The tail of one bundle without a server: requests in, replies out, for whatever carries them here."""
+"""Handles requests of the Open Inference Protocol for one bundle, whatever transport delivers them.
 
-import json
-import re
-import sys
+The adapters for HTTP, Lambda and SQS turn what they receive into a Request, and a Reply into what they send:
+
+    Request ── oip.parse_target ──┬── describe ──────────────────────► Reply    (metadata, health, readiness)
+                                  └── decode ── compute ── encode ───► Reply    (inference)
+
+`handle` and `handle_all` do all of it, and compute the given requests together. The HTTP server calls the steps itself:
+it decodes requests in several threads and computes those together that are pending when the runtime becomes free.
+"""
+
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.runtimes import Engine
-from hybrid_batch.inference.protocol.spill import Spill, fetch, spilled
+from hybrid_batch.inference.model.runtimes import Runtime
+from hybrid_batch.inference.protocol.spill import Spill, is_spilled, read_spilled_request
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import HEADER_LENGTH
-from hybrid_batch.inference.serving import inference_request as asked
-from hybrid_batch.inference.serving import oip as protocol
-from hybrid_batch.inference.serving.executor import TailWorker
-from hybrid_batch.inference.serving.inference_request import Asked
+from hybrid_batch.inference.serving import oip
+from hybrid_batch.inference.serving.executor import TailExecutor
+from hybrid_batch.inference.serving.inference_request import (
+    InferenceResult,
+    PendingRequest,
+    compute,
+    decode_request,
+    encode_reply,
+)
+from hybrid_batch.inference.serving.oip import Operation, Target
+from hybrid_batch.inference.serving.replies import error_reply, json_reply
 
 MAX_BATCH = 64
-HELD_BYTES = 512 << 20
-_ROUTES = [
-    (re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)), route.method, route.verb)
-    for route in protocol.ROUTES
-]
-_JSON = {"Content-Type": "application/json"}
+MAX_DECODED_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of bodies in bytes: what is read at most, and what the metadata tell a client may be sent this way; how many
-    images share a call of the engine; and how many bytes of tensors requests may hold together, where there are more
-    than one."""
+    """Limits of a RequestHandler: `request_bytes` of a body that is read, `announced_bytes` of a body as the metadata
+    report it to clients, `batch` images in one call of the runtime, and `decoded_bytes` of the tensors of requests
+    that are computed together; a single request may exceed the last two."""
 
-    request_bytes: int = protocol.MAX_REQUEST_BYTES
-    sent_bytes: int = protocol.MAX_REQUEST_BYTES
+    request_bytes: int = oip.MAX_REQUEST_BYTES
+    announced_bytes: int = oip.MAX_REQUEST_BYTES
     batch: int = MAX_BATCH
-    held_bytes: int = HELD_BYTES
+    decoded_bytes: int = MAX_DECODED_BYTES
 
 
-class Endpoint:
-    """Answers as `hybrid-batch serve` does; threads may call it at once. A cut is compiled when first asked for.
-    Requests whose body lies in `spill` are read from there."""
+class RequestHandler:
+    """Handles requests for one bundle. Thread-safe. A cut is compiled when it is first used. Bodies too large for the
+    transport are read from `spill`, if given. `is_ready` decides the reply to the server's readiness check."""
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, limits: Limits | None = None, spill: Spill | None = None
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        limits: Limits | None = None,
+        spill: Spill | None = None,
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self.bundle = bundle
-        self._engine = engine
+        self.executor = TailExecutor(bundle, runtime)
+        self._runtime_name = runtime.name
         self._limits = limits or Limits()
         self._spill = spill
-        self._worker = TailWorker(bundle, engine)
+        self._is_ready = is_ready
 
-    def prepare(self, cut: Cut) -> None:
-        """Compile a cut, so that no request waits for that."""
-        self._worker.segment(cut)
+    def compile_cut(self, cut: Cut) -> None:
+        """Compile a cut, so that no request waits for it."""
+        self.executor.segment(cut)
 
-    def answer(self, request: Request) -> Reply:
-        """The reply to a request; what is wrong with it is a reply as well."""
-        return self.answer_all([request])[0]
+    def handle(self, request: Request) -> Reply:
+        """The reply to a request. Never raises: an error is a reply too."""
+        return self.handle_all([request])[0]
 
-    def answer_all(self, requests: Sequence[Request]) -> list[Reply]:
-        """The replies in the order of the requests; those for one cut are computed together, up to `Limits.batch`
-        images and `Limits.held_bytes` at once."""
-        replies: dict[int, Reply] = {}
-        waiting: dict[str, list[tuple[int, Asked]]] = {}
-        held = 0
-
-        def hold(size: int) -> None:
-            """Before so much more is decoded: make room for it, if what waits holds too much."""
-            nonlocal held
-            if held + size > self._limits.held_bytes:
-                replies.update(self._compute(waiting))
-                held = 0
-            held += size
-
+    def handle_all(self, requests: Sequence[Request]) -> list[Reply]:
+        """The replies to requests, in order. Requests for the same cut are computed together, within the limits."""
+        together = _Together(self, self._limits)
         for number, request in enumerate(requests):
             try:
-                found = self._read(request, hold)
+                target = oip.parse_target(request.method, request.path)
+                if target.operation is Operation.INFER:
+                    together.add(number, self.decode(target, request, reserve=together.make_room))
+                else:
+                    together.replies[number] = self.describe(target)
             except Exception as error:
-                found = refusal(error)
-            if isinstance(found, Asked):
-                waiting.setdefault(found.cut.id, []).append((number, found))
-            else:
-                replies[number] = found
-        replies |= self._compute(waiting)
+                together.replies[number] = error_reply(error)
+        replies = together.finish()
         return [replies[number] for number in range(len(requests))]
 
-    def _read(self, request: Request, hold: Callable[[int], None]) -> Asked | Reply:
-        began = time.perf_counter_ns()
-        verb, names = _route(request)
-        if verb == "server":
-            return _json(protocol.describe_server())
-        if verb in ("live", "ready"):
-            return _json({verb: True})
-        cut = protocol.find_cut(self.bundle, names["model"], names.get("version"))
-        if verb == "model":
-            sent_bytes = min(self._limits.sent_bytes, self._limits.request_bytes)
-            spill = self._spill.uri if self._spill else None
-            return _json(protocol.describe_model(self.bundle, cut, self._engine.name, sent_bytes, spill))
-        if verb == "model_ready":
-            self.prepare(cut)
-            return _json(protocol.describe_ready(self.bundle, cut))
-        if request.header("Content-Encoding") not in (None, "identity"):
-            raise protocol.compressed()
-        if spilled(request) and not request.content:
-            request = fetch(request, self._spill, self._limits.request_bytes)
-            began = time.perf_counter_ns()  # the way through S3 is the link's
+    def describe(self, target: Target) -> Reply:
+        """The reply to a request that is not an inference request; it has no content. Raises CutNotFound."""
+        match target.operation:
+            case Operation.SERVER_METADATA:
+                return json_reply(oip.describe_server())
+            case Operation.SERVER_LIVE:
+                return json_reply({"live": True})
+            case Operation.SERVER_READY:
+                ready = self._is_ready()
+                return json_reply({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        cut = oip.find_cut(self.bundle, target)
+        if target.operation is Operation.MODEL_READY:
+            self.compile_cut(cut)
+            return json_reply(oip.describe_ready(self.bundle, cut))
+        announced = min(self._limits.announced_bytes, self._limits.request_bytes)
+        spill = self._spill.uri if self._spill else None
+        return json_reply(oip.describe_model(self.bundle, cut, self._runtime_name, announced, spill))
+
+    def decode(
+        self,
+        target: Target,
+        request: Request,
+        *,
+        received_ns: int | None = None,
+        reserve: Callable[[int], None] = lambda _: None,
+    ) -> PendingRequest:
+        """Decode an inference request, whose body is read from S3 if it is stored there. `received_ns` is the time by
+        `perf_counter_ns` at which the last byte was received, by default now. `reserve` is called with the size of the
+        tensors in bytes before they are allocated. Raises CutNotFound, HttpError, InvalidFrame, BundleMismatch,
+        StorageFailed, and whatever `reserve` raises."""
+        received_ns = received_ns or time.perf_counter_ns()
+        cut = oip.find_cut(self.bundle, target)
+        oip.check_encoding(request.header("Content-Encoding"))
+        if is_spilled(request) and not request.content:
+            request = self.read_spilled(request)
+            received_ns = time.perf_counter_ns()  # the transfer through S3 is time of the link
         if len(request.content) > self._limits.request_bytes:
-            raise protocol.too_large(len(request.content), self._limits.request_bytes)
+            raise oip.too_large(len(request.content), self._limits.request_bytes)
         header_length = request.header(HEADER_LENGTH)
-        return asked.read(self._worker, cut, request.content, header_length, began_ns=began, hold=hold)
+        return decode_request(
+            self.executor, cut, request.content, header_length, received_ns=received_ns, reserve=reserve
+        )
 
-    def _compute(self, waiting: dict[str, list[tuple[int, Asked]]]) -> dict[int, Reply]:
-        """Replies by the requests' numbers; nothing waits then."""
-        replies: dict[int, Reply] = {}
-        for together in waiting.values():
-            for part in _batches(together, self._limits.batch):
-                replies |= self._computed(part)
-        waiting.clear()
-        return replies
-
-    def _computed(self, together: Sequence[tuple[int, Asked]]) -> dict[int, Reply]:
-        """Replies by the requests' numbers, of one call of the engine."""
+    def encode(self, pending: PendingRequest, result: InferenceResult) -> Reply:
+        """The reply to a computed request. Never raises: an error is a reply too."""
         try:
-            tensors = [request.arrived.tensors for _, request in together]
-            computed = asked.compute(self._worker, together[0][1].cut, tensors)
-        except Exception as error:  # whatever the engine raises is a reply, and the next request is none the worse
-            return {number: refusal(error) for number, _ in together}
-        pairs = zip(together, computed, strict=True)
-        return {number: self._reply(request, result) for (number, request), result in pairs}
-
-    def _reply(self, request: Asked, computed: asked.Computed) -> Reply:
-        try:
-            body = asked.reply(self.bundle, request, computed)
+            body = encode_reply(self.bundle, pending, result)
         except Exception as error:
-            return refusal(error)
-        return Reply(200, body.headers, body.join())
+            return error_reply(error)
+        return Reply(HTTPStatus.OK, body.headers, body.join())
+
+    def read_spilled(self, request: Request) -> Request:
+        """The request with its body, which is stored in S3. Raises InvalidFrame, StorageFailed."""
+        return read_spilled_request(request, self._spill, self._limits.request_bytes)
 
 
-def _route(request: Request) -> tuple[str, dict[str, str]]:
-    """The verb of a request, and the model and version its path names. Raises Refused."""
-    method = "GET" if request.method == "HEAD" else request.method
-    matches = [(match, allowed, verb) for path, allowed, verb in _ROUTES if (match := path.fullmatch(request.path))]
-    for match, allowed, verb in matches:
-        if method == allowed:
-            return verb, {name: unquote(value) for name, value in match.groupdict().items()}
-    raise protocol.not_allowed() if matches else protocol.not_found()
+@dataclass(slots=True)
+class _Together:
+    """Pending requests by cut, and the replies to requests that are done, each with the number of its request."""
+
+    handler: RequestHandler
+    limits: Limits
+    pending: dict[str, list[tuple[int, PendingRequest]]] = field(default_factory=dict)
+    replies: dict[int, Reply] = field(default_factory=dict)
+    decoded_bytes: int = 0
+
+    def add(self, number: int, pending: PendingRequest) -> None:
+        self.pending.setdefault(pending.cut.id, []).append((number, pending))
+
+    def make_room(self, size: int) -> None:
+        """Compute what is pending if decoding `size` more bytes would exceed the limit."""
+        if self.decoded_bytes + size > self.limits.decoded_bytes:
+            self.finish()
+        self.decoded_bytes += size
+
+    def finish(self) -> dict[int, Reply]:
+        """Compute what is pending. Returns all replies."""
+        for same_cut in self.pending.values():
+            for batch in _batches(same_cut, self.limits.batch):
+                self._compute(batch)
+        self.pending.clear()
+        self.decoded_bytes = 0
+        return self.replies
+
+    def _compute(self, batch: Sequence[tuple[int, PendingRequest]]) -> None:
+        """One call of the runtime. If it raises, every request of the batch gets the error as its reply."""
+        try:
+            tensors = [pending.decoded.tensors for _, pending in batch]
+            results = compute(self.handler.executor, batch[0][1].cut, tensors)
+        except Exception as error:
+            self.replies |= {number: error_reply(error) for number, _ in batch}
+            return
+        for (number, pending), result in zip(batch, results, strict=True):
+            self.replies[number] = self.handler.encode(pending, result)
 
 
-def _batches(together: Sequence[tuple[int, Asked]], most: int) -> list[list[tuple[int, Asked]]]:
-    """In order, as many as fit into a batch of `most` images; a larger request is alone."""
-    parts: list[list[tuple[int, Asked]]] = []
+def _batches(requests: Sequence[tuple[int, PendingRequest]], max_images: int) -> list[list[tuple[int, PendingRequest]]]:
+    """Split requests, in order, into batches of at most `max_images`; a request with more is a batch of its own."""
+    batches: list[list[tuple[int, PendingRequest]]] = []
     images = 0
-    for item in together:
-        batch = item[1].arrived.batch
-        if not parts or images + batch > most:
-            parts.append([])
+    for number, pending in requests:
+        size = pending.decoded.size
+        if not batches or images + size > max_images:
+            batches.append([])
             images = 0
-        parts[-1].append(item)
-        images += batch
-    return parts
-
-
-def refusal(error: Exception) -> Reply:
-    if not isinstance(error, protocol.REFUSALS):
-        traceback.print_exception(error, file=sys.stderr)
-    return _json({"error": protocol.message_of(error)}, protocol.status_of(error), protocol.headers_of(error))
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:  # noqa: ANN401
-    content = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return Reply(status, _JSON | (headers or {}), content)
+        batches[-1].append((number, pending))
+        images += size
+    return batches

@@ -1,37 +1,41 @@
-"""A tail finishes what a head began: one verb, `infer(cut, frame)`, wherever the work is done."""
+"""Tails: what computes the part of the model after the cut, in this process, on a server, in Lambda or by a queue.
+
+A new kind of tail is one module with an opener, and one line in TAIL_KINDS.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Protocol, Self
 
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.runtimes import Engine
-from hybrid_batch.inference.protocol.infer_response import Answer
+from hybrid_batch.inference.model.runtimes import Runtime
+from hybrid_batch.inference.protocol.infer_response import InferResponse
 from hybrid_batch.inference.protocol.wire import Frame
-from hybrid_batch.inference.tails.retry_policy import Patience
-from hybrid_batch.inference.tails.settings import TailSettings
+from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 
 LOCAL, S3_TRIGGER = "local", "s3-trigger"
 
 
 class Tail(Protocol):
-    """Serves one bundle; threads may call it at once."""
+    """Computes the tails of one bundle. Thread-safe."""
 
     @property
-    def room(self) -> int | None:
-        """Most bytes of a frame that are let through, as far as is known; None: any number."""
+    def max_frame_bytes(self) -> int | None:
+        """The largest frame in bytes that the transport and the tail accept, as far as is known; None for any size."""
 
     def check(self, cut_id: str) -> None:
-        """Make sure that the tail answers, serves this very bundle, and has compiled the cut, before images are
-        spent on it. Raises TailUnreachable, OtherBundle, TailRefused."""
+        """Check, before any image is sent, that the tail responds, serves the same bundle, and has compiled the cut.
+        Raises TailUnreachable, BundleMismatch, TailRefused."""
         ...
 
-    def infer(self, cut_id: str, frame: Frame) -> Answer:
-        """The scores of a batch. Raises BadFrame, TailUnreachable, TailRefused, CutNotFound."""
+    def infer(self, cut_id: str, frame: Frame) -> InferResponse:
+        """Compute the scores of a batch. Raises InvalidFrame, TailUnreachable, TailRefused, CutNotFound."""
         ...
 
     def close(self) -> None:
-        """Let go of connections; calls that still wait for a retry give up."""
+        """Close all connections; calls that wait for a retry give up."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -39,74 +43,77 @@ class Tail(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_tail(address: str, bundle: Bundle, engine: Engine, settings: TailSettings | None = None) -> Tail:
-    """The tail at an address: `local`, which computes with `engine`, or one of KINDS. Nothing is sent yet. Raises
-    WrongUsage for an address that makes no sense, TailRefused and StorageFailed where AWS's settings make none."""
-    if check_address(address) == LOCAL:
-        from hybrid_batch.inference.tails.local import LocalTail
-
-        return LocalTail(bundle, engine)
-    return KINDS[address.partition(":")[0]](address, bundle, settings or TailSettings())
+TailOpener = Callable[[str, Bundle, Runtime, TailSettings], Tail]
 
 
-def check_address(address: str) -> str:
-    """The address itself. Raises WrongUsage for one of no known kind."""
-    if address != LOCAL and address.partition(":")[0] not in KINDS:
-        kinds = ", ".join(f"{kind}:…" for kind in KINDS)
-        raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000 ({kinds}).")
-    return address
+@dataclass(frozen=True, slots=True)
+class TailKind:
+    """One kind of tail. `open` opens the tail at an address without sending anything. `default_in_flight` is the number
+    of concurrent requests if the user gives none, `profiling_retries` the policy while a tail is measured, and
+    `accepts_only_images` whether it computes nothing but the whole model from image files."""
+
+    open: TailOpener
+    default_in_flight: int = 4  # keep one server busy
+    profiling_retries: RetryPolicy = field(default_factory=RetryPolicy)
+    accepts_only_images: bool = False
 
 
-def takes_pictures_alone(address: str) -> bool:
-    """Whether the tail computes nothing but the whole model from the files of pictures."""
-    return address.startswith(f"{S3_TRIGGER}:")
+def _open_local(_: str, bundle: Bundle, runtime: Runtime, __: TailSettings) -> Tail:
+    from hybrid_batch.inference.tails.local import LocalTail
+
+    return LocalTail(bundle, runtime)
 
 
-def _http(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from hybrid_batch.inference.tails.http import http_tail
+def _remote(name: str) -> TailOpener:
+    """The opener `MODULE.FUNCTION` of this package, which takes address, bundle and settings but no runtime. It is
+    imported when it is called, because its libraries take time to load."""
+    module, _, function = name.rpartition(".")
 
-    return http_tail(address, bundle, settings)
+    def open_remote(address: str, bundle: Bundle, _: Runtime, settings: TailSettings) -> Tail:
+        opener: Callable[[str, Bundle, TailSettings], Tail]
+        opener = getattr(import_module(f"{__name__}.{module}"), function)
+        return opener(address, bundle, settings)
 
-
-def _lambda(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from hybrid_batch.inference.tails.aws_lambda import lambda_tail
-
-    return lambda_tail(address, bundle, settings)
-
-
-def _queue(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from hybrid_batch.inference.tails.sqs.transport import queue_tail
-
-    return queue_tail(address, bundle, settings)
+    return open_remote
 
 
-def _s3_trigger(address: str, bundle: Bundle, settings: TailSettings) -> Tail:
-    from hybrid_batch.inference.tails.s3_trigger import S3TriggerTail
+# A running server responds sooner than a function or worker that may have to start.
+_SERVER_RETRIES = RetryPolicy(response_timeout_s=30, attempts=2)
 
-    return S3TriggerTail(address, bundle, settings)
-
-
-KINDS: dict[str, Callable[[str, Bundle, TailSettings], Tail]] = {
-    "http": _http,
-    "https": _http,
-    "lambda": _lambda,
-    "sqs": _queue,
-    S3_TRIGGER: _s3_trigger,
+# By the address up to its first colon. Lambda has an environment for each request, and a new account only ten; a queue
+# has up to 15 workers, each of which computes one request while it receives the next.
+TAIL_KINDS: dict[str, TailKind] = {
+    LOCAL: TailKind(_open_local),
+    "http": TailKind(_remote("http.open_http_tail"), profiling_retries=_SERVER_RETRIES),
+    "https": TailKind(_remote("http.open_http_tail"), profiling_retries=_SERVER_RETRIES),
+    "lambda": TailKind(_remote("aws_lambda.open_lambda_tail"), default_in_flight=8),
+    "sqs": TailKind(_remote("sqs.transport.open_sqs_tail"), default_in_flight=32),
+    S3_TRIGGER: TailKind(_remote("s3_trigger.S3TriggerTail"), accepts_only_images=True),
 }
 
 
-def usual_in_flight(address: str) -> int:
-    """Requests at once where the user says nothing: one tail is kept busy by 4; Lambda has an environment for each, and
-    a new account only ten; a queue has up to 15 workers, each of which computes one while it fetches the next."""
-    return {"lambda": 8, "sqs": 32}.get(address.partition(":")[0], 4)
+def tail_kind(address: str) -> TailKind:
+    """The kind of the tail at an address. Raises WrongUsage for an unknown kind."""
+    scheme, colon, _ = address.partition(":")
+    if scheme not in TAIL_KINDS or bool(colon) == (scheme == LOCAL):
+        schemes = ", ".join(f"{known}:…" for known in TAIL_KINDS if known != LOCAL)
+        raise WrongUsage(f"No tail at {address!r}; give {LOCAL}, or an address such as http://host:8000 ({schemes}).")
+    return TAIL_KINDS[scheme]
 
 
-def measuring_patience(address: str) -> Patience:
-    """How long to wait for a tail that is measured. What starts in the cloud takes longer than a server."""
-    return Patience(answer_s=30, attempts=2) if address.startswith("http") else Patience()
+def open_tail(address: str, bundle: Bundle, runtime: Runtime, settings: TailSettings | None = None) -> Tail:
+    """Open the tail at an address; nothing is sent yet. The local tail computes with `runtime`. Raises WrongUsage for an
+    invalid address, TailRefused and StorageFailed for unusable AWS settings."""
+    return tail_kind(address).open(address, bundle, runtime, settings or TailSettings())
 
 
-def public_address(address: str) -> str:
-    """The address as it may be logged: without user name, password and query."""
+def check_address(address: str) -> str:
+    """The address itself. Raises WrongUsage for an unknown kind."""
+    tail_kind(address)
+    return address
+
+
+def redacted_address(address: str) -> str:
+    """The address for logs and messages: without user name, password and query."""
     scheme, separator, rest = address.partition("://")
     return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""What opens a tail behind HTTP: a bearer token, or the signature of AWS for addresses of its gateways."""
+"""Authentication of requests to a tail behind HTTP: bearer token, user name and password, or AWS signature."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from hybrid_batch.data.aws.aws_client import one_line
 from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.errors import TailRefused, WrongUsage
 
-TOKEN = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name
-_LONGEST = 4096
+TOKEN_VARIABLE = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name
+_MAX_TOKEN_LENGTH = 4096
 _GATEWAYS = {
     "execute-api": re.compile(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"),
     "lambda": re.compile(r"[a-z0-9-]+\.lambda-url\.([a-z0-9-]+)\.on\.aws"),
@@ -23,39 +23,40 @@ _GATEWAYS = {
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127\.0\.0\.1|\[::1\]")
 
 
-class Access(Protocol):
-    """What opens a tail; threads may ask at once."""
+class Auth(Protocol):
+    """Authenticates requests. Thread-safe."""
 
     def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
-        """What a request must carry. Raises TailRefused."""
+        """The headers that authenticate a request. Raises TailRefused."""
         ...
 
 
-class BearerToken:
-    """Shows a token with every request."""
+class BearerAuth:
+    """Sends a bearer token with every request."""
 
     def __init__(self, token: str) -> None:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
-        """See Access."""
+        """See Auth."""
         return self._headers
 
 
-class Password:
-    """Shows a user name and a password with every request, as an address may hold them."""
+class BasicAuth:
+    """Sends a user name and a password with every request."""
 
     def __init__(self, auth: str) -> None:
-        self._headers = {"Authorization": basic(auth)}
+        self._headers = {"Authorization": basic_credentials(auth)}
 
     def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
-        """See Access."""
+        """See Auth."""
         return self._headers
 
 
-class Signature:
-    """Signs every request, its body included, with the credentials that the AWS variables and files give then
-    (Signature Version 4). Without any the request goes unsigned, for what is open to all needs none."""
+class SigV4Auth:
+    """Signs every request and its body with AWS Signature Version 4, using the credentials that the AWS variables and
+    files hold at that moment. Without credentials the request is sent unsigned, as public gateways accept it. Raises
+    TailRefused for unusable AWS settings."""
 
     def __init__(self, service: str, region: str) -> None:
         from botocore.exceptions import BotoCoreError
@@ -64,11 +65,11 @@ class Signature:
         try:
             self._credentials = aws_session().get_credentials()
         except BotoCoreError as error:
-            raise _no_signature(error) from error
+            raise _signing_failed(error) from error
 
     def headers(self, method: str, url: str, content: bytes) -> Mapping[str, str]:
-        """See Access."""
-        from botocore.auth import SigV4Auth
+        """See Auth."""
+        from botocore import auth
         from botocore.awsrequest import AWSRequest
         from botocore.exceptions import BotoCoreError
 
@@ -76,55 +77,56 @@ class Signature:
             return {}
         signed = AWSRequest(method, url, data=content)
         try:
-            SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(signed)
+            auth.SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(signed)
         except BotoCoreError as error:
-            raise _no_signature(error) from error
+            raise _signing_failed(error) from error
         return dict(signed.headers)
 
 
-def find_access(url: Url, token_file: str | None) -> Access | None:
-    """What opens the tail at a URL: the token of the file, else that of the variable HYBRID_BATCH_TAIL_TOKEN, else the
-    signature where AWS asks for one, else the user name and password of the URL, else nothing. Raises WrongUsage for a
-    token that cannot be read, and for what would travel in clear; TailRefused for AWS settings that make no sense."""
+def find_auth(url: Url, token_file: str | None) -> Auth | None:
+    """The authentication for the tail at a URL: the token in the file, else the token in HYBRID_BATCH_TAIL_TOKEN, else
+    an AWS signature for an address of an AWS gateway, else the user name and password in the URL, else none. Raises
+    WrongUsage for an unreadable token and for a secret that would be sent unencrypted, TailRefused for unusable AWS
+    settings."""
     token = _read_token(token_file)
     secret = "token" if token is not None else "password" if url.auth else None
-    if secret is not None and url.scheme != "https" and not on_this_machine(url):
-        raise WrongUsage(f"The {secret} would travel to {url.host} for all to read; use https://, or give no {secret}.")
+    if secret is not None and url.scheme != "https" and not is_loopback(url):
+        raise WrongUsage(f"Refusing to send the {secret} to {url.host} unencrypted; use https://, or give no {secret}.")
     if token is not None:
-        return BearerToken(token)
+        return BearerAuth(token)
     for service, pattern in _GATEWAYS.items():
         if url.scheme == "https" and (found := pattern.fullmatch(url.host or "")):
-            return Signature(service, found[1])
-    return Password(url.auth) if url.auth else None
+            return SigV4Auth(service, found[1])
+    return BasicAuth(url.auth) if url.auth else None
 
 
-def basic(auth: str) -> str:
-    """The header that shows `USER:PASSWORD` as a URL spells it, percent signs and all: whatever bytes that means."""
+def basic_credentials(auth: str) -> str:
+    """The value of an Authorization header for `USER:PASSWORD`, percent-encoded as in a URL."""
     return f"Basic {b64encode(unquote_to_bytes(auth)).decode()}"
 
 
-def on_this_machine(url: Url) -> bool:
-    """Whether what is sent there does not leave this machine."""
+def is_loopback(url: Url) -> bool:
+    """Whether a URL is one of this machine's loopback addresses."""
     return _LOOPBACK.fullmatch(url.host or "") is not None
 
 
-def _no_signature(error: Exception) -> TailRefused:
+def _signing_failed(error: Exception) -> TailRefused:
     return TailRefused(f"Requests cannot be signed ({one_line(error)}); correct or renew the AWS credentials.")
 
 
 def _read_token(path: str | None) -> str | None:
     if path is None:
-        token, place = os.environ.get(TOKEN), f"The variable {TOKEN}"
+        token, source = os.environ.get(TOKEN_VARIABLE), f"The variable {TOKEN_VARIABLE}"
         if token is None:
             return None
     else:
-        place = f"The token file {path}"
+        source = f"The token file {path}"
         try:
             with Path(path).open(encoding="utf-8") as file:
-                token = file.read(_LONGEST + 1)
+                token = file.read(_MAX_TOKEN_LENGTH + 1)
         except (OSError, UnicodeDecodeError) as error:
-            raise WrongUsage(f"{place} cannot be read ({getattr(error, 'strerror', None) or 'not text'}).") from error
+            raise WrongUsage(f"{source} cannot be read ({getattr(error, 'strerror', None) or 'not text'}).") from error
     token = token.strip()
-    if not token or len(token) > _LONGEST or not token.isascii() or not token.isprintable() or " " in token:
-        raise WrongUsage(f"{place} does not hold a token: one line of letters, digits and signs.")
+    if not token or len(token) > _MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
+        raise WrongUsage(f"{source} does not hold a token; give one line of printable ASCII characters without spaces.")
     return token

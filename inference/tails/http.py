@@ -1,4 +1,4 @@
-"""The exchange over HTTP: `hybrid-batch serve`, or any server of the Open Inference Protocol with our bundle."""
+"""The transport over HTTP, to `hybrid-batch serve` or any other server of the Open Inference Protocol."""
 
 import os
 import ssl
@@ -11,59 +11,60 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, Url, parse_url
 
-from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.data.errors import InvalidFrame, WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.protocol.transport import NoAnswer, Reply, Request
-from hybrid_batch.inference.tails import public_address
-from hybrid_batch.inference.tails.auth import find_access
+from hybrid_batch.inference.protocol.transport import NoResponse, Reply, Request
+from hybrid_batch.inference.tails import redacted_address
+from hybrid_batch.inference.tails.auth import find_auth
 from hybrid_batch.inference.tails.proxy import find_proxy
-from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.tails.remote import RemoteTail
 from hybrid_batch.inference.tails.settings import TailSettings
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybrid-batch"}
-_ONCE = Retry(False, redirect=False)  # whether to ask again, and whom, is decided in ServedTail
-_WORDS = {  # where the library's own are for those who know it
+_ONCE = Retry(False, redirect=False)  # RemoteTail decides on retries
+_CAUSES = {  # in place of messages that only users of the library understand
     RemoteDisconnected: "the connection was closed without an answer",
     IncompleteRead: "the connection was closed in the middle of the answer",
-    BadStatusLine: "what came is no HTTP",
+    BadStatusLine: "the response is not HTTP",
 }
-_PIECE_BYTES = 1 << 18  # smaller ones take the processor longer, larger ones a slow link
+_PIECE_BYTES = 1 << 18  # smaller pieces cost processor time, larger ones exceed the timeout on a slow link
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-class HttpExchange:
-    """See Exchange. Connections are kept."""
+class HttpTransport:
+    """See Transport. Connections are kept open. Raises WrongUsage for an invalid address or token, TailRefused for
+    unusable AWS settings."""
 
-    advice = "check the address, and that `hybrid-batch serve` or a deployed tail runs there"
+    hint = "check the address, and that `hybrid-batch serve` or a deployed tail runs there"
 
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
-        self.name = public_address(address.rstrip("/"))
+        self.name = redacted_address(address.rstrip("/"))
         url = _parse(address)
-        self._access = find_access(url, settings.token_file)
+        self._auth = find_auth(url, settings.token_file)
         self._origin = f"{url.scheme}://{url.netloc}"
         self._path, self._query = (url.path or "").rstrip("/"), f"?{url.query}" if url.query else ""
         self._connections = _connections(url, settings)
-        # A proxy that asks for us must know whom; what it only lets through it does not see.
-        self._asked = self._origin if self._connections.proxy and url.scheme == "http" else ""
+        # A proxy forwards http: requests to the origin in the request line; https: passes through it in a tunnel.
+        self._target_prefix = self._origin if self._connections.proxy and url.scheme == "http" else ""
 
-    def room(self, request: Request) -> None:
-        """See Exchange."""
+    def max_content_bytes(self, request: Request) -> None:
+        """See Transport."""
 
-    def ask(self, request: Request, limit: int) -> Reply:
-        """See Exchange."""
+    def send(self, request: Request, limit: int) -> Reply:
+        """See Transport."""
         target = f"{self._path}{request.path}{self._query}"
-        headers, posted = {**_HEADERS, **request.headers}, request.method == "POST"
-        if posted:
+        headers, is_post = {**_HEADERS, **request.headers}, request.method == "POST"
+        if is_post:
             headers["Content-Length"] = str(len(request.content))
-        if self._access is not None:
-            headers |= self._access.headers(request.method, self._origin + target, request.content)
-        began = time.perf_counter_ns()
+        if self._auth is not None:
+            headers |= self._auth.headers(request.method, self._origin + target, request.content)
+        start = time.perf_counter_ns()
         try:
             response = self._connections.urlopen(
                 request.method,
-                self._asked + target,
-                body=_pieces(request.content) if posted else None,
+                self._target_prefix + target,
+                body=_pieces(request.content) if is_post else None,
                 headers=headers,
                 retries=_ONCE,
                 redirect=False,
@@ -74,71 +75,73 @@ class HttpExchange:
             try:
                 received = self._read(response, limit)
             finally:
-                response.close()  # of a reply that was read to its end the connection is kept all the same
+                response.close()  # keeps the connection if the response was read to its end
                 response.release_conn()
         except HTTPError as error:
-            raise NoAnswer(_cause(error)) from error
-        return Reply(response.status, response.headers, received, (time.perf_counter_ns() - began) // 1000)
+            raise NoResponse(_cause(error)) from error
+        return Reply(response.status, response.headers, received, (time.perf_counter_ns() - start) // 1000)
 
     def close(self) -> None:
-        """See Exchange."""
+        """See Transport."""
         self._connections.close()
 
     def _read(self, response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise BadFrame(f"{self.name} answered compressed, which was not asked for.")
+            raise InvalidFrame(f"{self.name} sent a compressed response, which was not requested.")
         received = bytearray()
         while piece := response.read(limit + 1 - len(received)):
             received += piece
             if len(received) > limit:
-                raise BadFrame(f"{self.name} answered more than the {limit} bytes that were due.")
+                raise InvalidFrame(f"{self.name} sent more than the {limit} bytes expected.")
         return bytes(received)
 
 
-def http_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> ServedTail:
-    """The tail at http(s)://HOST[:PORT][/PATH]. Raises WrongUsage for what is no address."""
+def open_http_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> RemoteTail:
+    """Open the tail at http(s)://HOST[:PORT][/PATH]. Raises WrongUsage for an invalid address."""
     settings = settings or TailSettings()
-    return ServedTail(HttpExchange(address, settings), bundle, settings)
+    return RemoteTail(HttpTransport(address, settings), bundle, settings)
 
 
 def _parse(address: str) -> Url:
     try:
         url = parse_url(address)
     except LocationParseError as error:
-        raise WrongUsage(f"{public_address(address)!r} is no address; give one such as http://host:8000.") from error
+        raise WrongUsage(
+            f"{redacted_address(address)!r} is not an address; give one such as http://host:8000."
+        ) from error
     if not url.host:
-        raise WrongUsage(f"{public_address(address)!r} names no host; give an address such as http://host:8000.")
+        raise WrongUsage(f"{redacted_address(address)!r} names no host; give an address such as http://host:8000.")
     return url
 
 
 def _connections(url: Url, settings: TailSettings) -> urllib3.HTTPConnectionPool:
-    """As many connections as may be asked at once."""
+    """A pool with one connection for each thread."""
     options: dict[str, Any] = {
-        "timeout": Timeout(connect=settings.patience.connect_s, read=settings.patience.answer_s),
+        "timeout": Timeout(connect=settings.retries.connect_timeout_s, read=settings.retries.response_timeout_s),
         "maxsize": settings.in_flight,
         "block": True,
     }
-    if url.scheme == "https":  # else not: reading the certificates takes longer than a request
+    if url.scheme == "https":  # only: reading the certificates takes longer than a request
         options["ssl_context"] = _trusted()
     proxy = find_proxy(url)
     manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options) if proxy else None
     pool = (manager or urllib3.PoolManager(**options)).connection_from_host(url.host, url.port, url.scheme)
-    pool.ConnectionCls = _patient(pool.ConnectionCls, settings.patience.answer_s)
+    pool.ConnectionCls = _with_send_timeout(pool.ConnectionCls, settings.retries.response_timeout_s)
     return pool
 
 
-def _patient(kind: type[Any], answer_s: float) -> type[Any]:
-    """Connections that wait so long for each piece they send. urllib3's would have the time to connect for all of a
-    request, which large ones over slow links do not keep to."""
+def _with_send_timeout(kind: type[Any], timeout_s: float) -> type[Any]:
+    """Connections with a timeout for each piece they send. urllib3's own apply the timeout for connecting to sending the
+    whole request, which is too short for large requests over slow links."""
 
-    class Patient(kind):  # type: ignore[misc]
+    class SendTimeoutConnection(kind):  # type: ignore[misc]
         def request(self, *arguments: object, **options: object) -> None:
             if self.sock is None:
                 self.connect()
-            self.timeout = answer_s
+            self.timeout = timeout_s
             super().request(*arguments, **options)
 
-    return Patient
+    return SendTimeoutConnection
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
@@ -146,7 +149,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 def _trusted() -> ssl.SSLContext:
-    """Servers are trusted by the certificates that the environment names, else by those of browsers."""
+    """Trust the certificates that the environment names, else those of browsers."""
     import certifi
 
     named = any(os.environ.get(variable) for variable in _CERTIFICATES)
@@ -154,9 +157,9 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong at the bottom of it, in some words for the end of a sentence."""
-    below = error
-    while (deeper := next((one for one in below.args if isinstance(one, BaseException)), below.__cause__)) is not None:
-        below = deeper
-    words = next((words for kind, words in _WORDS.items() if isinstance(below, kind)), str(below))
-    return words or type(below).__name__
+    """The innermost cause of an error, in a few words for the end of a sentence."""
+    inner = error
+    while (cause := next((one for one in inner.args if isinstance(one, BaseException)), inner.__cause__)) is not None:
+        inner = cause
+    words = next((words for kind, words in _CAUSES.items() if isinstance(inner, kind)), str(inner))
+    return words or type(inner).__name__

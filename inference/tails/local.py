@@ -1,46 +1,48 @@
-"""The tail in this process: frames are encoded and decoded as for any other, so accuracy is that of the codec."""
+"""The tail in this process. Frames are encoded and decoded as for any other tail, so that a codec costs the same
+accuracy."""
 
 import time
 from typing import Self
 
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.runtimes import Engine
-from hybrid_batch.inference.protocol.infer_response import Answer, TailTimes, answer_frame
+from hybrid_batch.inference.model.runtimes import Runtime
+from hybrid_batch.inference.protocol.infer_response import InferResponse, ServerTimings, response_frame
 from hybrid_batch.inference.protocol.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
-from hybrid_batch.inference.serving.executor import TailWorker
+from hybrid_batch.inference.serving.executor import TailExecutor
 
 
 class LocalTail:
-    """See Tail."""
+    """See Tail. `sent_bytes` and `received_bytes` of its responses are the sizes of the HTTP bodies that a remote tail
+    would have exchanged."""
 
-    room = None
+    max_frame_bytes = None
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         self._bundle = bundle
-        self._worker = TailWorker(bundle, engine)
+        self._executor = TailExecutor(bundle, runtime)
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
-        self._worker.segment(self._bundle.cut(cut_id))
+        self._executor.segment(self._bundle.cut(cut_id))
 
-    def infer(self, cut_id: str, frame: Frame) -> Answer:
+    def infer(self, cut_id: str, frame: Frame) -> InferResponse:
         """See Tail."""
         cut = self._bundle.cut(cut_id)
-        began = time.perf_counter_ns()
-        arrived = self._worker.decode(cut, frame)
+        start = time.perf_counter_ns()
+        batch = self._executor.decode(cut, frame)
         decoded = time.perf_counter_ns()
-        scores = arrived.spread(self._worker.run(cut, arrived.tensors))
-        done = time.perf_counter_ns()
-        times = TailTimes(
-            decode_us=(decoded - began) // 1000,
-            tail_us=(done - decoded) // 1000,
-            server_us=(done - began) // 1000,
+        scores = batch.scatter(self._executor.run(cut, batch.tensors))
+        computed = time.perf_counter_ns()
+        timings = ServerTimings(
+            decode_us=(decoded - start) // 1000,
+            tail_us=(computed - decoded) // 1000,
+            server_us=(computed - start) // 1000,
         )
-        request = encode_request(frame)
-        asked = Frame((), parameters={BINARY_OUTPUT: True})
-        reply = answer_frame(self._bundle.output, scores, arrived.errors, times)
-        received = encode_response(reply, asked, self._bundle.name, cut.id)
-        return Answer(scores, arrived.errors, times, request.size, received.size, times.server_us)
+        sent = encode_request(frame)
+        binary_output = Frame((), parameters={BINARY_OUTPUT: True})
+        response = response_frame(self._bundle.output, scores, batch.errors, timings)
+        received = encode_response(response, binary_output, self._bundle.name, cut.id)
+        return InferResponse(scores, batch.errors, timings, sent.size, received.size, timings.server_us)
 
     def close(self) -> None:
         """See Tail."""

@@ -1,4 +1,4 @@
-"""The proxy that the environment puts before a tail: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, less those of NO_PROXY."""
+"""The HTTP proxy that the environment sets for a tail: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, except for NO_PROXY."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,33 +8,33 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.inference.tails.auth import basic, on_this_machine
+from hybrid_batch.inference.tails.auth import basic_credentials, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`url` without user name and password, which are in `headers`."""
+    """`url` has no user name and password; `headers` authenticate with them."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
 
 
 def find_proxy(url: Url) -> Proxy | None:
-    """The proxy before a server; none stands before this machine. Raises WrongUsage for one that cannot be used."""
-    if on_this_machine(url) or proxy_bypass(url.netloc or ""):
+    """The proxy for requests to a URL; None for loopback addresses. Raises WrongUsage for an invalid proxy."""
+    if is_loopback(url) or proxy_bypass(url.netloc or ""):
         return None
     proxies = getproxies()
-    told = proxies.get(url.scheme or "") or proxies.get("all")
-    if not told:
+    setting = proxies.get(url.scheme or "") or proxies.get("all")
+    if not setting:
         return None
     try:
-        proxy = parse_url(told if "://" in told else f"http://{told}")
+        proxy = parse_url(setting if "://" in setting else f"http://{setting}")
     except LocationParseError:
         proxy = Url()
     if proxy.scheme not in ("http", "https") or not proxy.host:
         raise WrongUsage(
-            f"The environment's proxy for {url.scheme}://{url.netloc} is no http://HOST:PORT; correct or unset "
+            f"The environment's proxy for {url.scheme}://{url.netloc} is not http://HOST:PORT; correct or unset "
             f"{(url.scheme or '').upper()}_PROXY and ALL_PROXY, or name the host in NO_PROXY."
         )
-    headers = {"Proxy-Authorization": basic(proxy.auth)} if proxy.auth else {}
+    headers = {"Proxy-Authorization": basic_credentials(proxy.auth)} if proxy.auth else {}
     return Proxy(proxy._replace(auth=None).url, headers)

@@ -1,8 +1,7 @@
-"""The conventional way: pictures are put into S3, a function triggered by that computes the whole model, and its
-replies are collected from there.
+"""The tail behind S3: image files are put into a bucket, which triggers a function that computes the whole model.
 
-A picture goes to PREFIX/in/BATCH/NUMBER; the reply to it appears at PREFIX/out/BATCH/NUMBER, with its status and the
-length of its header as the object's metadata.
+An image is put at PREFIX/in/BATCH/NUMBER. Its reply appears at PREFIX/out/BATCH/NUMBER; the object's metadata are the
+reply's status and headers.
 """
 
 import threading
@@ -17,66 +16,67 @@ from typing import Self
 
 import numpy as np
 
-from hybrid_batch.data.errors import OtherBundle, StorageFailed, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.data.backoff import Backoff
+from hybrid_batch.data.errors import BundleMismatch, StorageFailed, TailRefused, TailUnreachable, WrongUsage
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.cuts import WHOLE
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.infer_response import Answer, TailTimes, read_scores, read_times
+from hybrid_batch.inference.model.cuts import INPUT_CUT
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.infer_response import InferResponse, ServerTimings, decode_scores, decode_timings
 from hybrid_batch.inference.protocol.transport import Reply
-from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
-from hybrid_batch.inference.serving.executor import BUNDLE
+from hybrid_batch.inference.protocol.wire import BUNDLE, HEADER_LENGTH, Frame, decode_response, parse_header_length
 from hybrid_batch.inference.tails.settings import TailSettings
 
 SCHEME = "s3-trigger:"
 _TRANSFERS = 16
-_LONGEST_END_S = 20.0
-_ENOUGH_BYTES = 1 << 16  # of a reply's header and error
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-_PROBE = b"no picture, a question whether anybody answers"
+_CLOSE_TIMEOUT_S = 20.0
+_MAX_TEXT_BYTES = 1 << 16  # of a reply's header and error
+_POLLING = Backoff(0.05, 1.0, 1.5)
+_PROBE = b"not an image; checks whether the function replies"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ImageResult:
     scores: np.ndarray
     error: str | None
-    times: TailTimes
+    timings: ServerTimings
 
 
 class S3TriggerTail:
-    """See Tail. Serves the whole model, from the files of pictures, and nothing else."""
+    """See Tail. Computes only the whole model, from image files. Raises WrongUsage for an address without a bucket,
+    StorageFailed for unusable AWS settings."""
 
-    room = None
+    max_frame_bytes = None
 
     def __init__(self, address: str, bundle: Bundle, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
         self._address = address
-        self._place = address.removeprefix(SCHEME).rstrip("/")
-        if not self._place.startswith("s3://"):
-            raise WrongUsage(f"{address!r} names no bucket; write s3-trigger:s3://BUCKET/PREFIX.")
+        self._prefix = address.removeprefix(SCHEME).rstrip("/")
+        if not self._prefix.startswith("s3://"):
+            raise WrongUsage(f"{address!r} does not name a bucket; write s3-trigger:s3://BUCKET/PREFIX.")
         self._bundle = bundle
-        self._patience_s = settings.patience.answer_s
-        self._storage = S3Storage.open(self._place)
+        self._timeout_s = settings.retries.response_timeout_s
+        self._storage = S3Storage.open(self._prefix)
         self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="s3")
         self._closed = threading.Event()
-        self._asking = 0
+        self._active = 0
         self._changed = threading.Condition()
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
-        self._ask(cut_id, [_PROBE])
+        self._compute(cut_id, [_PROBE])
 
-    def infer(self, cut_id: str, frame: Frame) -> Answer:
-        """See Tail. The times are those of the function that took longest, for they work side by side."""
-        if not codecs.is_pictures(frame):
-            raise self._wrong_use()
-        return self._ask(cut_id, codecs.decode_pictures(self._bundle.input, frame))
+    def infer(self, cut_id: str, frame: Frame) -> InferResponse:
+        """See Tail. The timings are those of the slowest image, because functions compute images in parallel."""
+        if not wire_tensors.holds_images(frame):
+            raise self._unsupported()
+        return self._compute(cut_id, wire_tensors.image_files(self._bundle.input, frame))
 
     def close(self) -> None:
-        """See Tail. Returns when what was put into the bucket is taken away again."""
+        """See Tail. Returns when the objects of running calls are deleted, or after 20 s."""
         self._closed.set()
         with self._changed:
-            self._changed.wait_for(lambda: not self._asking, _LONGEST_END_S)
+            self._changed.wait_for(lambda: not self._active, _CLOSE_TIMEOUT_S)
         self._transfers.shutdown(wait=False)
 
     def __enter__(self) -> Self:
@@ -85,88 +85,91 @@ class S3TriggerTail:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wrong_use(self) -> WrongUsage:
+    def _unsupported(self) -> WrongUsage:
         return WrongUsage(
-            f"{self._address} computes the whole model from the files of pictures; use --split remote --codec image."
+            f"{self._address} computes only the whole model from image files; use --split remote --codec image."
         )
 
-    def _ask(self, cut_id: str, pictures: Sequence[bytes | memoryview]) -> Answer:
-        if cut_id != WHOLE:
-            raise self._wrong_use()
+    def _compute(self, cut_id: str, files: Sequence[bytes | memoryview]) -> InferResponse:
+        if cut_id != INPUT_CUT:
+            raise self._unsupported()
         batch = uuid.uuid4().hex
-        names = [f"{batch}/{number:05}" for number in range(len(pictures))]
-        began = time.perf_counter_ns()
-        with self._taken_away(names):
-            put = [self._transfers.submit(self._put, *pair) for pair in zip(names, pictures, strict=True)]
-            wait(put)  # or what is put late would be left behind
-            for one in put:
-                one.result()
-            replies = self._await(batch, names)
-            round_trip_us = (time.perf_counter_ns() - began) // 1000
-        found = [self._read(reply, round_trip_us) for reply in replies]
-        return Answer(
-            np.concatenate([one.scores for one in found]),
-            tuple(one.error for one in found),
-            max((one.times for one in found), key=lambda times: times.server_us),
-            sum(map(len, pictures)),
+        names = [f"{batch}/{number:05}" for number in range(len(files))]
+        start = time.perf_counter_ns()
+        with self._deleted_afterwards(names):
+            puts = [self._transfers.submit(self._put, *pair) for pair in zip(names, files, strict=True)]
+            wait(puts)  # before any error is raised: an object that is put later would not be deleted
+            for put in puts:
+                put.result()
+            replies = self._await_replies(batch, names)
+            round_trip_us = (time.perf_counter_ns() - start) // 1000
+        results = [self._decode(reply, round_trip_us) for reply in replies]
+        return InferResponse(
+            np.concatenate([result.scores for result in results]),
+            tuple(result.error for result in results),
+            max((result.timings for result in results), key=lambda timings: timings.server_us),
+            sum(map(len, files)),
             sum(len(reply.content) for reply in replies),
             round_trip_us,
         )
 
     @contextmanager
-    def _taken_away(self, names: Sequence[str]) -> Iterator[None]:
-        """At the end of the block nothing of these names is left. Raises TailUnreachable once closed."""
+    def _deleted_afterwards(self, names: Sequence[str]) -> Iterator[None]:
+        """Delete the objects of these names at the end of the block. Raises TailUnreachable once closed."""
         with self._changed:
             if self._closed.is_set():
-                raise self._closed_before()
-            self._asking += 1
+                raise self._closed_error()
+            self._active += 1
         try:
             yield
         finally:
-            with suppress(StorageFailed):  # the bucket's lifecycle does it some day
-                self._storage.remove(*(f"{side}/{name}" for side in ("in", "out") for name in names))
+            with suppress(StorageFailed):  # the bucket's lifecycle rule deletes them later
+                self._storage.remove(*(f"{folder}/{name}" for folder in ("in", "out") for name in names))
             with self._changed:
-                self._asking -= 1
+                self._active -= 1
                 self._changed.notify_all()
 
-    def _closed_before(self) -> TailUnreachable:
-        return TailUnreachable(f"{self._address} was closed before all replies were there.")
+    def _closed_error(self) -> TailUnreachable:
+        return TailUnreachable(f"{self._address} was closed before all replies arrived.")
 
-    def _put(self, name: str, picture: bytes | memoryview) -> None:
-        self._storage.replace(f"in/{name}", bytes(picture), {BUNDLE: self._bundle.sha256})
+    def _put(self, name: str, file: bytes | memoryview) -> None:
+        self._storage.replace(f"in/{name}", bytes(file), {BUNDLE: self._bundle.sha256})
 
-    def _await(self, batch: str, names: Sequence[str]) -> list[Reply]:
-        """The replies in the order of their names. Raises TailUnreachable when none came for too long."""
+    def _await_replies(self, batch: str, names: Sequence[str]) -> list[Reply]:
+        """The replies, in order of names. Raises TailUnreachable if none arrives for the response timeout."""
         found: dict[str, Future[Reply]] = {}
-        pause_s, end = _FIRST_PAUSE_S, time.monotonic() + self._patience_s
+        pauses, end = _POLLING.pauses(), time.monotonic() + self._timeout_s
         while len(found) < len(names):
-            if self._closed.wait(pause_s):
-                raise self._closed_before()
-            there = {entry.name.removeprefix("out/") for entry in self._storage.entries(f"out/{batch}/")}
-            new = [name for name in names if name in there and name not in found]
+            if self._closed.wait(next(pauses)):
+                raise self._closed_error()
+            listed = {entry.name.removeprefix("out/") for entry in self._storage.list_files(f"out/{batch}/")}
+            new = [name for name in names if name in listed and name not in found]
             found |= {name: self._transfers.submit(self._get, name) for name in new}
             if new:
-                pause_s, end = _FIRST_PAUSE_S, time.monotonic() + self._patience_s
+                pauses, end = _POLLING.pauses(), time.monotonic() + self._timeout_s
             elif time.monotonic() > end:
-                some, none = "the function's log in AWS may say why", "check that the trigger is deployed for"
-                raise TailUnreachable(
-                    f"No reply to {len(names) - len(found)} of {len(names)} pictures came below {self._place}/out/ for "
-                    f"{self._patience_s:.0f} s; {some if found else f'{none} {self._place}/in/'}."
-                )
-            else:
-                pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)
+                raise self._timed_out(len(names) - len(found), len(names))
         return [found[name].result() for name in names]
 
-    def _get(self, name: str) -> Reply:
-        content, told = self._storage.read_described(f"out/{name}", _ENOUGH_BYTES + 8 * self._bundle.output.elements)
-        status = told.get("status", "")
-        return Reply(int(status) if status.isascii() and status.isdigit() else 0, told, content)
+    def _timed_out(self, missing: int, total: int) -> TailUnreachable:
+        trigger_hint = f"check that the trigger is deployed for {self._prefix}/in/"
+        hint = trigger_hint if missing == total else "see the function's log in AWS"
+        return TailUnreachable(
+            f"No reply to {missing} of {total} images arrived below {self._prefix}/out/ for {self._timeout_s:.0f} s; "
+            f"{hint}."
+        )
 
-    def _read(self, reply: Reply, round_trip_us: int) -> _Found:
+    def _get(self, name: str) -> Reply:
+        limit = _MAX_TEXT_BYTES + 8 * self._bundle.output.elements
+        content, metadata = self._storage.read_with_metadata(f"out/{name}", limit)
+        status = metadata.get("status", "")
+        return Reply(int(status) if status.isascii() and status.isdigit() else 0, metadata, content)
+
+    def _decode(self, reply: Reply, round_trip_us: int) -> _ImageResult:
         if reply.status == HTTPStatus.CONFLICT:
-            raise OtherBundle(f"{self._address} refused: {reply.message}")
+            raise BundleMismatch(f"{self._address} refused: {reply.message}")
         if reply.status != HTTPStatus.OK:
             raise TailRefused(f"{self._address} refused with {reply.status or 'no status'}: {reply.message}")
         frame = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
-        scores, (error,) = read_scores(self._bundle.output, 1, frame)
-        return _Found(scores, error, read_times(frame.parameters, round_trip_us))
+        scores, (error,) = decode_scores(self._bundle.output, 1, frame)
+        return _ImageResult(scores, error, decode_timings(frame.parameters, round_trip_us))

@@ -1,19 +1,43 @@
-"""How a tail is used: what the command line says of it besides its address."""
+"""The settings of a tail: retries, timeouts, concurrency, and where to find its secrets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hybrid_batch.inference.tails.retry_policy import Patience
+from hybrid_batch.data.backoff import Backoff
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Timeouts and retries of requests to a tail. `connect_timeout_s` limits connecting, `response_timeout_s` sending
+    each piece of a request and then waiting for the response. Pauses between the `attempts` double from
+    `first_pause_s` to `max_pause_s`, shortened at random by up to half, and last at least as long as the server's
+    Retry-After asks for, up to `max_retry_after_s`. After an attempt that waited `notice_after_s` in vain the user is
+    notified."""
+
+    connect_timeout_s: float = 5.0
+    response_timeout_s: float = 60.0
+    attempts: int = 6
+    notice_after_s: float = 10.0
+    first_pause_s: float = 0.1
+    max_pause_s: float = 5.0
+    max_retry_after_s: float = 30.0
+
+    def pause_s(self, failures: int, retry_after: str | None) -> float:
+        """Seconds to pause before the next attempt, after this many failures and the server's Retry-After."""
+        pause = Backoff(self.first_pause_s, self.max_pause_s, jitter=0.5).pause_s(failures)
+        if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+            pause = max(pause, min(float(retry_after), self.max_retry_after_s))
+        return pause
 
 
 @dataclass(frozen=True, slots=True)
 class TailSettings:
-    """Up to `in_flight` threads use the tail at once, with this much patience. `spill` is the place in S3 for bodies
-    that are too large for their way, `token_file` has the token that a tail behind HTTP asks for. `say` gets a line
-    where a user should know why nothing happens."""
+    """Up to `in_flight` threads use the tail at once. `spill` is the S3 prefix for bodies too large for the transport,
+    `token_file` holds the token of a tail behind HTTP. `notify` is called with a line when the user should know why
+    nothing happens."""
 
     in_flight: int = 4
-    patience: Patience = field(default_factory=Patience)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     spill: str | None = None
     token_file: str | None = None
-    say: Callable[[str], None] = lambda _: None
+    notify: Callable[[str], None] = lambda _: None

@@ -1,4 +1,4 @@
-"""`hybrid-batch report`: what the log of a run says, as a page to look at."""
+"""`hybrid-batch report`: the evaluation of a run as one HTML page."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from hybrid_batch.data.terminal.local_path import LocalPath
     type=LocalPath(dir_okay=False),
     default="hybrid-batch-report.html",
     show_default=True,
-    help="Where to write the page.",
+    help="File for the page.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
-@click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too; may be given more than once.")
-@click.option("--all-runs", is_flag=True, help="Of a LOG of several runs report on all, as one.")
-@click.option("--skip-bad", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
-@click.option("--images", metavar="DIR|s3://…", help="Where the images are now.  [default: where the run found them]")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too. Repeatable.")
+@click.option("--all-runs", is_flag=True, help="Report on all runs of a LOG together.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
+@click.option("--images", metavar="DIR|s3://…", help="Folder of the images.  [default: the folder of the run's images]")
 def command(
     *,
     runs: tuple[str, ...],
@@ -28,13 +28,13 @@ def command(
     show: bool,
     by: tuple[str, ...],
     all_runs: bool,
-    skip_bad: bool,
+    skip_unreadable: bool,
     images: str | None,
 ) -> None:
     """Write the evaluation of one or more RUNs as one HTML file.
 
-    The file needs nothing else, neither network nor script: it can be mailed, archived and opened anywhere. It carries
-    small copies of the images that were most confidently misjudged, where these are still to be found.
+    The file is self-contained: it needs no network and no scripts, so it can be mailed and archived. It includes
+    thumbnails of the images with the most confident errors, if the images are still available.
 
     \b
     Example:
@@ -44,15 +44,15 @@ def command(
     from hybrid_batch.evaluation.counting.columns import check_sliceable
     from hybrid_batch.evaluation.output.html import write_html
     from hybrid_batch.jobs.evaluate_inline import evaluate
-    from hybrid_batch.jobs.input.part_list import find_work
-    from hybrid_batch.jobs.output.thumbnails import thumbnails
+    from hybrid_batch.jobs.input.part_list import list_parts
+    from hybrid_batch.jobs.output.thumbnails import thumbnail_loader
 
     check_sliceable(by)
-    work = find_work(runs, all_runs)
-    for note in work.notes:
+    listed = list_parts(runs, all_runs)
+    for note in listed.notes:
         click.echo(f"Note: {note}", err=True)
-    found = dict.fromkeys(part.run for part in work.parts)
-    page = write_html(evaluate(work.parts, by, skip_bad), thumbnails(found, images))
+    folders = dict.fromkeys(part.run for part in listed.parts)
+    page = write_html(evaluate(listed.parts, by, skip_unreadable), thumbnail_loader(folders, images))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
@@ -60,4 +60,4 @@ def command(
         raise StorageFailed(f"Cannot write the report to {output}: {error.strerror}; choose another file.") from error
     click.echo(str(output))
     if show and click.launch(str(output.resolve()), wait=True) != 0:
-        click.echo(f"Note: no browser opens here; open {output} yourself.", err=True)
+        click.echo(f"Note: Cannot open a browser; open {output} yourself.", err=True)

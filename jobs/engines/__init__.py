@@ -1,0 +1,1 @@
+"""Access to mrjob and Spark, shared by the jobs."""

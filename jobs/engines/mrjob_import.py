@@ -1,4 +1,4 @@
-"""mrjob, imported so that its absence is one sentence and its age is not heard of."""
+"""Import mrjob; report its absence in one sentence, and silence its deprecation warnings."""
 
 import warnings
 
@@ -6,14 +6,14 @@ from hybrid_batch.data.errors import MissingExtra
 
 try:
     with warnings.catch_warnings():
-        # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 will not have.
+        # mrjob 0.7.4, its last release, imports `pipes`, which Python 3.13 removes.
         warnings.simplefilter("ignore", DeprecationWarning)
         from mrjob.job import MRJob
         from mrjob.protocol import BytesProtocol, BytesValueProtocol, JSONValueProtocol
         from mrjob.step import MRStep, StepFailedException
-except ModuleNotFoundError as error:  # of mrjob, or of what it needs: on Python 3.12 that is setuptools
+except ModuleNotFoundError as error:  # of mrjob or of its dependencies; on Python 3.12 it needs setuptools
     raise MissingExtra(
-        f"mrjob cannot be used ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
+        f"Cannot import mrjob ({error}); run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
     ) from error
 
 __all__ = ["BytesProtocol", "BytesValueProtocol", "JSONValueProtocol", "MRJob", "MRStep", "StepFailedException"]

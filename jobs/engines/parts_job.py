@@ -1,6 +1,6 @@
-"""What both mrjob jobs are: jobs whose input is a list of parts, a line of JSON each, on whatever runner mrjob has.
+"""The base class of the mrjob jobs: the input is a list of parts, one line of JSON each, with any of mrjob's runners.
 
-A mapper reads a part through the same storage on every runner, so it is the list that is shared out and not the files.
+A mapper reads its parts through the same storage with every runner, so the list is divided and not the files.
 """
 
 import json
@@ -18,84 +18,88 @@ from hybrid_batch.jobs.engines.mrjob_import import (
     MRJob,
     StepFailedException,
 )
-from hybrid_batch.jobs.engines.spark_session import ALONE, find_java
+from hybrid_batch.jobs.engines.spark_session import LOCAL_SPARK_CONF, SAFE_PATH, find_java
 
 if TYPE_CHECKING:
     from mrjob.runner import MRJobRunner
 
-HERE = ("inline", "local", "spark")  # the runners that need nothing but this machine
-_HADOOP = ("hadoop", "emr")
-_A_LINE_A_MAPPER = "org.apache.hadoop.mapred.lib.NLineInputFormat"
+LOCAL_RUNNERS = ("inline", "local", "spark")  # they need only this machine
+_HADOOP_RUNNERS = ("hadoop", "emr")
+_ONE_LINE_PER_MAPPER = "org.apache.hadoop.mapred.lib.NLineInputFormat"
 
 
 class PartsJob(MRJob):  # type: ignore[misc]  # mrjob has no types
-    """Gives `lines` for the runs named on the command line, and `printed` of what the last step left."""
+    """A job that implements `input_lines` for the runs on the command line, and `render` for the output."""
 
     INPUT_PROTOCOL = JSONValueProtocol
     INTERNAL_PROTOCOL = BytesProtocol
     OUTPUT_PROTOCOL = BytesValueProtocol
 
     @classmethod
-    def on(cls, runner: str, by: Sequence[str], skip_bad: bool, *more: str) -> Self:
-        """The job on a runner of `HERE`, quiet and with no configuration of the user's."""
+    def for_runner(cls, runner: str, by: Sequence[str], skip_unreadable: bool, *more: str) -> Self:
+        """The job for a runner of `LOCAL_RUNNERS`, without messages and without the user's mrjob configuration."""
         cls.set_up_logging(quiet=True)
-        options = [*(f"--by={name}" for name in by), *(["--skip-bad"] if skip_bad else []), *more]
+        options = [*(f"--by={name}" for name in by), *(["--skip-unreadable"] if skip_unreadable else []), *more]
         if runner == "local":
-            options.append("--no-bootstrap-mrjob")  # its processes have ours
+            options.append("--no-bootstrap-mrjob")  # its processes use this Python installation
         return cls(["-r", runner, "--no-conf", *options])
 
     def configure_args(self) -> None:
         super().configure_args()
         self.add_passthru_arg("--by", action="append", default=[], help="Slice by this column too.")
-        self.add_passthru_arg("--skip-bad", action="store_true", help="Leave out parts that cannot be read.")
+        self.add_passthru_arg("--skip-unreadable", action="store_true", help="Leave out parts that are unreadable.")
 
-    def lines(self, runs: Sequence[str]) -> Iterator[object]:
-        """A line for each part of the runs; what there is to note of them goes to standard error."""
+    def input_lines(self, uris: Sequence[str]) -> Iterator[object]:
+        """One line for each part of the runs; notes about the runs are written to standard error."""
         raise NotImplementedError
 
-    def printed(self, output: bytes) -> str:
-        """What the job prints, of its output."""
+    def render(self, output: bytes) -> str:
+        """The text to print for the job's output."""
         raise NotImplementedError
 
     def hadoop_input_format(self) -> str | None:
-        return _A_LINE_A_MAPPER if self.options.runner in _HADOOP else None  # Spark, asked too, cannot use it
+        return _ONE_LINE_PER_MAPPER if self.options.runner in _HADOOP_RUNNERS else None  # Spark cannot use it
 
     def jobconf(self) -> dict[str, str]:
-        if self.options.runner in _HADOOP:  # that input format gives every line a key, for mappers to trip over
+        if (
+            self.options.runner in _HADOOP_RUNNERS
+        ):  # the input format adds a key to every line, which mappers cannot read
             return {"stream.map.input.ignoreKey": "true"}
-        return dict(ALONE) if self._spark_here() else {}
+        return dict(LOCAL_SPARK_CONF) if self._is_local_spark() else {}
 
     def make_runner(self) -> "MRJobRunner":
-        """mrjob's runner, its input the list of the parts of the runs named on the command line."""
-        if self.options.runner in (None, "inline"):  # one mapper after the other: fewer have fewer bags to merge
+        """mrjob's runner, with the parts of the runs on the command line as its input."""
+        if self.options.runner in (None, "inline"):  # mappers run one after the other: fewer have fewer counts to merge
             self.options.num_cores = self.options.num_cores or 1
-        if self._spark_here():
+        if self.options.runner == "local" or self._is_local_spark():
+            self.options.cmdenv = SAFE_PATH | (self.options.cmdenv or {})
+        if self._is_local_spark():
             import pyspark
 
             find_java(pyspark.__version__)
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             self.options.python_bin = self.options.python_bin or sys.executable
         if self.options.args:
-            self.take(self.lines(self.options.args))
+            self.set_input(self.input_lines(self.options.args))
             self.options.args = []
         return super().make_runner()
 
-    def pass_on(self, option: str) -> None:
-        """Give an option to the tasks too. They get what the command line says, and hear nothing of `options`."""
+    def forward_option(self, option: str) -> None:
+        """Pass an option to the tasks. They receive the arguments of the command line, not changes of `options`."""
         self._cl_args.append(option)
 
-    def take(self, lines: Iterable[object]) -> None:
-        """Have these lines as the input."""
+    def set_input(self, lines: Iterable[object]) -> None:
+        """Use these lines as the job's input."""
         text = "".join(f"{json.dumps(line)}\n" for line in lines)
         self.sandbox(BytesIO(text.encode()), self.stdout, self.stderr)
 
     def run_job(self) -> None:
-        """Run on the runner asked for and print."""
+        """Run the job with the runner of the command line, and print its result."""
         self.set_up_logging(quiet=self.options.quiet, verbose=self.options.verbose)
-        sys.stdout.write(f"{self.printed(self.output())}\n")
+        sys.stdout.write(f"{self.render(self.output())}\n")
 
     def output(self) -> bytes:
-        """Run, and give what the last step left. Raises JobFailed."""
+        """Run the job, and return the output of the last step. Raises JobFailed."""
         try:
             with self.make_runner() as runner:
                 runner.run()
@@ -103,5 +107,5 @@ class PartsJob(MRJob):  # type: ignore[misc]  # mrjob has no types
         except StepFailedException as error:
             raise JobFailed(f"mrjob's runner {self.options.runner!r} failed: {error}") from error
 
-    def _spark_here(self) -> bool:
+    def _is_local_spark(self) -> bool:
         return self.options.runner == "spark" and (self.options.spark_master or "local").startswith("local")

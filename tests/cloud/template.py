@@ -1,4 +1,4 @@
-"""The template of the stack, read as data: short functions stay what they are, `!Ref X` becomes {"Ref": "X"}."""
+"""The template of the stack as data: the short form `!Ref X` becomes {"Ref": "X"}."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def read_template() -> dict[str, Any]:
 
 
 def without(*names: str) -> str:
-    """The template's text less some resources, with which the local AWS cannot do."""
+    """The template's text without some resources, which the local AWS does not support."""
     lines = TEMPLATE.read_text().splitlines(keepends=True)
     for name in names:
         start = lines.index(f"  {name}:\n")

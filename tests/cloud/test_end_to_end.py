@@ -1,4 +1,4 @@
-"""The whole on a local AWS: deployed by one command, used by every way in, evaluated, and gone without a trace."""
+"""End to end on a local AWS: deploy with one command, run through every entry point, evaluate, and destroy."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 from bench.lambda_runtime import bare_python
 from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S, ROOT
-from tests.made_runs import read_records
+from tests.run_logs import read_records
 
 IMAGES = str(ROOT / "data/digits/images")
 NAME = "end-to-end"
@@ -22,14 +22,14 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 CUT, WHOLE = ("--split", "c005"), ("--split", "remote")
 
 
-def predictions(log: Path, way: str, *options: str) -> dict[str, tuple[str, float]]:
-    """What a run to the log `way` predicts; its report says the same accuracy as its records."""
-    place = str(log / way)
+def predictions(log: Path, name: str, *options: str) -> dict[str, tuple[str, float]]:
+    """The predictions of a run with the log `name`; checks that its report has the accuracy of its records."""
+    place = str(log / name)
     assert command(["run", IMAGES, "--model", "digits", "--log", place, *options]) == 0
     records = read_records(place)
     assert not [record["error"] for record in records if record["error"]]
     assert command(["evaluate", place, "--output", f"{place}-report"]) == 0
-    report = json.loads((log / f"{way}-report" / "report.json").read_text())
+    report = json.loads((log / f"{name}-report" / "report.json").read_text())
     right = sum(record["prediction"] == record["label"] for record in records)
     assert report["headline"]["accuracy"]["value"] == right / len(records) > 0.9
     return {record["image"]: (record["prediction"], record["confidence"]) for record in records}
@@ -37,7 +37,7 @@ def predictions(log: Path, way: str, *options: str) -> dict[str, tuple[str, floa
 
 @contextmanager
 def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
-    """Worker processes as the machines of the group start them: from the package in the bucket, with nothing else."""
+    """Worker processes as on the worker instances: with only the package in the bucket."""
     import boto3
 
     s3 = boto3.client("s3")
@@ -48,7 +48,7 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
     own = {"PYTHONPATH": str(folder / "package"), "HYBRID_BATCH_SPILL": f"s3://{bucket}/spill"}
     processes = [
         subprocess.Popen(
-            [bare_python(), "-s", "-m", "hybrid_batch.inference.serving.sqs.worker", "--queue", NAME],
+            [bare_python(), "-s", "-m", "hybrid_batch.inference.serving.sqs.main", "--queue", NAME],
             env=os.environ | own | {"HYBRID_BATCH_CACHE": str(folder / f"cache-{number}")},
             cwd=folder,
             stdout=subprocess.PIPE,
@@ -66,37 +66,37 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
     assert sum(one["answered"] for one in totals) > 0
 
 
-def test_a_dry_run_tells_what_it_would_do_and_does_nothing(
+def test_a_dry_run_prints_the_plan_and_changes_nothing(
     wheels: None, aws: str, standing: Callable[[], set[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = standing()
-    deploy = ["cloud", "deploy", "digits", "--name", NAME, "--python", PYTHON, "--with", "lambda,queue,api"]
+    deploy = ["cloud", "deploy", "digits", "--name", NAME, "--python", PYTHON, "--entry-points", "lambda,queue,api"]
     assert command([*deploy, "--dry-run", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    create, upload, update = told["plan"]
+    plan = json.loads(capfd.readouterr().out)
+    create, upload, update = plan["plan"]
     assert create["do"] == "cloudformation.create_stack"
     assert upload["to"].startswith(f"s3://{NAME}-000000000000-us-east-1/packages/")
     assert upload["bytes"] > 1e6
     parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in update["with"]["Parameters"]}
     assert parameters["Package"] == "packages/" + upload["to"].rpartition("/")[2]
     assert parameters["TokenSha256"] == "(of a new token)"
-    costs = told["costs"]
-    assert 0.9 < costs["idle_month"] < 1.1
-    assert set(costs["thousand_images"]) == {"lambda", "queue", "api"}
-    assert costs["thousand_images"]["api"] == pytest.approx(costs["thousand_images"]["lambda"] + 0.001)
+    costs = plan["costs"]
+    assert 0.9 < costs["usd_per_month"] < 1.1
+    assert set(costs["usd_per_1000_images"]) == {"lambda", "queue", "api"}
+    assert costs["usd_per_1000_images"]["api"] == pytest.approx(costs["usd_per_1000_images"]["lambda"] + 0.001)
     assert command([*deploy, "--dry-run"]) == 0
     out, err = capfd.readouterr()
-    assert "USD a month while idle" in out
+    assert "USD per month while idle" in out
     assert err == "Nothing was done.\n"
-    assert command(deploy) == 2  # nobody is there to be asked
-    assert "give --yes" in capfd.readouterr().err
-    assert command([*deploy[:-1], "lambda,api", "--timeout", "31", "--yes"]) == 2
+    assert command(deploy) == 2  # stdin is not a terminal
+    assert "pass --yes" in capfd.readouterr().err
+    assert command([*deploy[:-1], "lambda,api", "--function-timeout", "31", "--yes"]) == 2
     assert command([*deploy[:-1], "lambda,ftp", "--yes"]) == 2
-    assert "'ftp' is none of lambda, api, url, queue, trigger" in capfd.readouterr().err
+    assert "'ftp' is not one of lambda, api, url, queue, trigger" in capfd.readouterr().err
     assert standing() == before
 
 
-def test_the_whole(
+def test_every_entry_point_gives_the_predictions_of_a_local_run(
     wheels: None,
     aws: str,
     tmp_path: Path,
@@ -104,9 +104,21 @@ def test_the_whole(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = standing()
-    ways = "lambda,api,queue,trigger"
-    deploy = ["cloud", "deploy", "digits", "--name", NAME, "--with", ways, "--python", PYTHON, "--poll", "0.1"]
-    # The local AWS knows no alarms on the arithmetic of metrics, which wake the group of workers; so these are ours.
+    entry_points = "lambda,api,queue,trigger"
+    deploy = [
+        "cloud",
+        "deploy",
+        "digits",
+        "--name",
+        NAME,
+        "--entry-points",
+        entry_points,
+        "--python",
+        PYTHON,
+        "--poll-interval",
+        "0.1",
+    ]
+    # The local AWS lacks alarms on metric math, which start the workers; the test starts workers itself.
     deploy += ["--max-workers", "0", "--token-file", str(tmp_path / "token"), "--yes", "--json"]
     assert command(deploy) == 0
     made = json.loads(capfd.readouterr().out)
@@ -114,7 +126,7 @@ def test_the_whole(
     assert command(deploy) == 0
     assert "nothing was changed" in capfd.readouterr().err
     identity = tails["api"].split("//")[1].split(".")[0]
-    address = f"{aws}/_aws/execute-api/{identity}/$default"  # names below localhost are not known everywhere
+    address = f"{aws}/_aws/execute-api/{identity}/$default"  # not every machine resolves names below localhost
 
     here = predictions(tmp_path, "local", *CUT, "--tail", "local")
     whole = predictions(tmp_path, "local-whole", *WHOLE, "--tail", "local")
@@ -124,11 +136,11 @@ def test_the_whole(
     assert predictions(tmp_path, "lambda", *CUT, "--in-flight", "2", "--tail", tails["lambda"]) == here
     with workers(bucket, tmp_path, 2):
         assert predictions(tmp_path, "queue", *CUT, "--tail", tails["queue"], "--spill", made["spill"]) == here
-    # It runs ten functions at once, and forgets a picture that met with a refusal three times.
+    # The local AWS runs ten functions at once, and drops an event that was refused three times.
     few = ("--batch-size", "4", "--in-flight", "1")
     assert predictions(tmp_path, "trigger", *WHOLE, *few, "--tail", tails["trigger"]) == whole
 
     assert command(["run", IMAGES, "--model", "digits", *CUT, "--log", str(tmp_path / "no"), "--tail", address]) == 1
     assert "token" in capfd.readouterr().err.splitlines()[-1]
-    assert command(["cloud", "destroy", NAME, "--yes", "--poll", "0.1"]) == 0
+    assert command(["cloud", "destroy", NAME, "--yes", "--poll-interval", "0.1"]) == 0
     assert standing() == before

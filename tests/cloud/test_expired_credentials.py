@@ -1,19 +1,19 @@
-"""Credentials that have expired, which the local AWS has none of: by a script, in the words of each service."""
+"""Expired credentials: a scripted server replies with the message of each service, because the local AWS has none."""
 
 from collections.abc import Callable
 
 import pytest
 
 from hybrid_batch.cli import main
-from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.data.errors import AwsRefused, HybridBatchError, StorageFailed, TailRefused
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.inference.cloud.api import open_api
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.inference.cloud.api import open_aws
 from hybrid_batch.inference.protocol.transport import Request
-from hybrid_batch.inference.tails.aws_lambda import LambdaExchange
-from hybrid_batch.inference.tails.sqs.transport import QueueExchange
+from hybrid_batch.inference.tails.aws_lambda import LambdaTransport
+from hybrid_batch.inference.tails.sqs.transport import SqsTransport
 from tests.conftest import ROOT
-from tests.scripted import Script, reply
+from tests.scripted_server import ScriptedServer, reply
 
 SAID = "The security token included in the request is expired"
 XML, JSON = "Content-Type: text/xml\r\n", "Content-Type: application/x-amz-json-1.0\r\n"
@@ -39,18 +39,18 @@ ANSWERS = {
 }  # fmt: skip
 USES: dict[str, tuple[str, Callable[[], object], type[HybridBatchError]]] = {
     "an object": ("s3", lambda: open_storage("s3://bucket/logs").read("name"), StorageFailed),
-    "a bucket": ("s3", lambda: open_api().ask("s3", "get_bucket_tagging", Bucket="bucket"), AwsRefused),
-    "a queue": ("sqs", lambda: Queue.open("work"), AwsRefused),
-    "the tail behind a queue": ("sqs", lambda: QueueExchange("sqs:work").ask(HELLO, 100), TailRefused),
-    "a function": ("lambda", lambda: LambdaExchange("lambda:tail").ask(HELLO, 100), TailRefused),
-    "a stack": ("cloudformation", lambda: open_api().ask("cloudformation", "describe_stacks"), AwsRefused),
+    "a bucket": ("s3", lambda: open_aws().call("s3", "get_bucket_tagging", Bucket="bucket"), AwsRefused),
+    "a queue": ("sqs", lambda: SqsQueue.open("work"), AwsRefused),
+    "the tail behind a queue": ("sqs", lambda: SqsTransport("sqs:work").send(HELLO, 100), TailRefused),
+    "a function": ("lambda", lambda: LambdaTransport("lambda:tail").send(HELLO, 100), TailRefused),
+    "a stack": ("cloudformation", lambda: open_aws().call("cloudformation", "describe_stacks"), AwsRefused),
 }
 
 
 @pytest.fixture
-def expired(aws: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Script]:
-    def expire(service: str) -> Script:
-        script = Script(ANSWERS[service])
+def expired(aws: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ScriptedServer]:
+    def expire(service: str) -> ScriptedServer:
+        script = ScriptedServer(ANSWERS[service])
         monkeypatch.setenv("AWS_ENDPOINT_URL", script.url)
         return script
 
@@ -58,7 +58,7 @@ def expired(aws: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Script
 
 
 @pytest.mark.parametrize("use", USES)
-def test_they_are_told_as_expired_at_once(expired, use):
+def test_expired_credentials_are_reported_without_retries(expired, use):
     service, ask, kind = USES[use]
     script = expired(service)
     with pytest.raises(kind, match=r"AWS credentials have expired \(.*ExpiredToken.*\); renew .*them\.$"):
@@ -76,7 +76,7 @@ def test_they_are_told_as_expired_at_once(expired, use):
         ("s3", ["evaluate", "s3://bucket/logs/run=1"]),
     ],
 )
-def test_a_command_ends_with_one_sentence(expired, capsys, tmp_path, service, arguments):
+def test_a_command_fails_with_one_sentence(expired, capsys, tmp_path, service, arguments):
     expired(service)
     assert main([str(tmp_path) if word == "LOG" else word for word in arguments]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""What Lambda would call, called with the events it would bring."""
+"""The Lambda function, called with events as Lambda passes them."""
 
 import hashlib
 import json
@@ -9,23 +9,24 @@ import boto3
 import numpy as np
 import pytest
 
-from hybrid_batch.data.errors import BadFrame, CutNotFound, NotABundle, WrongUsage
+from hybrid_batch.data.errors import CutNotFound, InvalidFrame, NotABundle, WrongUsage
 from hybrid_batch.inference.cloud.function import http_event as http
-from hybrid_batch.inference.cloud.function.authorizer import TOKEN_SHA256, authorise
+from hybrid_batch.inference.cloud.function import s3_event
+from hybrid_batch.inference.cloud.function.authorizer import TOKEN_SHA256, authorize
 from hybrid_batch.inference.cloud.function.http_event import (
     MAX_BODY_BYTES,
     MAX_PAYLOAD_BYTES,
-    payload_bytes,
-    read_request,
-    write_reply,
+    decode_event,
+    encode_result,
+    result_bytes,
 )
-from hybrid_batch.inference.cloud.function.lambda_app import Function
+from hybrid_batch.inference.cloud.function.lambda_app import LambdaApp
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH, open_model
-from hybrid_batch.inference.model.runtimes import open_engine
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.infer_response import read_scores
-from hybrid_batch.inference.protocol.spill import SPILL, Spill
+from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH, resolve_model
+from hybrid_batch.inference.model.runtimes import open_runtime
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.infer_response import decode_scores
+from hybrid_batch.inference.protocol.spill import SPILL_HEADER, Spill
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import (
     HEADER_LENGTH,
@@ -42,26 +43,26 @@ INFER = "/v2/models/digits/infer"
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return open_model("digits")
+    return resolve_model("digits")
 
 
 @pytest.fixture(scope="module")
 def local(bundle: Bundle) -> LocalTail:
-    return LocalTail(bundle, open_engine("openvino", bundle))
+    return LocalTail(bundle, open_runtime("openvino", bundle))
 
 
 @pytest.fixture(scope="module")
-def function() -> Function:
-    return Function.of({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c000, c004"})
+def function() -> LambdaApp:
+    return LambdaApp.from_environment({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c000, c004"})
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     return [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::40]]
 
 
 def event_of(request: Request) -> dict:
-    """As API Gateway sends it."""
+    """An event as API Gateway sends it."""
     return {
         "version": "2.0",
         "routeKey": "$default",
@@ -88,36 +89,36 @@ def reply_of(result: dict) -> Reply:
 def scores_of(bundle: Bundle, batch: int, reply: Reply) -> np.ndarray:
     assert reply.status == 200, reply.message
     frame = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
-    return read_scores(bundle.output, batch, frame)[0]
+    return decode_scores(bundle.output, batch, frame)[0]
 
 
-def test_a_request_is_answered_as_here(
-    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes]
+def test_a_request_gets_the_scores_of_the_local_tail(
+    function: LambdaApp, bundle: Bundle, local: LocalTail, images: list[bytes]
 ) -> None:
-    frame = Frame(codecs.encode_pictures(bundle.input, pictures))
+    frame = Frame(wire_tensors.encode_images(bundle.input, images))
     reply = reply_of(function.handle(event_of(post(frame))))
-    np.testing.assert_array_equal(scores_of(bundle, len(pictures), reply), local.infer("c000", frame).scores)
+    np.testing.assert_array_equal(scores_of(bundle, len(images), reply), local.infer("c000", frame).scores)
 
 
-def test_metadata_say_what_can_be_sent(function: Function, bundle: Bundle) -> None:
+def test_metadata_announce_the_largest_request(function: LambdaApp, bundle: Bundle) -> None:
     reply = reply_of(function.handle(event_of(Request("GET", "/v2/models/digits"))))
-    told = json.loads(reply.content)["parameters"]
-    assert (told["sha256"], told["max_request_bytes"]) == (bundle.sha256, MAX_BODY_BYTES)
+    parameters = json.loads(reply.content)["parameters"]
+    assert (parameters["sha256"], parameters["max_request_bytes"]) == (bundle.sha256, MAX_BODY_BYTES)
 
 
-def test_a_body_of_the_size_told_fits_with_all_that_a_gateway_adds() -> None:
+def test_the_largest_announced_body_fits_with_the_fields_of_a_gateway() -> None:
     event = event_of(Request("POST", INFER, {f"header-{n}": "x" * 1000 for n in range(10)}, bytes(MAX_BODY_BYTES)))
     event["requestContext"]["authorizer"] = {"jwt": "x" * 10_000}
     assert 0 <= MAX_PAYLOAD_BYTES - len(json.dumps(event)) < 16_384
 
 
 @pytest.mark.parametrize("stage", ["", "/prod", "/prod/tails"])
-def test_what_stands_before_the_path_is_left_out(function: Function, stage: str) -> None:
+def test_the_stage_in_the_path_is_ignored(function: LambdaApp, stage: str) -> None:
     event = event_of(Request("GET", f"{stage}/v2/health/live"))
     assert reply_of(function.handle(event)).content == b'{"live":true}'
 
 
-def test_bodies_that_are_text_are_read(function: Function, bundle: Bundle) -> None:
+def test_text_bodies_are_accepted(function: LambdaApp, bundle: Bundle) -> None:
     tensor = {"name": bundle.input.name, "datatype": "FP32", "shape": [1, 8, 8, 1], "data": [0.5] * 64}
     event = event_of(Request("POST", INFER)) | {"body": json.dumps({"inputs": [tensor]}), "isBase64Encoded": False}
     reply = reply_of(function.handle(event))
@@ -135,7 +136,7 @@ def test_bodies_that_are_text_are_read(function: Function, bundle: Bundle) -> No
         {"requestContext": None},
     ],
 )
-def test_a_broken_event_is_400(function: Function, change: dict) -> None:
+def test_an_invalid_event_is_400(function: LambdaApp, change: dict) -> None:
     reply = reply_of(function.handle(event_of(Request("GET", "/v2")) | change))
     assert (reply.status, "payload format 2.0" in reply.message) == (400, True)
 
@@ -143,60 +144,60 @@ def test_a_broken_event_is_400(function: Function, change: dict) -> None:
 @pytest.mark.parametrize(
     "event", [{}, {"Records": []}, {"Records": [{"eventSource": "aws:sqs"}]}, None, [1], {"version": "1.0"}]
 )
-def test_another_event_is_one_clear_error(function: Function, event: object) -> None:
-    with pytest.raises(WrongUsage, match=r"^This function answers .*, not .*; use it as the tail"):
+def test_other_events_are_one_sentence(function: LambdaApp, event: object) -> None:
+    with pytest.raises(WrongUsage, match=r"^This function handles .*, not .*; use it as the tail"):
         function.handle(event)
 
 
-def test_the_payload_is_measured_to_the_byte() -> None:
+def test_the_size_of_a_result_is_exact() -> None:
     for size in (0, 1, 2, 3, 1000):
         reply = Reply(200, {"Content-Type": "a/b", HEADER_LENGTH: "7"}, b"x" * size)
-        assert payload_bytes(reply) == len(json.dumps(write_reply(reply)))
+        assert result_bytes(reply) == len(json.dumps(encode_result(reply)))
 
 
 def limit_to(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(http, "MAX_PAYLOAD_BYTES", size)
 
 
-def test_a_reply_that_lambda_would_not_let_pass(
-    function: Function, bundle: Bundle, pictures: list[bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
+def test_a_reply_above_the_limit_of_lambda(
+    function: LambdaApp, bundle: Bundle, images: list[bytes], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the limit it passes, one byte above it goes through S3, and without a place there it is refused."""
-    request = post(Frame(codecs.encode_pictures(bundle.input, pictures)))
-    size = payload_bytes(reply_of(function.handle(event_of(request))))
+    """At the limit it is sent; one byte above it is spilled to S3, and without a spill refused."""
+    request = post(Frame(wire_tensors.encode_images(bundle.input, images)))
+    size = result_bytes(reply_of(function.handle(event_of(request))))
     spill = Spill(f"s3://{bucket}/spill")
-    spilling = Function(BUILT_IN_PATH, [], spill.uri)
+    spilling = LambdaApp(BUILT_IN_PATH, [], spill.uri)
     limit_to(monkeypatch, size)
     for allowed in (function, spilling):
         whole = reply_of(allowed.handle(event_of(request)))
-        assert (whole.status, whole.header(SPILL)) == (200, None)
+        assert (whole.status, whole.header(SPILL_HEADER)) == (200, None)
     limit_to(monkeypatch, size - 1)
     refused = reply_of(function.handle(event_of(request)))
-    assert (refused.status, f"takes {size} bytes" in refused.message, "--spill" in refused.message) == (413, True, True)
-    stowed = reply_of(spilling.handle(event_of(request)))
-    assert (stowed.status, stowed.content) == (200, b"")
+    assert (refused.status, f"has {size} bytes" in refused.message, "--spill" in refused.message) == (413, True, True)
+    spilled = reply_of(spilling.handle(event_of(request)))
+    assert (spilled.status, spilled.content) == (200, b"")
     np.testing.assert_array_equal(
-        scores_of(bundle, len(pictures), spill.collect(stowed, 1 << 20)), scores_of(bundle, len(pictures), whole)
+        scores_of(bundle, len(images), spill.take_reply(spilled, 1 << 20)), scores_of(bundle, len(images), whole)
     )
 
 
-def test_a_request_whose_body_lies_in_s3(
-    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes], bucket: str
+def test_a_request_whose_body_is_in_s3(
+    function: LambdaApp, bundle: Bundle, local: LocalTail, images: list[bytes], bucket: str
 ) -> None:
     spill = Spill(f"s3://{bucket}/spill")
-    frame = Frame(codecs.encode_pictures(bundle.input, pictures))
-    with spill.sending(post(frame)) as request:
+    frame = Frame(wire_tensors.encode_images(bundle.input, images))
+    with spill.put_request(post(frame)) as request:
         assert request.content == b""
-        reply = reply_of(Function(BUILT_IN_PATH, [], spill.uri).handle(event_of(request)))
+        reply = reply_of(LambdaApp(BUILT_IN_PATH, [], spill.uri).handle(event_of(request)))
         refused = reply_of(function.handle(event_of(request)))
-        foreign = reply_of(Function(BUILT_IN_PATH, [], f"s3://{bucket}/other").handle(event_of(request)))
-    np.testing.assert_array_equal(scores_of(bundle, len(pictures), reply), local.infer("c000", frame).scores)
-    assert (refused.status, "place for large ones" in refused.message) == (400, True)
+        foreign = reply_of(LambdaApp(BUILT_IN_PATH, [], f"s3://{bucket}/other").handle(event_of(request)))
+    np.testing.assert_array_equal(scores_of(bundle, len(images), reply), local.infer("c000", frame).scores)
+    assert (refused.status, "start it with --spill" in refused.message) == (400, True)
     assert (foreign.status, f"s3://{bucket}/spill/" in foreign.message) == (400, True)
 
 
 def put_event(bucket: str, *keys: str) -> dict:
-    """As S3 sends it: keys are encoded as in a form."""
+    """An event as S3 sends it, with keys encoded as in a form."""
     from urllib.parse import quote_plus
 
     return {
@@ -207,11 +208,11 @@ def put_event(bucket: str, *keys: str) -> dict:
     }
 
 
-def test_pictures_put_into_s3_get_their_replies_there(
-    function: Function, bundle: Bundle, local: LocalTail, pictures: list[bytes], bucket: str
+def test_images_uploaded_to_s3_get_replies_in_s3(
+    function: LambdaApp, bundle: Bundle, local: LocalTail, images: list[bytes], bucket: str
 ) -> None:
     s3 = boto3.client("s3")
-    sent = {"tail one/in/0a/7 +é": pictures[0], "in/b": b"no picture", "in/gone": None}
+    sent = {"tail one/in/0a/7 +é": images[0], "in/b": b"not an image", "in/gone": None}
     for key, content in sent.items():
         if content is not None:
             s3.put_object(Bucket=bucket, Key=key, Body=content)
@@ -221,39 +222,37 @@ def test_pictures_put_into_s3_get_their_replies_there(
         stored = s3.get_object(Bucket=bucket, Key=key)
         assert stored["Metadata"]["status"] == "200"
         frame = decode_response(stored["Body"].read(), int(stored["Metadata"]["inference-header-content-length"]))
-        asked = Frame(codecs.encode_pictures(bundle.input, [content]))
-        scores, errors = read_scores(bundle.output, 1, frame)
+        asked = Frame(wire_tensors.encode_images(bundle.input, [content]))
+        scores, errors = decode_scores(bundle.output, 1, frame)
         here = local.infer("c000", asked)
         np.testing.assert_array_equal(scores, here.scores)
         assert errors == here.errors
 
 
 @pytest.mark.parametrize("key", ["out/b", "b", "in/", "prefix/out/in"])
-def test_what_could_call_itself_is_refused(function: Function, key: str) -> None:
-    with pytest.raises(BadFrame, match="trigger this function for PREFIX/in/ alone"):
+def test_keys_whose_replies_could_trigger_the_function_are_refused(function: LambdaApp, key: str) -> None:
+    with pytest.raises(InvalidFrame, match="trigger this function for PREFIX/in/ only"):
         function.handle(put_event("any", key))
 
 
-def test_a_picture_too_large_gets_a_refusal(function: Function, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hybrid_batch.inference.serving import oip as protocol
-
+def test_an_image_that_is_too_large_is_413(function: LambdaApp, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     boto3.client("s3").put_object(Bucket=bucket, Key="in/large", Body=bytes(1001))
-    monkeypatch.setattr(protocol, "MAX_REQUEST_BYTES", 1000)
+    monkeypatch.setattr(s3_event, "MAX_REQUEST_BYTES", 1000)
     function.handle(put_event(bucket, "in/large"))
     stored = boto3.client("s3").get_object(Bucket=bucket, Key="out/large")
     assert stored["Metadata"] == {"status": "413"}
     assert "1001 bytes" in json.loads(stored["Body"].read())["error"]
 
 
-def test_a_function_without_its_bundle_or_cut_does_not_start(tmp_path: Path) -> None:
+def test_a_missing_bundle_or_cut_fails_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(NotABundle):
-        Function.of({"HYBRID_BATCH_BUNDLE": str(tmp_path)})
+        LambdaApp.from_environment({"HYBRID_BATCH_BUNDLE": str(tmp_path)})
     with pytest.raises(CutNotFound):
-        Function.of({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c99"})
+        LambdaApp.from_environment({"HYBRID_BATCH_BUNDLE": str(BUILT_IN_PATH), "HYBRID_BATCH_CUTS": "c99"})
 
 
 @pytest.mark.parametrize(
-    ("headers", "let_in"),
+    ("headers", "accepted"),
     [
         ({"authorization": "Bearer right"}, True),
         ({"Authorization": "bearer right "}, True),
@@ -266,19 +265,19 @@ def test_a_function_without_its_bundle_or_cut_does_not_start(tmp_path: Path) -> 
         (None, False),
     ],
 )
-def test_only_the_token_opens(headers: dict | None, let_in: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_token_is_accepted(headers: dict | None, accepted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_SHA256, hashlib.sha256(b"right").hexdigest().upper())
-    assert authorise({"version": "2.0", "headers": headers}, None) == {"isAuthorized": let_in}
+    assert authorize({"version": "2.0", "headers": headers}, None) == {"isAuthorized": accepted}
 
 
-def test_without_a_token_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_no_request_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_SHA256, raising=False)
     with pytest.raises(KeyError):
-        authorise({"headers": {"authorization": "Bearer right"}}, None)
+        authorize({"headers": {"authorization": "Bearer right"}}, None)
     monkeypatch.setenv(TOKEN_SHA256, hashlib.sha256(b"").hexdigest())
-    assert authorise({"headers": {"authorization": "Bearer "}}, None) == {"isAuthorized": False}
+    assert authorize({"headers": {"authorization": "Bearer "}}, None) == {"isAuthorized": False}
 
 
-def test_reading_a_request_keeps_what_it_was() -> None:
+def test_a_decoded_event_equals_its_request() -> None:
     request = Request("POST", INFER, {"a": "b"}, b"\0\xff")
-    assert read_request(event_of(request)) == request
+    assert decode_event(event_of(request)) == request

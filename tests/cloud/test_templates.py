@@ -1,4 +1,4 @@
-"""The template: sound, as narrow as it can be, made whole by a local AWS and gone again."""
+"""The template: valid, with narrow permissions, created completely by a local AWS and deleted."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from tests.cloud.template import read_template, without
 
 NAME = "templates"
 BUCKET = f"{NAME}-000000000000-us-east-1"
-# The local AWS knows no alarms on the arithmetic of metrics; cfn-lint alone has seen this one.
+# The local AWS lacks alarms on metric math; only cfn-lint has checked this one.
 UNKNOWN = "Asleep"
 ALL = {
     "Bundle": "b" * 64,
@@ -30,14 +30,14 @@ ALL = {
 }
 
 
-def test_the_template_is_sound() -> None:
+def test_the_template_is_valid() -> None:
     program = Path(sys.executable).parent / "cfn-lint"
     done = subprocess.run([program, TEMPLATE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
-    """All statements of policies, wherever they are."""
+    """The statements of all policies in the template."""
     if isinstance(value, dict):
         if "Effect" in value:
             yield value
@@ -48,7 +48,7 @@ def statements(value: Any) -> Iterator[dict[str, Any]]:
             yield from statements(item)
 
 
-def test_nothing_is_allowed_on_everything() -> None:
+def test_no_permission_applies_to_all_resources() -> None:
     allowed = [one for one in statements(read_template()) if one["Effect"] == "Allow" and "Resource" in one]
     assert len(allowed) > 12
     for statement in allowed:
@@ -59,19 +59,19 @@ def test_nothing_is_allowed_on_everything() -> None:
             named = resource.get("Sub") or resource.get("GetAtt")
             assert named, statement
             assert not named.startswith("*")
-            # What a star stands for begins with the name of the deployment or of its API.
+            # A star may only follow the name of the deployment or of its API.
             assert "*" not in named.split("${")[0], statement
 
 
-def test_what_waits_in_the_bucket_expires() -> None:
+def test_temporary_objects_expire() -> None:
     bucket = read_template()["Resources"]["Bucket"]["Properties"]
     rules = {rule.get("Prefix"): rule.get("ExpirationInDays") for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert rules == {"spill/": 1, "trigger/in/": 1, "trigger/out/": 1, "": None}
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
 
 
-def test_the_function_never_waits_for_the_bucket() -> None:
-    """The bucket waits for the function's permission; a cycle is found by AWS only when the trigger is asked for."""
+def test_the_function_does_not_depend_on_the_bucket() -> None:
+    """The bucket depends on the function's permission; AWS would find a cycle only with the trigger."""
     resources = read_template()["Resources"]
 
     def named(value: Any) -> set[str]:
@@ -96,7 +96,7 @@ def test_the_function_never_waits_for_the_bucket() -> None:
         assert name not in needs(name, set())
 
 
-def test_machines_start_their_worker_by_a_script_that_is_sound(tmp_path: Path) -> None:
+def test_the_user_data_script_starts_a_worker(tmp_path: Path) -> None:
     data = read_template()["Resources"]["WorkerTemplate"]["Properties"]["LaunchTemplateData"]
     script = data["UserData"]["Fn::Base64"]["Sub"]
     for name, value in (("AWS::Region", "eu-west-1"), ("AWS::StackName", "n"), ("Bucket", "b"), ("Python", "3.12")):
@@ -116,7 +116,7 @@ def test_machines_start_their_worker_by_a_script_that_is_sound(tmp_path: Path) -
     assert "aws s3 cp --only-show-errors --region eu-west-1 s3://b/packages/x.zip" in called
     assert called.endswith("systemctl enable --now hybrid-batch.service\n")
     unit = (tmp_path / "hybrid-batch.service").read_text()
-    assert "ExecStart=/usr/bin/python3.12 -m hybrid_batch.inference.serving.sqs.worker --queue n\n" in unit
+    assert "ExecStart=/usr/bin/python3.12 -m hybrid_batch.inference.serving.sqs.main --queue n\n" in unit
     (programs / "aws").write_text("#!/bin/bash\nexit 1\n")
     assert subprocess.run(run, env={"PATH": f"{programs}:/usr/bin:/bin"}, check=False).returncode != 0
     assert (tmp_path / "called").read_text().endswith("shutdown -h now\n")
@@ -128,7 +128,7 @@ def parameters(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 @pytest.fixture
 def stack(aws: str, standing: Callable[[], set[str]]) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Makes the stack, bucket first, and tells what it puts out; afterwards it is deleted and nothing is left."""
+    """Creates the stack, bucket first, and returns its outputs; at the end it is deleted and nothing may be left."""
     import boto3
 
     cloudformation, s3 = boto3.client("cloudformation"), boto3.client("s3")
@@ -157,7 +157,7 @@ def stack(aws: str, standing: Callable[[], set[str]]) -> Iterator[Callable[..., 
     assert standing() == before
 
 
-def test_the_whole_is_made_and_deleted(stack: Callable[..., dict[str, Any]]) -> None:
+def test_the_complete_stack_is_created_and_deleted(stack: Callable[..., dict[str, Any]]) -> None:
     import boto3
 
     outputs = stack()
@@ -184,7 +184,7 @@ def test_the_whole_is_made_and_deleted(stack: Callable[..., dict[str, Any]]) -> 
     groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{NAME}")["logGroups"]
     assert {one["logGroupName"]: one["retentionInDays"] for one in groups} == {
         f"/aws/lambda/{NAME}": 14,
-        f"/aws/lambda/{NAME}-authorise": 14,
+        f"/aws/lambda/{NAME}-authorizer": 14,
     }
 
 
@@ -192,12 +192,15 @@ def test_the_whole_is_made_and_deleted(stack: Callable[..., dict[str, Any]]) -> 
     ("values", "missing"),
     [
         ({"WithQueue": "no", "Architecture": "arm64"}, {"Queue", "DeadLetters", "Workers", "WorkerTemplate"}),
-        ({"WithFunction": "no", "MaxWorkers": "0"}, {"Function", "HttpApi", "TriggerPermission", "Workers", "Follow"}),
-        ({"Api": "iam", "Concurrency": "2", "WithTrigger": "no"}, {"AuthoriserFunction", "Authorizer"}),
+        (
+            {"WithFunction": "no", "MaxWorkers": "0"},
+            {"Function", "HttpApi", "TriggerPermission", "Workers", "Follow"},
+        ),
+        ({"Api": "iam", "Concurrency": "2", "WithTrigger": "no"}, {"AuthorizerFunction", "Authorizer"}),
         ({"Api": "no", "WithUrl": "no"}, {"HttpApi", "Authorizer", "Route", "Url"}),
     ],
 )
-def test_parts_are_left_out(
+def test_resources_of_other_entry_points_are_left_out(
     values: dict[str, str], missing: set[str], stack: Callable[..., dict[str, Any]], aws: str
 ) -> None:
     import boto3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode, scale_pixels
+from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode, scale_pixels
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -28,16 +28,16 @@ def noise(height: int = 20, width: int = 30, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def as_is(image: np.ndarray, **options: object) -> Preparation:
-    return Preparation(image.shape[0], image.shape[1], **options)
+def as_is(image: np.ndarray, **options: object) -> Preprocessing:
+    return Preprocessing(image.shape[0], image.shape[1], **options)
 
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr", "grey"])
 @pytest.mark.parametrize("scale", ["0-255", "0-1", "-1-1"])
 def test_what_comes_out(colour: str, scale: str) -> None:
-    preparation = Preparation(7, 9, colour, scale=scale)
-    array = decode(encoded(Image.fromarray(noise())), preparation)
-    assert array.shape == (7, 9, preparation.channels)
+    preprocessing = Preprocessing(7, 9, colour, scale=scale)
+    array = decode(encoded(Image.fromarray(noise())), preprocessing)
+    assert array.shape == (7, 9, preprocessing.channels)
     assert array.dtype == np.float32
     assert array.flags.c_contiguous
     assert array.flags.writeable
@@ -75,10 +75,10 @@ def test_blue_first_is_a_reversal_of_channels_once() -> None:
 
 def test_scaling_works_on_batches() -> None:
     pixels = noise().astype(np.float32)
-    preparation = as_is(pixels, scale="caffe")
-    batch = scale_pixels(np.stack([pixels, pixels]), preparation)
+    preprocessing = as_is(pixels, scale="caffe")
+    batch = scale_pixels(np.stack([pixels, pixels]), preprocessing)
     assert batch.flags.c_contiguous
-    assert np.array_equal(batch[1], scale_pixels(pixels.copy(), preparation))
+    assert np.array_equal(batch[1], scale_pixels(pixels.copy(), preprocessing))
 
 
 def test_squash_and_crop() -> None:
@@ -86,10 +86,10 @@ def test_squash_and_crop() -> None:
     pixels[:, 10:20] = 200
     data = encoded(Image.fromarray(pixels))
     tall = encoded(Image.fromarray(pixels.transpose(1, 0, 2)))
-    assert (decode(data, Preparation(10, 10, resize="crop")) == 200).all()
-    assert decode(data, Preparation(10, 10, resize="squash")).mean() == pytest.approx(200 / 3, abs=1)
-    assert (decode(tall, Preparation(5, 5, resize="crop"))[1:4] == 200).all()
-    assert (decode(data, Preparation(20, 20, resize="crop"))[:, 5:15] == 200).all()
+    assert (decode(data, Preprocessing(10, 10, resize="crop")) == 200).all()
+    assert decode(data, Preprocessing(10, 10, resize="squash")).mean() == pytest.approx(200 / 3, abs=1)
+    assert (decode(tall, Preprocessing(5, 5, resize="crop"))[1:4] == 200).all()
+    assert (decode(data, Preprocessing(20, 20, resize="crop"))[:, 5:15] == 200).all()
 
 
 @given(
@@ -97,7 +97,7 @@ def test_squash_and_crop() -> None:
 )
 def test_every_size_to_every_size(height: int, width: int, to_height: int, to_width: int, resize: str) -> None:
     data = encoded(Image.new("RGB", (width, height), (10, 20, 30)))
-    array = decode(data, Preparation(to_height, to_width, resize=resize))
+    array = decode(data, Preprocessing(to_height, to_width, resize=resize))
     assert array.shape == (to_height, to_width, 3)
     assert (array == [10, 20, 30]).all()
 
@@ -112,7 +112,7 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    array = decode(encoded(stored, kind, exif=exif), Preparation(24, 16))
+    array = decode(encoded(stored, kind, exif=exif), Preprocessing(24, 16))
     assert np.abs(array - np.asarray(upright, np.float32)).mean() < 8
     assert array[2, 2].argmax() == 0
     assert array[2, 13].argmax() == 1
@@ -122,7 +122,7 @@ def test_broken_metadata_spoils_no_picture() -> None:
     data = encoded(Image.new("RGB", (8, 8), (9, 9, 9)), exif=b"Exif\0\0neither II nor MM")
     with Image.open(io.BytesIO(data)) as image, pytest.raises(SyntaxError):
         image.getexif()
-    assert (decode(data, Preparation(8, 8)) == 9).all()
+    assert (decode(data, Preprocessing(8, 8)) == 9).all()
 
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -138,7 +138,7 @@ def test_greys_stay_in_every_mode(mode: str, kind: str) -> None:
 
 def test_one_bit() -> None:
     bits = np.eye(8, dtype=bool)
-    assert np.array_equal(decode(encoded(Image.fromarray(bits)), Preparation(8, 8, "grey"))[..., 0], bits * 255)
+    assert np.array_equal(decode(encoded(Image.fromarray(bits)), Preprocessing(8, 8, "grey"))[..., 0], bits * 255)
 
 
 def test_sixteen_bits_keep_their_range() -> None:
@@ -157,18 +157,18 @@ def test_wide_greys_of_no_known_scale_are_spread() -> None:
         (steps * 255).astype(np.float32),
         (steps * 7e4 - 100).astype(np.float32),
     ):
-        found = decode(encoded(Image.fromarray(values), "TIFF"), Preparation(16, 16, "grey"))[..., 0]
+        found = decode(encoded(Image.fromarray(values), "TIFF"), Preprocessing(16, 16, "grey"))[..., 0]
         assert np.abs(found - GREY).max() <= 1
 
 
 def test_not_a_number_is_a_number_in_the_end() -> None:
     values = np.full((4, 4), np.nan, np.float32)
-    assert np.isfinite(decode(encoded(Image.fromarray(values), "TIFF"), Preparation(4, 4))).all()
+    assert np.isfinite(decode(encoded(Image.fromarray(values), "TIFF"), Preprocessing(4, 4))).all()
 
 
 def test_alpha_is_dropped_not_blended() -> None:
     image = Image.new("RGBA", (4, 4), (200, 100, 50, 0))
-    assert (decode(encoded(image), Preparation(4, 4)) == [200, 100, 50]).all()
+    assert (decode(encoded(image), Preprocessing(4, 4)) == [200, 100, 50]).all()
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
@@ -176,34 +176,34 @@ def test_transparent_colour_changes_nothing(mode: str) -> None:
     image = Image.fromarray(GREY).convert(mode)
     options = {"transparency": (0, 0, 0) if mode == "RGB" else b"\x00\x80" if mode == "P" else 0}
     for colour in ("rgb", "grey"):
-        preparation = as_is(GREY, colour=colour)
-        assert np.array_equal(decode(encoded(image, **options), preparation), decode(encoded(image), preparation))
+        preprocessing = as_is(GREY, colour=colour)
+        assert np.array_equal(decode(encoded(image, **options), preprocessing), decode(encoded(image), preprocessing))
 
 
 def test_cmyk() -> None:
     ink = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     for data in (encoded(ink, "JPEG"), encoded(ink, "TIFF")):
-        assert np.abs(decode(data, Preparation(16, 16)) - [0, 255, 255]).max() < 4
+        assert np.abs(decode(data, Preprocessing(16, 16)) - [0, 255, 255]).max() < 4
 
 
 def test_colour_to_grey_is_luma() -> None:
     data = encoded(Image.new("RGB", (4, 4), (255, 0, 0)))
-    assert (decode(data, Preparation(4, 4, "grey")) == 76).all()
+    assert (decode(data, Preprocessing(4, 4, "grey")) == 76).all()
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_first_frame_of_animations(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-    assert np.abs(decode(data, Preparation(8, 8)) - [250, 0, 0]).max() < 8
+    assert np.abs(decode(data, Preprocessing(8, 8)) - [250, 0, 0]).max() < 8
 
 
 BOMB = """
 import sys
-from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode
+from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
 try:
-    decode(open(sys.argv[1], "rb").read(), Preparation(8, 8))
-except CannotDecode as error:
+    decode(open(sys.argv[1], "rb").read(), Preprocessing(8, 8))
+except UndecodableImage as error:
     print(error)
 """
 
@@ -219,14 +219,14 @@ def test_bombs_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def test_postscript_is_not_run() -> None:
-    with pytest.raises(CannotDecode, match="EPS"):
-        decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Preparation(8, 8))
+    with pytest.raises(UndecodableImage, match="EPS"):
+        decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Preprocessing(8, 8))
 
 
 def test_messages_are_short_lines() -> None:
     for data, said in ((b"", "the file is empty"), (b"no image\nat all", "no known image format")):
-        with pytest.raises(CannotDecode, match=f"^{said}$"):
-            decode(data, Preparation(8, 8))
+        with pytest.raises(UndecodableImage, match=f"^{said}$"):
+            decode(data, Preprocessing(8, 8))
 
 
 SEEDS = [
@@ -242,8 +242,8 @@ def test_damaged_images_decode_or_say_why(data: bytes, rng: random.Random, flips
         if damaged:
             damaged[rng.randrange(min(len(damaged), 400))] = rng.randrange(256)
     try:
-        array = decode(bytes(damaged), Preparation(8, 8))
-    except CannotDecode as error:
+        array = decode(bytes(damaged), Preprocessing(8, 8))
+    except UndecodableImage as error:
         assert 0 < len(str(error)) <= 200
         assert "\n" not in str(error)
     else:
@@ -253,18 +253,18 @@ def test_damaged_images_decode_or_say_why(data: bytes, rng: random.Random, flips
 
 @given(st.binary(max_size=300))
 def test_any_bytes_decode_or_say_why(data: bytes) -> None:
-    with pytest.raises(CannotDecode):
-        decode(data, Preparation(8, 8))
+    with pytest.raises(UndecodableImage):
+        decode(data, Preprocessing(8, 8))
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    preparation = Preparation(8, 8, scale="-1-1")
+    preprocessing = Preprocessing(8, 8, scale="-1-1")
     data = [*SEEDS, b"broken", SEEDS[0][:60]] * 20
 
     def outcome(file: bytes) -> bytes:
         try:
-            return decode(file, preparation).tobytes()
-        except CannotDecode as error:
+            return decode(file, preprocessing).tobytes()
+        except UndecodableImage as error:
             return str(error).encode()
 
     with ThreadPoolExecutor(8) as threads:
@@ -282,22 +282,22 @@ def test_threads_do_not_disturb_each_other() -> None:
         ({"height": 8.0}, "sizes as integers"),
         ({"height": True}, "sizes as integers"),
         ({"colour": ["rgb"]}, "No colour"),
-        ({"more": 1}, "An input preparation has"),
+        ({"more": 1}, "Input preprocessing has"),
     ],
 )
-def test_impossible_preparations(change: dict[str, object], said: str) -> None:
-    whole = Preparation(8, 8).to_dict()
-    assert Preparation.from_dict(whole) == Preparation(8, 8)
+def test_invalid_preprocessing(change: dict[str, object], said: str) -> None:
+    whole = Preprocessing(8, 8).to_dict()
+    assert Preprocessing.from_dict(whole) == Preprocessing(8, 8)
     with pytest.raises(WrongUsage, match=said):
-        Preparation.from_dict(whole | change)
+        Preprocessing.from_dict(whole | change)
 
 
-def test_incomplete_preparations() -> None:
+def test_incomplete_preprocessing() -> None:
     for name in ("height", "scale"):
-        whole = Preparation(8, 8).to_dict()
+        whole = Preprocessing(8, 8).to_dict()
         del whole[name]
-        with pytest.raises(WrongUsage, match="An input preparation has"):
-            Preparation.from_dict(whole)
+        with pytest.raises(WrongUsage, match="Input preprocessing has"):
+            Preprocessing.from_dict(whole)
 
 
 def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
@@ -308,9 +308,9 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
     for path in folder.iterdir():
         began = time.thread_time()  # waiting for a busy machine is no work
         try:
-            decode(path.read_bytes(), Preparation(64, 64))
+            decode(path.read_bytes(), Preprocessing(64, 64))
             readable[path.name] = True
-        except CannotDecode:
+        except UndecodableImage:
             readable[path.name] = False
         assert time.thread_time() - began < 30, path
     assert len(readable) == 97
@@ -320,11 +320,11 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
 EVERY = """
 import sys
 from pathlib import Path
-from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode
+from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        decode(path.read_bytes(), Preparation(64, 64))
-    except CannotDecode:
+        decode(path.read_bytes(), Preprocessing(64, 64))
+    except UndecodableImage:
         pass
 if sys.platform == "linux":
     print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
@@ -341,10 +341,10 @@ def test_edge_images_print_nothing_and_stay_in_bounds(shared_data: Path) -> None
 
 
 MODELS = {
-    "imagenet": ("imagenet_mobilenet_v1_025_224.keras", Preparation(224, 224, scale="-1-1")),
-    "fer": ("fer_mini_xception.hdf5", Preparation(64, 64, "grey", scale="-1-1")),
-    "cifar10": ("cifar10_resnet8.h5", Preparation(32, 32)),
-    "mnist": ("mnist_cnn.keras", Preparation(28, 28, "grey", scale="0-1")),
+    "imagenet": ("imagenet_mobilenet_v1_025_224.keras", Preprocessing(224, 224, scale="-1-1")),
+    "fer": ("fer_mini_xception.hdf5", Preprocessing(64, 64, "grey", scale="-1-1")),
+    "cifar10": ("cifar10_resnet8.h5", Preprocessing(32, 32)),
+    "mnist": ("mnist_cnn.keras", Preprocessing(28, 28, "grey", scale="0-1")),
 }
 PREDICT = """
 import sys, numpy as np
@@ -361,11 +361,11 @@ for model, inputs in zip(sys.argv[1::2], sys.argv[2::2]):
 def test_models_answer_as_they_did_with_keras(shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", exc_type=ImportError)
     expected, program = {}, [sys.executable, "-c", PREDICT]
-    for images, (model, preparation) in MODELS.items():
+    for images, (model, preprocessing) in MODELS.items():
         with (shared_data / "expected" / f"{images}.csv").open() as file:
             expected[images] = list(csv.DictReader(file))
         files = (shared_data / "images" / images / row["image"] for row in expected[images])
-        np.save(tmp_path / f"{images}.npy", np.stack([decode(file.read_bytes(), preparation) for file in files]))
+        np.save(tmp_path / f"{images}.npy", np.stack([decode(file.read_bytes(), preprocessing) for file in files]))
         program += [str(shared_data / "models" / model), str(tmp_path / f"{images}.npy")]
     subprocess.run(program, check=True, capture_output=True)
     for images, rows in expected.items():

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -5,7 +6,7 @@ import pytest
 
 from hybrid_batch.data.errors import NoImages, StorageFailed
 from hybrid_batch.data.images.images import IMAGES_SCHEMA, find_images
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 
 
 def put(place: str, *names: str) -> None:
@@ -96,7 +97,8 @@ def test_folder_without_images(place: str) -> None:
 
 
 def test_missing_bucket(aws: str) -> None:
-    with pytest.raises(StorageFailed, match="no bucket"):
+    message = "bucket 'no-such-bucket' does not exist; create it or correct the name."
+    with pytest.raises(StorageFailed, match=rf"^Cannot list s3://no-such-bucket/images/: {re.escape(message)}$"):
         find_images("s3://no-such-bucket/images")
 
 

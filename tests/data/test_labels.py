@@ -6,7 +6,7 @@ import pytest
 from hybrid_batch.data.errors import BadLabels
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.images.labels import label_images
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 
 CLASSES = ["cat", "dog", "horse"]
 
@@ -40,7 +40,7 @@ def test_no_labels_are_wanted() -> None:
 def test_folders_that_mean_something_else() -> None:
     labelled = label_images(images("monday/1.png", "2.png"), "folders", CLASSES)
     assert labelled.table["label"].to_pylist() == [None, None]
-    assert labelled.note == "No labels: no folder of the images is named for one of the model's 3 classes."
+    assert labelled.note == "No labels: no image folder is named for one of the model's 3 classes."
 
 
 def test_folders_of_which_some_are_classes() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_batch.data.errors import StorageFailed
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 
 NOBODY = 65534
 
@@ -30,7 +30,7 @@ def unprivileged(tmp_path: Path) -> Iterator[None]:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in open_storage(str(folder)).entries())
+    return sorted(entry.name for entry in open_storage(str(folder)).list_files())
 
 
 def test_links_in_circles_end(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_linked_folders_and_files_are_followed(tmp_path: Path) -> None:
     (tmp_path / "root" / "two").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "sub" / "file.png").symlink_to(tmp_path / "elsewhere" / "x.png")
     assert names(tmp_path / "root") == ["one/x.png", "sub/file.png"]
-    assert {entry.size for entry in open_storage(str(tmp_path / "root")).entries()} == {3}
+    assert {entry.size for entry in open_storage(str(tmp_path / "root")).list_files()} == {3}
 
 
 def test_link_to_nowhere_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_link_to_nowhere_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
 def test_pipes_are_neither_listed_nor_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert names(tmp_path) == []
-    with pytest.raises(StorageFailed, match="not a file"):
+    with pytest.raises(StorageFailed, match=r"pipe\.png: it is not a regular file; choose another\.$"):
         open_storage(str(tmp_path)).read("pipe.png")
 
 
@@ -79,7 +79,7 @@ def test_forbidden_folders_and_files_are_named(tmp_path: Path, unprivileged: Non
     storage = open_storage(str(tmp_path))
     (tmp_path / "secret").mkdir(mode=0o000)
     with pytest.raises(StorageFailed, match=r"Cannot list .*/secret: permission denied"):
-        list(storage.entries())
+        list(storage.list_files())
     with pytest.raises(StorageFailed, match=r"Cannot write .*/secret/x: permission denied"):
         storage.write_once("secret/x", b"")
     (tmp_path / "closed.png").touch(mode=0o000)
@@ -90,12 +90,18 @@ def test_forbidden_folders_and_files_are_named(tmp_path: Path, unprivileged: Non
 
 def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
-    with pytest.raises(StorageFailed, match=r"/log/part: what stands there or in the way is of another kind"):
+    with pytest.raises(
+        StorageFailed, match=r"/log/part: a file or folder of another kind has that name; choose another folder\.$"
+    ):
         open_storage(str(tmp_path / "log")).write_once("part", b"")
-    with pytest.raises(StorageFailed, match=r"/log/run=1/part: a file stands where a folder is needed"):
+    with pytest.raises(
+        StorageFailed, match=r"/log/run=1/part: a file has the name of a needed folder; choose another folder\.$"
+    ):
         open_storage(str(tmp_path / "log")).write_once("run=1/part", b"")
     (tmp_path / "part").mkdir()
-    with pytest.raises(StorageFailed, match="is of another kind"):
+    with pytest.raises(
+        StorageFailed, match=r"/part: a file or folder of another kind has that name; choose another folder\.$"
+    ):
         open_storage(str(tmp_path)).write_once("part", b"")
 
 
@@ -107,7 +113,8 @@ def test_nothing_is_left_beside_what_is_written(tmp_path: Path) -> None:
 
 
 WRITE = (
-    "from hybrid_batch.data.storage.storage import open_storage;open_storage('{}').write_once('part', b'x' * 1_000_000)"
+    "from hybrid_batch.data.storage.open_storage import open_storage;"
+    "open_storage('{}').write_once('part', b'x' * 1_000_000)"
 )
 
 

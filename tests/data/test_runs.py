@@ -13,8 +13,8 @@ from hybrid_batch.data.errors import NotARun
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.records import SCHEMA, to_table
 from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder, shards
-from hybrid_batch.data.storage.storage import open_storage
-from tests.made_records import PLAIN
+from hybrid_batch.data.storage.open_storage import open_storage
+from tests.factories.records import PLAIN
 
 RECORD = replace(PLAIN, image="a.png", started_at=datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
 IMAGES = pa.table([["a.png", "b.png"], [None, "1"], [1, 2]], schema=IMAGES_SCHEMA)
@@ -33,8 +33,8 @@ def run(log: str) -> RunFolder:
 def test_a_run_from_first_to_last(run: RunFolder, log: str) -> None:
     settings = {"model": "digits", "shard_size": 1, "nested": {"é": [1, 2.5, None]}}
     assert run.uri == f"{log}/run=one"
-    assert run.claim(settings) == settings
-    assert run.fix_images(IMAGES).equals(IMAGES)
+    assert run.create(settings) == settings
+    assert run.freeze_images(IMAGES).equals(IMAGES)
     assert run.parts() == {}
     records = to_table([RECORD, replace(RECORD, image="b.png", prediction=None, top5=None, error="broken")])
     assert run.commit(1, records)
@@ -44,15 +44,15 @@ def test_a_run_from_first_to_last(run: RunFolder, log: str) -> None:
     assert run.read_part(1).schema.equals(SCHEMA)
     assert run.read_part(1).schema.metadata == SCHEMA.metadata
     assert run.totals() is None
-    run.finish({"images": 2})
+    run.mark_complete({"images": 2})
     assert run.totals() == {"images": 2}
 
 
 def test_what_stands_stays(run: RunFolder) -> None:
-    assert run.claim({"model": "a"}) == {"model": "a"}
-    assert run.claim({"model": "b"}) == {"model": "a"}
-    run.fix_images(IMAGES)
-    assert run.fix_images(IMAGES.slice(0, 1)).equals(IMAGES)
+    assert run.create({"model": "a"}) == {"model": "a"}
+    assert run.create({"model": "b"}) == {"model": "a"}
+    run.freeze_images(IMAGES)
+    assert run.freeze_images(IMAGES.slice(0, 1)).equals(IMAGES)
     first, second = to_table([RECORD]), to_table([replace(RECORD, image="other.png")])
     assert run.commit(0, first)
     assert not run.commit(0, second)
@@ -60,8 +60,8 @@ def test_what_stands_stays(run: RunFolder) -> None:
 
 
 def test_totals_are_those_of_the_parts_that_stand_last(run: RunFolder) -> None:
-    run.finish({"images": 1})
-    run.finish({"images": 2})
+    run.mark_complete({"images": 1})
+    run.mark_complete({"images": 2})
     assert run.totals() == {"images": 2}
 
 
@@ -75,11 +75,11 @@ def test_parts_are_not_confused_with_other_files(run: RunFolder) -> None:
 
 def test_parts_are_one_table_to_others(tmp_path: Path) -> None:
     run = run_folder(open_storage(str(tmp_path)), "one")
-    run.claim({})
-    run.fix_images(IMAGES)
+    run.create({})
+    run.freeze_images(IMAGES)
     for index in range(3):
         run.commit(index, to_table([RECORD]))
-    run.finish({})
+    run.mark_complete({})
     table = pq.read_table(tmp_path / "run=one", partitioning=None)
     assert table.schema.names == SCHEMA.names
     assert table.num_rows == 3
@@ -90,7 +90,7 @@ def test_parts_are_one_table_to_others(tmp_path: Path) -> None:
 def test_runs_are_found(log: str) -> None:
     storage = open_storage(log)
     for name in ("b", "a"):
-        run_folder(storage, name).claim({"name": name})
+        run_folder(storage, name).create({"name": name})
         run_folder(storage, name).commit(0, to_table([RECORD]))
     run_folder(storage, "not-yet").commit(0, to_table([RECORD]))
     storage.write_once("other/_run.json", b"{}")
@@ -105,7 +105,7 @@ def test_no_runs_where_nothing_is(log: str) -> None:
 
 
 def test_missing_files_are_named(run: RunFolder) -> None:
-    with pytest.raises(NotARun, match=r"There is no run in .*run=one: it has no _run.json"):
+    with pytest.raises(NotARun, match=r"run=one contains no run: _run.json is missing"):
         run.settings()
     with pytest.raises(NotARun, match=r"run=one has no _images.parquet"):
         run.images()
@@ -148,7 +148,7 @@ def test_two_runners_agree(run: RunFolder) -> None:
 
     def claim(name: str) -> None:
         start.wait()
-        standing.append(run.claim({"name": name}))
+        standing.append(run.create({"name": name}))
 
     threads = [threading.Thread(target=claim, args=(name,)) for name in "ab"]
     for thread in threads:

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybrid_batch.data.errors import StorageFailed, TooLarge
-from hybrid_batch.data.storage.s3_file import TAIL, WINDOW
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.data.storage.s3_file import FOOTER_BYTES, WINDOW
 from hybrid_batch.data.storage.s3_storage import S3Storage
-from hybrid_batch.data.storage.storage import Storage, open_storage
+from hybrid_batch.data.storage.storage import Storage
 
 
 def failures(storage: Storage) -> Iterator[str]:
     """What each verb says; it must be StorageFailed and one line."""
-    for act in (lambda: storage.read("x"), lambda: storage.write_once("x", b""), lambda: list(storage.entries())):
+    for act in (lambda: storage.read("x"), lambda: storage.write_once("x", b""), lambda: list(storage.list_files())):
         with pytest.raises(StorageFailed) as caught:
             act()
         assert "\n" not in str(caught.value)
@@ -27,19 +28,19 @@ def failures(storage: Storage) -> Iterator[str]:
 
 def test_missing_bucket(aws: str) -> None:
     for message in failures(open_storage("s3://no-such-bucket/log")):
-        assert "there is no bucket 'no-such-bucket'; create it" in message
+        assert "bucket 'no-such-bucket' does not exist; create it" in message
 
 
 def test_impossible_bucket_name(aws: str) -> None:
     for message in failures(open_storage("s3://Not A Bucket/log")):
-        assert "no bucket name S3 allows" in message
+        assert "S3 does not allow this bucket name" in message
 
 
 def test_no_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     for message in failures(open_storage(f"s3://{bucket}")):
-        assert "there are no AWS credentials; set AWS_ACCESS_KEY_ID" in message
+        assert "AWS credentials are missing; set AWS_ACCESS_KEY_ID" in message
 
 
 def test_wrong_credentials(aws: str, rclone: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +54,7 @@ def test_nobody_answers(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for message in failures(open_storage("s3://bucket")):
-        assert "S3 does not answer" in message
+        assert "S3 does not respond" in message
         assert "check the network, AWS_REGION and AWS_ENDPOINT_URL" in message
 
 
@@ -74,7 +75,7 @@ def test_folder_markers_are_no_files(bucket: str) -> None:
 
     for key in ("images/", "images/a.png"):
         boto3.client("s3").put_object(Bucket=bucket, Key=key)
-    assert [entry.name for entry in open_storage(f"s3://{bucket}").entries()] == ["images/a.png"]
+    assert [entry.name for entry in open_storage(f"s3://{bucket}").list_files()] == ["images/a.png"]
 
 
 class Script(ThreadingHTTPServer):
@@ -193,20 +194,20 @@ def test_objects_are_removed_many_at_once_and_those_that_are_not_there_passed_ov
     for name in (*names[:3], *names[1098:], "kept"):
         storage.replace(name, b"")
     storage.remove(*names)
-    assert [entry.name for entry in storage.entries()] == ["kept"]
+    assert [entry.name for entry in storage.list_files()] == ["kept"]
     storage.remove()
 
 
 def test_metadata_travels_with_an_object(bucket: str) -> None:
     storage = S3Storage.open(f"s3://{bucket}")
     storage.replace("x", b"data", {"one": "two"})
-    assert storage.read_described("x") == (b"data", {"one": "two"})
+    assert storage.read_with_metadata("x") == (b"data", {"one": "two"})
     storage.replace("x", b"data")
-    assert storage.read_described("x") == (b"data", {})
+    assert storage.read_with_metadata("x") == (b"data", {})
 
 
 def test_what_cannot_be_removed_is_told(aws: str) -> None:
-    with pytest.raises(StorageFailed, match="Cannot delete s3://no-such-bucket-here/x: there is no bucket"):
+    with pytest.raises(StorageFailed, match=r"^Cannot delete s3://no-such-bucket-here/x: bucket .* does not exist"):
         S3Storage.open("s3://no-such-bucket-here").remove("x")
 
 
@@ -229,42 +230,42 @@ def requests(
 
 def test_a_small_file_comes_with_one_request(requests: tuple[S3Storage, list[str]]) -> None:
     storage, asked = requests
-    data = os.urandom(TAIL)
+    data = os.urandom(FOOTER_BYTES)
     storage.replace("part", data)
-    with storage.file("part") as file:
-        assert (file.size(), file.read(10), file.tell()) == (TAIL, data[:10], 10)
+    with storage.open_input_file("part") as file:
+        assert (file.size(), file.read(10), file.tell()) == (FOOTER_BYTES, data[:10], 10)
         file.seek(5)
         assert file.read() == data[5:]
         assert file.read() == b""
-    assert asked == [f"bytes=-{TAIL}"]
+    assert asked == [f"bytes=-{FOOTER_BYTES}"]
 
 
 def test_of_a_large_file_a_window_is_held(requests: tuple[S3Storage, list[str]]) -> None:
     storage, asked = requests
-    data = os.urandom(2 * WINDOW + TAIL)
+    data = os.urandom(2 * WINDOW + FOOTER_BYTES)
     storage.replace("part", data)
-    with storage.file("part") as file:
+    with storage.open_input_file("part") as file:
         pieces = [file.read(1 << 18) for _ in range(2 * WINDOW >> 18)]
         assert b"".join(pieces) == data[: 2 * WINDOW]
-        assert asked == [f"bytes=-{TAIL}", f"bytes=0-{WINDOW - 1}", f"bytes={WINDOW}-{2 * WINDOW - 1}"]
+        assert asked == [f"bytes=-{FOOTER_BYTES}", f"bytes=0-{WINDOW - 1}", f"bytes={WINDOW}-{2 * WINDOW - 1}"]
         file.seek(WINDOW + 5)
         assert file.read() == data[WINDOW + 5 :]  # what the window lacks, and nothing before it
-        assert asked[3:] == [f"bytes={2 * WINDOW}-{2 * WINDOW + TAIL - 1}"]
+        assert asked[3:] == [f"bytes={2 * WINDOW}-{2 * WINDOW + FOOTER_BYTES - 1}"]
 
 
 def test_what_is_read_at_once_may_be_larger_than_a_window(requests: tuple[S3Storage, list[str]]) -> None:
     storage, asked = requests
-    data = os.urandom(WINDOW + 2 * TAIL)
+    data = os.urandom(WINDOW + 2 * FOOTER_BYTES)
     storage.replace("part", data)
-    with storage.file("part") as file:
-        assert file.read(WINDOW + TAIL) == data[: WINDOW + TAIL]
-    assert asked[1:] == [f"bytes=0-{WINDOW + TAIL - 1}"]
+    with storage.open_input_file("part") as file:
+        assert file.read(WINDOW + FOOTER_BYTES) == data[: WINDOW + FOOTER_BYTES]
+    assert asked[1:] == [f"bytes=0-{WINDOW + FOOTER_BYTES - 1}"]
 
 
 def test_a_file_without_a_byte(requests: tuple[S3Storage, list[str]]) -> None:
     storage, _ = requests
     storage.replace("part", b"")
-    with storage.file("part") as file:
+    with storage.open_input_file("part") as file:
         assert (file.size(), file.read()) == (0, b"")
 
 
@@ -277,7 +278,7 @@ def test_a_large_part_is_read_by_few_requests_without_what_is_not_counted(
     table, sink = pa.table(columns), pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=1_000_000, compression="none", use_dictionary=False)
     storage.replace("part", sink.getvalue().to_pybytes())
-    with storage.file("part") as file:
+    with storage.open_input_file("part") as file:
         part = pq.ParquetFile(file)
         batches = part.iter_batches(1 << 16, columns=["a", "b", "c"], use_threads=False)
         assert pa.Table.from_batches(batches) == table.select(["a", "b", "c"])
@@ -286,26 +287,32 @@ def test_a_large_part_is_read_by_few_requests_without_what_is_not_counted(
     assert brought < 56_000_000  # of 64 MB
 
 
-@pytest.mark.parametrize("meanwhile", ["replaced", "removed"])
-def test_a_file_that_changes_while_it_is_read_is_told(bucket: str, meanwhile: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("replaced", r"the object was replaced while it was read; try again\."),
+        ("removed", r"it was deleted during the read\."),
+    ],
+)
+def test_a_changed_object_fails_the_read(bucket: str, change: str, reason: str) -> None:
     storage = S3Storage.open(f"s3://{bucket}")
-    storage.replace("part", os.urandom(2 * TAIL))
-    with storage.file("part") as file:
-        if meanwhile == "replaced":
-            storage.replace("part", os.urandom(2 * TAIL))
+    storage.replace("part", os.urandom(2 * FOOTER_BYTES))
+    with storage.open_input_file("part") as file:
+        if change == "replaced":
+            storage.replace("part", os.urandom(2 * FOOTER_BYTES))
         else:
             storage.remove("part")
-        with pytest.raises(StorageFailed, match=rf"Cannot read s3://{bucket}/part: .* meanwhile"):
+        with pytest.raises(StorageFailed, match=rf"^Cannot read s3://{bucket}/part: {reason}$"):
             file.read(10)
 
 
 def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"a": [os.urandom(TAIL) for _ in range(3)]}), sink)
+    pq.write_table(pa.table({"a": [os.urandom(FOOTER_BYTES) for _ in range(3)]}), sink)
     data = sink.getvalue().to_pybytes()
-    tail, size = data[-TAIL:], len(data)
-    script.answers = [(206, f"bytes {size - TAIL}-{size - 1}/{size}", tail), (400, "ExpiredToken", b"")]
-    with open_storage("s3://bucket").file("part") as file:
+    tail, size = data[-FOOTER_BYTES:], len(data)
+    script.answers = [(206, f"bytes {size - FOOTER_BYTES}-{size - 1}/{size}", tail), (400, "ExpiredToken", b"")]
+    with open_storage("s3://bucket").open_input_file("part") as file:
         part = pq.ParquetFile(file)
         with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/part: .* have expired \(ExpiredToken\)"):
             part.read()
@@ -313,13 +320,13 @@ def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> No
 
 def test_a_piece_cut_short_is_asked_for_again(script: Script) -> None:
     script.answers = [(206, "bytes 0-4/5", b"whole"[:3]), (206, "bytes 0-4/5", b"whole")]
-    with open_storage("s3://bucket").file("part") as file:
+    with open_storage("s3://bucket").open_input_file("part") as file:
         assert file.read() == b"whole"
     assert script.requests == 2
 
 
 def test_a_server_without_ranges_sends_all(script: Script) -> None:
     script.answers = [(200, "", b"whole")]
-    with open_storage("s3://bucket").file("part") as file:
+    with open_storage("s3://bucket").open_input_file("part") as file:
         file.seek(1)
         assert (file.size(), file.read(2)) == (5, b"ho")

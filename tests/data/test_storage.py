@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hybrid_batch.data.errors import TooLarge, WrongUsage
-from hybrid_batch.data.storage.storage import Storage, open_file, open_storage
+from hybrid_batch.data.storage.open_storage import open_file, open_storage
+from hybrid_batch.data.storage.storage import Storage
 
 
 @pytest.fixture(params=["local", "file", "ministack", "rclone"])
@@ -60,7 +61,7 @@ def test_a_replaced_file_is_the_last_one_written(storage: Storage) -> None:
     for data in (b"second", b"", os.urandom(300_000)):
         storage.replace("a/report", data)
         assert storage.read("a/report") == data
-    assert [entry.name for entry in storage.entries()] == ["a/report"]
+    assert [entry.name for entry in storage.list_files()] == ["a/report"]
 
 
 def test_a_replaced_file_is_at_every_moment_one_of_those_written(storage: Storage) -> None:
@@ -78,21 +79,21 @@ def test_a_replaced_file_is_at_every_moment_one_of_those_written(storage: Storag
 def test_a_file_is_read_here_and_there(storage: Storage) -> None:
     data = os.urandom(300_000)
     storage.write_once("a/part", data)
-    with storage.file("a/part") as file:
+    with storage.open_input_file("a/part") as file:
         assert file.size() == len(data)
         file.seek(200_000)
         assert file.read(1000) == data[200_000:201_000]
         file.seek(0)
         assert file.read() == data
     with pytest.raises(FileNotFoundError):
-        storage.file("absent")
+        storage.open_input_file("absent")
 
 
 def test_names_may_be_unusual(storage: Storage) -> None:
     names = ["run=é è/a b+c%20&=?#.png", "deep/" * 20 + "x", "\u732b.jpg", "back\\x41slash"]
     for name in names:
         assert storage.write_once(name, name.encode())
-    assert sorted(entry.name for entry in storage.entries()) == sorted(names)
+    assert sorted(entry.name for entry in storage.list_files()) == sorted(names)
     assert all(storage.read(name) == name.encode() for name in names)
 
 
@@ -104,7 +105,7 @@ def test_absent_file(storage: Storage) -> None:
 
 
 def test_nothing_is_listed_where_nothing_is(storage: Storage) -> None:
-    assert list(storage.entries()) == []
+    assert list(storage.list_files()) == []
 
 
 def test_entries_are_recursive_and_follow_the_prefix(storage: Storage) -> None:
@@ -113,7 +114,7 @@ def test_entries_are_recursive_and_follow_the_prefix(storage: Storage) -> None:
         storage.write_once(name, b"x" * size)
 
     def found(prefix: str) -> dict[str, int]:
-        return {entry.name: entry.size for entry in storage.entries(prefix)}
+        return {entry.name: entry.size for entry in storage.list_files(prefix)}
 
     assert found("") == sizes
     for prefix in (
@@ -127,13 +128,13 @@ def test_entries_are_recursive_and_follow_the_prefix(storage: Storage) -> None:
         "run=b/deep/part-1",
     ):
         assert found(prefix) == {name: size for name, size in sizes.items() if name.startswith(prefix)}, prefix
-    assert {entry.name for entry in storage.child("run=a").entries("part")} == {"part-1", "part-2"}
+    assert {entry.name for entry in storage.child("run=a").list_files("part")} == {"part-1", "part-2"}
 
 
 def test_a_thousand_and_more_entries(storage: Storage) -> None:
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(lambda index: storage.write_once(f"{index:04}", b""), range(1_100)))
-    assert {entry.name for entry in storage.entries()} == {f"{index:04}" for index in range(1_100)}
+    assert {entry.name for entry in storage.list_files()} == {f"{index:04}" for index in range(1_100)}
 
 
 def test_limit_is_kept_before_reading(storage: Storage) -> None:

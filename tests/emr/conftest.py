@@ -1,4 +1,4 @@
-"""The double of EMR, beside the local AWS for S3."""
+"""The EMR double, with the local AWS for S3."""
 
 import os
 import sys
@@ -9,20 +9,25 @@ from pathlib import Path
 import pytest
 
 from hybrid_batch.data.log.records import Record
-from hybrid_batch.emr.packaging.environment import requirements
-from tests.emr.wheelhouse import make_wheelhouse
+from hybrid_batch.emr.packaging.archives import PYTHON_VERSION, requirements
+from tests.emr.wheelhouse import FETCHED, RUNNING, make_wheelhouse
 from tests.emr_double import EmrDouble
-from tests.made_records import random_records, write_run
+from tests.factories.records import random_records, write_run
 
 RECORDS = random_records(300, ["cat", "dog", 'tab\t"line\n', "é"])
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[None]:
-    """pip finds the wheels of the environment on this machine, and nowhere else."""
-    if sys.version_info[:2] != (3, 11) or sys.platform != "linux" or os.uname().machine != "x86_64":
-        pytest.skip("the libraries installed here are none for EMR's Python 3.11 on x86_64")
-    wheels = make_wheelhouse(tmp_path_factory.mktemp("pip") / "wheels", requirements())
+    """Let pip find the wheels of the environment on this machine only."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        pytest.skip("the libraries of these tests are for Linux on x86_64")
+    if RUNNING == PYTHON_VERSION:
+        wheels = make_wheelhouse(tmp_path_factory.mktemp("pip") / "wheels", requirements())
+    elif FETCHED.is_dir():
+        wheels = FETCHED
+    else:
+        pytest.skip(f"libraries for EMR's Python {PYTHON_VERSION} are not in {FETCHED}; run `make emr-wheels`")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIP_NO_INDEX", "1")
         environment.setenv("PIP_FIND_LINKS", str(wheels))
@@ -49,16 +54,16 @@ def running_double(ministack: str, packages: None, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def double(running_double: EmrDouble, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmrDouble]:
-    """EMR, with this process's AWS settings pointing there."""
+    """The EMR double, with the AWS settings of this process pointing to it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR", running_double.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_EMR_SERVERLESS", running_double.url)
     yield running_double
-    running_double.forget()
+    running_double.reset()
 
 
 @pytest.fixture
 def make_run(double: EmrDouble) -> Callable[..., str]:
-    """Writes a new run to the local S3 and gives its URI."""
+    """A function that writes a new run to the local S3 and returns its URI."""
 
     def make(records: Sequence[Record] = RECORDS, shard_size: int = 70) -> str:
         uri = f"s3://emr/log/run={uuid.uuid4().hex[:12]}"

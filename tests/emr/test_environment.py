@@ -1,8 +1,9 @@
-"""The archives: whole, of the right processor, and with no link to the machine that made them."""
+"""The archives: complete, for the right architecture, and without links to the machine that built them."""
 
 import struct
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,15 @@ import pytest
 from hybrid_batch.cli import main as command
 from hybrid_batch.data.errors import PackageFailed
 from hybrid_batch.data.packaging.archive import check_machine
-from hybrid_batch.emr.packaging import environment
-from hybrid_batch.emr.packaging.code import code_archive
-from hybrid_batch.emr.packaging.environment import build_environment, environment_name
-from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.emr.packaging import archives
+from hybrid_batch.emr.packaging.archives import PYTHON_VERSION, build_environment, code_archive, environment_name
+from hybrid_batch.evaluation.output.canonical_json import to_json
 from hybrid_batch.jobs import evaluate_inline as inline
-from hybrid_batch.jobs.input.part_list import find_work
+from hybrid_batch.jobs.input.part_list import list_parts
 from tests.emr.conftest import RECORDS
 from tests.emr.wheelhouse import as_it_is, make_wheelhouse
 from tests.emr_double.machine import bare_python
-from tests.made_records import write_run
+from tests.factories.records import write_run
 
 ROOT = Path(__file__).parents[2]
 ARM64, X86_64 = 183, 62
@@ -29,7 +29,7 @@ ARM64, X86_64 = 183, 62
 
 @pytest.fixture(scope="module")
 def package(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two archives unpacked, as a job finds it."""
+    """A folder with the two archives unpacked, as in the working folder of a job."""
     folder = tmp_path_factory.mktemp("package")
     (folder / "code.zip").write_bytes(code_archive())
     for name, archive in (("environment", build_environment("x86_64")), ("code", folder / "code.zip")):
@@ -39,15 +39,15 @@ def package(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hidden(*folders: Path) -> list[str]:
-    """A command prefix: a namespace of this process alone, in which the folders are empty."""
+    """A command prefix that starts a mount namespace in which the folders are empty."""
     mounts = " && ".join(f'mount -t tmpfs none "{folder}"' for folder in folders)
     prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
     if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine allows no namespaces, in which to hide what is installed here")
+        pytest.skip("this machine allows no mount namespaces to hide the installed libraries in")
     return prefix
 
 
-def test_a_job_runs_where_nothing_of_this_machine_is(package: Path) -> None:
+def test_a_job_runs_with_the_two_archives_alone(package: Path) -> None:
     run = package / "run=x"
     write_run(str(run), RECORDS, 70)
     python = bare_python(package)
@@ -69,11 +69,13 @@ def test_a_job_runs_where_nothing_of_this_machine_is(package: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == to_json(inline.evaluate(find_work([str(run)]).parts))
+    assert done.stdout.strip() == to_json(inline.evaluate(list_parts([str(run)]).parts))
 
 
-def test_the_archive_knows_nothing_of_this_machine(package: Path) -> None:
-    here = [str(place).encode() for place in (ROOT, sys.prefix, sys.base_prefix, package.parent)]
+def test_the_archive_contains_no_path_of_this_machine(package: Path) -> None:
+    # Not sys.base_prefix: a distribution's Python has /usr, which is in many files of any machine.
+    paths = (ROOT, sys.executable, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), package.parent)
+    here = [str(path).encode() for path in paths]
     files = [path for path in package.glob("environment/**/*") if not path.is_dir()]
     assert len(files) > 500
     for path in files:
@@ -84,37 +86,38 @@ def test_the_archive_knows_nothing_of_this_machine(package: Path) -> None:
     assert not [path for path in files if {"bin", "tests", "__pycache__"} & set(path.relative_to(package).parts)]
 
 
-def test_only_what_evaluates_is_in_the_code(package: Path) -> None:
-    rooms = {path.name for path in (package / "code").iterdir()}
-    assert rooms == {"data", "evaluation", "jobs"}
-    assert not (package / "code" / "data" / "digits").exists()
+def test_the_code_archive_contains_only_the_rooms_that_evaluate(package: Path) -> None:
+    assert [path.name for path in (package / "code").iterdir()] == ["hybrid_batch"]
+    rooms = {path.name for path in (package / "code" / "hybrid_batch").iterdir()}
+    assert rooms == {"__init__.py", "data", "evaluation", "jobs"}
+    assert not (package / "code" / "hybrid_batch" / "data" / "digits").exists()
     assert code_archive() == code_archive()
 
 
 def retag(machine: int) -> Callable[[bytes], bytes]:
-    """Makes machine code of another processor, as far as its header says."""
+    """Return a function that writes another architecture into the header of machine code."""
     return lambda file: file[:18] + struct.pack("<H", machine) + file[20:] if file[:4] == b"\x7fELF" else file
 
 
 @pytest.mark.parametrize(("change", "fits"), [(retag(ARM64), True), (as_it_is, False)])
-def test_code_of_the_other_processor_is_seen(
+def test_machine_code_of_the_other_architecture_is_rejected(
     change: Callable[[bytes], bytes], fits: bool, tmp_path: Path, packages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(environment, "_DISTRIBUTIONS", ("zstandard",))
-    wheels = make_wheelhouse(tmp_path / "wheels", environment.requirements(), "aarch64", change)
+    monkeypatch.setattr(archives, "_DISTRIBUTIONS", ("zstandard",))
+    wheels = make_wheelhouse(tmp_path / "wheels", archives.requirements(), "aarch64", change, PYTHON_VERSION)
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     if fits:
         archive = build_environment("arm64")
-        with pytest.raises(PackageFailed, match="is no code for x86_64"):
+        with pytest.raises(PackageFailed, match="is not code for x86_64"):
             check_machine(archive, "x86_64")
     else:
-        with pytest.raises(PackageFailed, match="is no code for arm64; remove"):
+        with pytest.raises(PackageFailed, match="is not code for arm64; remove"):
             build_environment("arm64")
         assert not (tmp_path / "cache" / "emr" / environment_name("arm64")).exists()
 
 
-def test_libraries_that_cannot_be_had_are_told(
+def test_unavailable_libraries_are_one_sentence(
     tmp_path: Path, packages: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""The files that EMR, CloudFormation, IAM and mrjob are given, each used by what it is for."""
+"""The files for EMR, CloudFormation, IAM and mrjob, each used by its consumer."""
 
 import json
 import os
@@ -10,14 +10,14 @@ import pytest
 
 from hybrid_batch.emr.commands.submit import submit
 from hybrid_batch.jobs.evaluate_mrjob import EvaluateRuns
+from tests.emr_double.faults import AwsError
 from tests.emr_double.policy import ACCOUNT, POLICY, Policy
-from tests.emr_double.trouble import Refused
-from tests.made_records import random_records, write_run
+from tests.factories.records import random_records, write_run
 
 EMR = Path(__file__).parents[2] / "emr"
 
 
-def test_the_template_is_sound() -> None:
+def test_the_template_passes_cfn_lint() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "cfn-lint", EMR / "cluster.yaml"],
         capture_output=True,
@@ -27,7 +27,7 @@ def test_the_template_is_sound() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_template_makes_the_roles_that_submit_names(aws: str) -> None:
+def test_the_template_creates_the_default_roles_of_submit(aws: str) -> None:
     import boto3
 
     parameters = [{"ParameterKey": "Bucket", "ParameterValue": "b"}]
@@ -50,25 +50,25 @@ def test_the_template_makes_the_roles_that_submit_names(aws: str) -> None:
         assert "ReadRunsAndWriteResults" in attached["PolicyName"]
 
 
-def test_the_policy_allows_what_is_done_and_no_more() -> None:
+def test_the_policy_rejects_other_actions() -> None:
     policy = Policy()
     cluster = f"arn:aws:elasticmapreduce:us-east-1:{ACCOUNT}:cluster/j-1"
     policy.require("elasticmapreduce:TerminateJobFlows", cluster, {"hybrid-batch": "x"})
     for action, resource in [
-        ("elasticmapreduce:TerminateJobFlows", cluster),  # somebody else's: it has not our tag
+        ("elasticmapreduce:TerminateJobFlows", cluster),  # without the tag of a temporary cluster
         ("elasticmapreduce:SetTerminationProtection", cluster),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/Admin"),
         ("emr-serverless:DeleteApplication", f"arn:aws:emr-serverless:us-east-1:{ACCOUNT}:/applications/x"),
     ]:
-        with pytest.raises(Refused):
+        with pytest.raises(AwsError):
             policy.require(action, resource)
     wide = [one["Sid"] for one in POLICY["Statement"] if one["Resource"] == "*" or "*" in one["Action"]]
-    assert wide == ["MakeClusters"]  # whose actions know no resource before the cluster exists
+    assert wide == ["MakeClusters"]  # its actions have no resource before the cluster exists
 
 
 def run_bootstrap(path: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        ["/bin/bash", str(EMR / "bootstrap.sh"), *arguments],
+        ["/bin/bash", str(EMR / "packaging" / "bootstrap.sh"), *arguments],
         env={"PATH": path},
         capture_output=True,
         text=True,
@@ -76,35 +76,35 @@ def run_bootstrap(path: str, *arguments: str) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_the_bootstrap_script_installs_a_python_that_is_missing(tmp_path: Path) -> None:
-    python, asked = tmp_path / "python3.11", tmp_path / "asked"
+def test_the_bootstrap_script_installs_a_missing_python(tmp_path: Path) -> None:
+    python, arguments = tmp_path / "python3.11", tmp_path / "arguments"
     sudo = tmp_path / "sudo"
-    sudo.write_text(f'#!/bin/bash\necho "$@" >{asked}; printf "#!/bin/bash\\n" >{python}; chmod +x {python}\n')
+    sudo.write_text(f'#!/bin/bash\necho "$@" >{arguments}; printf "#!/bin/bash\\n" >{python}; chmod +x {python}\n')
     sudo.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     assert run_bootstrap(path, str(python)).returncode == 0
-    assert asked.read_text() == "dnf install --assumeyes --quiet python3.11\n"
-    asked.unlink()
+    assert arguments.read_text() == "dnf install --assumeyes --quiet python3.11\n"
+    arguments.unlink()
     assert run_bootstrap(path, str(python)).returncode == 0
-    assert not asked.exists()
+    assert not arguments.exists()
 
 
-def test_the_bootstrap_script_refuses_another_python(tmp_path: Path) -> None:
+def test_the_bootstrap_script_rejects_another_version(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/bash\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 1)\n${{@:2}}"\n')
     python.chmod(0o755)
     done = run_bootstrap(os.environ["PATH"], str(python))
     assert done.returncode == 1
-    assert "is no Python 3.11" in done.stderr
+    assert "is not Python 3.11" in done.stderr
 
 
-def test_mrjob_understands_its_configuration(tmp_path: Path) -> None:
+def test_mrjob_reads_its_configuration(tmp_path: Path) -> None:
     job = EvaluateRuns(["-r", "hadoop", "--conf-path", str(EMR / "mrjob.conf")])
     job.sandbox()
     with job.make_runner() as runner:
         options = runner._opts
     assert options["python_bin"] == ["/usr/bin/python3.11"]
-    assert options["cmdenv"]["PYTHONPATH"] == "environment:code"
+    assert options["cmdenv"] == {"PYTHONPATH": "environment:code", "PYTHONSAFEPATH": "1"}
     assert options["jobconf"]["mapreduce.job.reduces"] == "1"
     assert not options["bootstrap_mrjob"]
 

@@ -8,21 +8,21 @@ import pytest
 
 from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S
-from tests.emr.places import LOGS, new, serverless, standing
-from tests.emr_double import EmrDouble, Fate
+from tests.emr.targets import LOGS, existing, new, serverless
+from tests.emr_double import EmrDouble, Outcome
 
 SENTENCE = "s3://b/run=x/part-00000.parquet is not a readable Parquet file; remove it."
-PLACES = {"a step": standing, "a new cluster": new, "a job run": serverless}
+TARGETS = {"a step": existing, "a new cluster": new, "a job run": serverless}
 Submit = Callable[..., str]
 
 
 @pytest.fixture
 def submit(double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> Submit:
-    """Submits a job that meets its fate, and gives its name."""
+    """A function that submits a job with an outcome and returns its ID."""
 
-    def submit(where: list[str], fate: Fate, *more: str) -> str:
-        double.trouble.fate = fate
-        command(["emr", "submit", make_run(), *where, *more])
+    def submit(target: list[str], outcome: Outcome, *options: str) -> str:
+        double.fault_plan.outcome = outcome
+        command(["emr", "submit", make_run(), *target, *options])
         return capfd.readouterr().out.strip()
 
     return submit
@@ -48,28 +48,28 @@ def await_state(say: Callable[..., tuple[int, str, str]], job: str, word: str) -
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_job_is_seen_cancelled_and_gone(
-    place: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_running_job_is_cancelled(
+    target: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    job = submit(PLACES[place](double), Fate("never"))
+    job = submit(TARGETS[target](double), Outcome("never"))
     running = await_state(say, job, "RUNNING")
     assert running["result"].startswith("s3://emr/hybrid-batch-emr/jobs/")
     code, _, err = say("fetch", job)
     assert code == 1
-    assert "There is no report in s3://emr/" in err
+    assert "contains no report; the job runs or has failed" in err
     assert say("cancel", job)[0] == 0
     assert await_state(say, job, "CANCELLED")["ended"] is True
-    assert say("cancel", job)[0] == 0  # once more does nothing
+    assert say("cancel", job)[0] == 0  # a second cancel does nothing
     for cluster in double.clusters.all.values():
         assert cluster.ending.is_set() == bool(cluster.tags)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_the_logs_of_a_job_are_printed_whole_or_their_one_line(
-    place: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_logs_are_printed_completely_or_as_one_line(
+    target: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    job = submit(PLACES[place](double), Fate("fail", f"Warning: slow\nhybrid-batch: {SENTENCE}\n"))
+    job = submit(TARGETS[target](double), Outcome("fail", f"Warning: slow\nhybrid-batch: {SENTENCE}\n"))
     assert await_state(say, job, "FAILED")["succeeded"] is False
     code, out, _ = say("logs", job)
     assert code == 0
@@ -77,38 +77,40 @@ def test_the_logs_of_a_job_are_printed_whole_or_their_one_line(
     assert say("logs", job, "--line") == (0, f"{SENTENCE}\n", "")
 
 
-def test_logs_that_are_not_there_are_told(
+def test_missing_logs_are_one_sentence(
     double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    job = submit(standing(double), Fate("never"))
-    assert "There are no logs of" in say("logs", job)[2]
-    job = submit(["--cluster", double.add_cluster(None).id], Fate("never"))
-    assert "EMR keeps no logs of" in say("logs", job)[2]
+    job = submit(existing(double), Outcome("never"))
+    assert f"No logs of {job} are in s3://emr/logs yet; try again in some minutes." in say("logs", job)[2]
+    job = submit(["--cluster", double.add_cluster(None).id], Outcome("never"))
+    assert f"EMR stores no logs of {job} in S3; set a log URI" in say("logs", job)[2]
 
 
-def test_a_log_that_says_nothing_is_told(
+def test_logs_without_an_error_are_one_sentence(
     double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    job = submit(["--cluster", double.add_cluster(LOGS).id], Fate("run"), "--engine", "mrjob", "--python", "/bin/true")
+    job = submit(
+        ["--cluster", double.add_cluster(LOGS).id], Outcome("run"), "--engine", "mrjob", "--python", "/bin/true"
+    )
     await_state(say, job, "COMPLETED")
     code, _, err = say("logs", job, "--line")
     assert code == 1
-    assert "No line of the logs" in err
+    assert f"No line of the logs of {job} explains a failure; print all logs without --line." in err
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "cancel", "fetch"])
 @pytest.mark.parametrize(
-    ("job", "code", "said"),
+    ("job", "code", "message"),
     [
-        ("j-1", 2, "'j-1' names no job on EMR; give j-CLUSTER/s-STEP or APPLICATION/JOBRUN"),
+        ("j-1", 2, "'j-1' is not the ID of an EMR job; give j-CLUSTER/s-STEP or APPLICATION/JOBRUN as printed"),
         ("j-NONE/s-NONE", 1, "Cluster id 'j-NONE' is not valid"),
         ("00nowhere0000000/0000000000000000", 1, "Application 00nowhere0000000 does not exist"),
     ],
 )
 def test_a_job_that_does_not_exist_is_one_sentence(
-    verb: str, job: str, code: int, said: str, double: EmrDouble, say: Callable[..., tuple[int, str, str]]
+    verb: str, job: str, code: int, message: str, double: EmrDouble, say: Callable[..., tuple[int, str, str]]
 ) -> None:
     got, out, err = say(verb, job)
     assert (got, out) == (code, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1

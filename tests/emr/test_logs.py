@@ -1,12 +1,12 @@
-"""The line of the logs that says why."""
+"""The line of the logs that explains a failure."""
 
 import gzip
 
 import pytest
 
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.emr.jobs.logs import read_logs, telling_line
-from hybrid_batch.emr.jobs.state import Logs
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.emr.jobs.logs import failure_line, read_logs
+from hybrid_batch.emr.jobs.submitted_job import LogLocation
 
 PYTHON = "Traceback (most recent call last):\n  File x\npyarrow.lib.ArrowInvalid: no\nValueError: bad 3\n"
 JAVA = (
@@ -28,16 +28,16 @@ JAVA = (
         ([], None),
     ],
 )
-def test_of_all_lines_the_most_telling_is_chosen(texts: list[str], line: str | None) -> None:
-    assert telling_line(texts) == line
+def test_the_most_informative_line_is_chosen(texts: list[str], line: str | None) -> None:
+    assert failure_line(texts) == line
 
 
-def test_a_log_that_is_still_being_written_is_no_failure(bucket: str) -> None:
+def test_an_incomplete_log_is_read_as_empty(bucket: str) -> None:
     import boto3
 
     s3 = boto3.client("s3")
     whole = gzip.compress(b"x" * 1000)
     for name, body in {"a/stderr.gz": whole[:-9], "a/stdout.gz": whole, "b/controller": b"plain"}.items():
         s3.put_object(Bucket=bucket, Key=f"logs/{name}", Body=body)
-    texts = read_logs(Logs(open_storage(f"s3://{bucket}/logs"), ["a/", "b/"]))
+    texts = read_logs(LogLocation(open_storage(f"s3://{bucket}/logs"), ["a/", "b/"]))
     assert texts == {"a/stderr.gz": "", "a/stdout.gz": "x" * 1000, "b/controller": "plain"}

@@ -1,4 +1,4 @@
-"""mrjob's own runner for EMR, with `emr/mrjob.conf` and what `emr package` writes, adding its step to the double."""
+"""mrjob's own EMR runner with `emr/mrjob.conf` and the archives of `emr package` adds a step to the double."""
 
 import hashlib
 import os
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hybrid_batch.cli import main as command
-from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.evaluation.output.canonical_json import to_json
 from hybrid_batch.jobs import evaluate_inline as inline
-from hybrid_batch.jobs.input.part_list import find_work
+from hybrid_batch.jobs.input.part_list import list_parts
 from tests.conftest import HANG_S
-from tests.emr.places import LOGS
+from tests.emr.targets import LOGS
 from tests.emr_double import EmrDouble
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,6 @@ def test_the_report_is_that_of_the_inline_engine(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = to_json(inline.evaluate(find_work([uri]).parts))
+    expected = to_json(inline.evaluate(list_parts([uri]).parts))
     assert hashlib.sha256(done.stdout.strip().encode()).hexdigest() == hashlib.sha256(expected.encode()).hexdigest()
     assert cluster.steps[0].config["HadoopJarStep"]["Args"][0] == "hadoop-streaming"

@@ -1,25 +1,33 @@
-"""Jobs on EMR, executed for real by the double, write the bytes that every engine writes, however the records lie."""
+"""Jobs on EMR, executed by the double, write the same bytes as every engine, for any partition of the records."""
 
 import uuid
 
 import pytest
 
 from hybrid_batch.cli import main as command
-from tests.emr.places import new, serverless, standing
+from tests.emr.targets import existing, new, serverless
 from tests.emr_double import EmrDouble
-from tests.made_partitions import BY, expected, sha256, write_partition
+from tests.factories.partitions import BY, expected, sha256, write_partition
 
-PLACES = {
-    "steps with mrjob": (standing, ["--engine", "mrjob"], (50, 51, 52)),
+TARGETS = {
+    "steps with mrjob": (existing, ["--engine", "mrjob"], (50, 51, 52)),
     "a new cluster with spark": (new, [], (53,)),
     "serverless with spark": (serverless, [], (54,)),
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_the_report_is_the_same(place: str, double: EmrDouble, capfd: pytest.CaptureFixture[str]) -> None:
-    where, options, seeds = PLACES[place]
-    options = [*where(double), *options, *(f"--by={column}" for column in BY), "--wait", "--poll", "0.1", "--json"]
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_report_is_the_same(name: str, double: EmrDouble, capfd: pytest.CaptureFixture[str]) -> None:
+    target, options, seeds = TARGETS[name]
+    options = [
+        *target(double),
+        *options,
+        *(f"--by={column}" for column in BY),
+        "--wait",
+        "--poll-interval",
+        "0.1",
+        "--json",
+    ]
     for seed in seeds:
         uri = write_partition(f"s3://emr/partitions/run={uuid.uuid4().hex[:12]}", seed)
         code = command(["emr", "submit", uri, *options])

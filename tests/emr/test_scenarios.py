@@ -1,4 +1,4 @@
-"""Whatever goes wrong on EMR ends in the right exit code, in one clear sentence, and without a cluster left."""
+"""Every failure on EMR ends with its exit code and one sentence, and leaves no cluster running."""
 
 import re
 import threading
@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from hybrid_batch.cli import main as command
-from tests.emr.places import new
 from tests.emr.scenarios import ENOUGH_S, SCENARIOS, Scenario
-from tests.emr_double import EmrDouble, Fate, Fault
+from tests.emr.targets import new
+from tests.emr_double import EmrDouble, Fault, Outcome
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def far_bucket(ministack: str) -> None:
 
 
 class Clock:
-    """What the command takes for the time."""
+    """The clock of the command."""
 
     def __init__(self, double: EmrDouble, scenario: Scenario) -> None:
         self._double, self._scenario, self._now = double, scenario, 0.0
@@ -45,7 +45,7 @@ def states(double: EmrDouble) -> set[str]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_it_fails_in_one_sentence_and_leaves_nothing(
+def test_a_failure_is_one_sentence_and_leaves_no_cluster(
     name: str,
     double: EmrDouble,
     far_bucket: None,
@@ -55,16 +55,16 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
 ) -> None:
     scenario = SCENARIOS[name]
     monkeypatch.setattr("hybrid_batch.emr.jobs.watch.time", Clock(double, scenario))
-    place, uri = scenario.place(double), make_run()
-    double.trouble.fate = scenario.fate
-    double.trouble.faults.extend(Fault(**vars(fault)) for fault in scenario.faults)
+    target, uri = scenario.target(double), make_run()
+    double.fault_plan.outcome = scenario.outcome
+    double.fault_plan.faults.extend(Fault(**vars(fault)) for fault in scenario.faults)
     for variable, value in scenario.environment:
         monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable)
-    wait = ["--wait", "--poll", "0.02", "--timeout", str(scenario.timeout_s)]
-    code = command(["emr", "submit", uri, *place, *wait, *scenario.more])
+    wait = ["--wait", "--poll-interval", "0.02", "--timeout", str(scenario.timeout_s)]
+    code = command(["emr", "submit", uri, *target, *wait, *scenario.options])
     out, err = capfd.readouterr()
     (sentence,) = [line for line in err.splitlines() if line.startswith("hybrid-batch: ")]
-    assert re.search(scenario.said, sentence), err
+    assert re.search(scenario.message, sentence), err
     assert (code, out, "Traceback" in err) == (scenario.code, "", False)
     assert err.rstrip().endswith(sentence)
     for made in double.clusters.all.values():
@@ -73,7 +73,7 @@ def test_it_fails_in_one_sentence_and_leaves_nothing(
 
 
 class Loss(threading.Event):
-    """Whoever waits for it sees every cluster lost."""
+    """An event whose `wait` ends every cluster."""
 
     def __init__(self, double: EmrDouble) -> None:
         super().__init__()
@@ -86,11 +86,11 @@ class Loss(threading.Event):
         return True
 
 
-def test_a_cluster_that_is_lost_between_two_questions_says_why(
+def test_a_cluster_lost_between_two_requests_gives_its_reason(
     double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It was well when it was asked, and the step that is asked then has gone with it."""
-    double.trouble.fate = Fate("stuck")
-    double.trouble.faults.append(Fault("DescribeStep", "ThrottlingException", until=Loss(double)))
-    assert command(["emr", "submit", make_run(), *new(double), "--wait", "--poll", "0.02"]) == 1
+    """The cluster is healthy in its own response, and gone in that about its step."""
+    double.fault_plan.outcome = Outcome("stuck")
+    double.fault_plan.faults.append(Fault("DescribeStep", "ThrottlingException", until=Loss(double)))
+    assert command(["emr", "submit", make_run(), *new(double), "--wait", "--poll-interval", "0.02"]) == 1
     assert "INSTANCE_FAILURE: All core instances were lost" in capfd.readouterr().err

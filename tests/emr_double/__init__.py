@@ -5,7 +5,7 @@ submitted step or job run on this machine against the local S3, and writes the l
 told to refuse, to be busy, to lose answers, and to let jobs meet every end they can meet.
 """
 
+from tests.emr_double.faults import Fault, Outcome
 from tests.emr_double.server import EmrDouble
-from tests.emr_double.trouble import Fate, Fault
 
-__all__ = ["EmrDouble", "Fate", "Fault"]
+__all__ = ["EmrDouble", "Fault", "Outcome"]

@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tests.emr_double.trouble import Answer, Fate
+from tests.emr_double.faults import Json, Outcome
 
 
 @dataclass
@@ -13,19 +13,19 @@ class Step:
     """One step and how far it is."""
 
     id: str
-    config: Answer
-    fate: Fate
+    config: Json
+    outcome: Outcome
     state: str = "PENDING"
     reason: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
-    shown: threading.Event = field(default_factory=threading.Event)
+    polled: threading.Event = field(default_factory=threading.Event)
     created: float = field(default_factory=time.time)
 
-    def describe(self) -> Answer:
+    def describe(self) -> Json:
         if self.state == "RUNNING":
-            self.shown.set()
+            self.polled.set()
         jar = self.config["HadoopJarStep"]
-        status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
+        status: Json = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
         if self.state == "FAILED":
             status["FailureDetails"] = {"Reason": "Unknown Error."}
         status["StateChangeReason"] = {"Message": self.reason} if self.reason else {}
@@ -44,14 +44,14 @@ class Cluster:
 
     id: str
     region: str
-    request: Answer
-    fate: Fate
+    request: Json
+    outcome: Outcome
     state: str = "STARTING"
     code: str = ""
     reason: str = ""
     failed: bool = False
     steps: list[Step] = field(default_factory=list)
-    todo: "queue.Queue[Step | None]" = field(default_factory=queue.Queue)
+    pending: "queue.Queue[Step | None]" = field(default_factory=queue.Queue)
     ending: threading.Event = field(default_factory=threading.Event)
     history: list[str] = field(default_factory=list)
     created: float = field(default_factory=time.time)
@@ -60,12 +60,12 @@ class Cluster:
     def tags(self) -> dict[str, str]:
         return {tag["Key"]: tag["Value"] for tag in self.request.get("Tags", ())}
 
-    def move(self, state: str) -> None:
+    def enter(self, state: str) -> None:
         self.state = state
         self.history.append(state)
 
-    def describe(self) -> Answer:
-        status: Answer = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
+    def describe(self) -> Json:
+        status: Json = {"State": self.state, "Timeline": {"CreationDateTime": self.created}}
         status["StateChangeReason"] = {"Code": self.code, "Message": self.reason} if self.code else {}
         request = self.request
         found = {

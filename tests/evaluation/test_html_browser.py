@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing said, nothing asked of the network, charts to be seen, on a phone too."""
+"""The page in a real browser: no errors, no requests, and visible charts, also on a phone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +7,15 @@ import pytest
 
 from hybrid_batch.evaluation.output.html import write_html
 from tests.chromium import Chromium
-from tests.evaluation.test_html import HOSTILE, picture, report
-from tests.made_records import random_records, record
+from tests.evaluation.test_html import HOSTILE, report, webp_image
+from tests.factories.records import random_records, record
 
 EMPTY_CHARTS = """
 [...document.querySelectorAll('svg')].filter(svg => svg.checkVisibility() && (
   svg.getBoundingClientRect().width < 10 || svg.getBoundingClientRect().height < 10 ||
   ![...svg.querySelectorAll('rect,path,polyline')].some(s => s.getBoundingClientRect().width > 1))).length
 """
-# Of all text on a plain ground the smallest contrast, by WCAG 2: the ground is that of the nearest painted ancestor.
+# The smallest contrast (WCAG 2) of all text with the background of its nearest painted ancestor.
 CONTRAST = """
 (() => {
   const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
@@ -23,8 +23,8 @@ CONTRAST = """
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const ground = node => {
     for (; node; node = node.parentElement) {
-      const found = getComputedStyle(node).backgroundColor;
-      if (found !== 'rgba(0, 0, 0, 0)') return found;
+      const colour = getComputedStyle(node).backgroundColor;
+      if (colour !== 'rgba(0, 0, 0, 0)') return colour;
     }
     return 'rgb(255, 255, 255)';
   };
@@ -41,9 +41,9 @@ CONTRAST = """
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    found = Chromium(tmp_path_factory.mktemp("profile"))
-    yield found
-    found.close()
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     many = [record(image=f"{n}", label=f"class {n}", prediction=f"class {n // 3}") for n in range(90)]
     folder = tmp_path_factory.mktemp("pages")
     for name, records in {"plain": plain, "hostile": hostile, "many": many}.items():
-        (folder / f"{name}.html").write_text(write_html(report(records), lambda _: picture()), encoding="utf-8")
+        (folder / f"{name}.html").write_text(write_html(report(records), lambda _: webp_image()), encoding="utf-8")
     return {path.stem: path for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("name", ["plain", "hostile", "many"])
 @pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1200, "light")])
-def test_the_page_is_silent_alone_and_seen(
+def test_the_page_renders_without_errors_and_without_requests(
     browser: Chromium, pages: dict[str, Path], name: str, width: int, scheme: str
 ) -> None:
     browser.open(pages[name], width, scheme)
@@ -79,8 +79,8 @@ def test_the_page_is_silent_alone_and_seen(
     assert [url for url in browser.requests if not url.startswith(("data:", pages[name].as_uri()))] == []
 
 
-def test_the_policy_stops_what_a_page_should_not_do(browser: Chromium, pages: dict[str, Path], tmp_path: Path) -> None:
-    """The double of the tests above: had the page a script or a picture from afar, they would see it."""
+def test_the_policy_blocks_scripts_and_requests(browser: Chromium, pages: dict[str, Path], tmp_path: Path) -> None:
+    """Proves that the test above would detect a script or an external image."""
     text = pages["plain"].read_text(encoding="utf-8")
     broken = tmp_path / "broken.html"
     evil = "<script>document.title = 'ran'</script><img src='http://127.0.0.1:9/x.png'/></body>"

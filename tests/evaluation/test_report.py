@@ -3,31 +3,32 @@ import io
 from rich.console import Console
 
 from hybrid_batch.data.log.records import Record, to_table
-from hybrid_batch.evaluation.counting.counts import bag
+from hybrid_batch.evaluation.counting.counts import build_counts
 from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.output.canonical_json import from_json, to_json
 from hybrid_batch.evaluation.output.terminal_report import print_report
-from hybrid_batch.evaluation.report import build, from_json, to_json
-from tests.made_records import random_records, record
+from hybrid_batch.evaluation.report import build_report
+from tests.factories.records import random_records, record
 
 
 def printed(records: list[Record], width: int = 80) -> str:
     out = io.StringIO()
     # Read back from JSON, as the report of another process is.
-    report = from_json(to_json(build(count_table(to_table(records)))))
+    report = from_json(to_json(build_report(count_table(to_table(records)))))
     print_report(report, Console(file=out, width=width))
     return out.getvalue()
 
 
 def test_the_report_reads_back_to_the_same_bytes() -> None:
-    text = to_json(build(count_table(to_table(random_records(500, ["a", "é", "b"])))))
+    text = to_json(build_report(count_table(to_table(random_records(500, ["a", "é", "b"])))))
     assert text.isascii()
     assert "\n" not in text
     assert to_json(from_json(text)) == text
 
 
 def test_bad_parts_are_told_in_a_fixed_order() -> None:
-    counts = bag(bad_parts={"sentence": ["b", "a"], "parts": [1, 1]})
-    assert build(counts)["bad_parts"] == ["a", "b"]
+    counts = build_counts(bad_parts={"sentence": ["b", "a"], "parts": [1, 1]})
+    assert build_report(counts)["bad_parts"] == ["a", "b"]
 
 
 def test_a_small_matrix_is_printed_whole() -> None:

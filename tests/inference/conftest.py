@@ -1,4 +1,4 @@
-"""What tests of importing share: TensorFlow and the Kerases, imported once, and a cache of their own."""
+"""Fixtures for tests of models: TensorFlow and both Keras versions, imported once, and an empty cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, quiet
+from hybrid_batch.inference.model.tensorflow_loader import import_keras, import_tensorflow, suppress_output
 
 
 @pytest.fixture(scope="session")
@@ -25,15 +25,15 @@ def tf_keras() -> ModuleType:
 
 
 @pytest.fixture
-def quietly() -> Iterator[None]:
-    """Without Keras' warnings about how the models here are made and saved."""
-    with quiet():
+def suppressed_output() -> Iterator[None]:
+    """Suppress Keras' warnings about the test models."""
+    with suppress_output():
         yield
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's cache, empty."""
-    place = tmp_path / "cache"
-    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(place))
-    return place
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(folder))
+    return folder

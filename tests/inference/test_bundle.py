@@ -1,4 +1,4 @@
-"""Bundles: the same twice, whole or not at all, and true to their hash."""
+"""Bundles: reproducible, written atomically, and protected by their hash."""
 
 import json
 import shutil
@@ -15,29 +15,31 @@ import hybrid_batch
 from hybrid_batch.cli import main
 from hybrid_batch.data.errors import CutNotFound, NotABundle, StorageFailed, WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle, read_bundle, write_bundle
-from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
-from hybrid_batch.inference.model.importing.traceable_model import trace
-from tests.inference.made_models import classifier, convolution
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_traceable_model
+from hybrid_batch.inference.model.importing.traceable_model import wrap_keras_model
+from tests.inference.keras_models import classifier, convolution
 
 
 @pytest.fixture
-def bundle(keras: ModuleType, tmp_path: Path, quietly: None) -> Bundle:
+def bundle(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> Bundle:
     model = classifier(keras, convolution)
-    return import_source(trace(model), "made.keras", tmp_path / "made.bundle", ImportSettings(scale="-1-1")).bundle
+    return import_traceable_model(
+        wrap_keras_model(model), "made.keras", tmp_path / "made.bundle", ImportSettings(scale="-1-1")
+    ).bundle
 
 
 def altered(bundle: Bundle, change: Callable[[dict], object]) -> Path:  # type: ignore[type-arg]
-    place = bundle.path / "bundle.json"
-    stored = json.loads(place.read_text())
+    path = bundle.path / "bundle.json"
+    stored = json.loads(path.read_text())
     change(stored)
-    place.write_text(json.dumps(stored))
+    path.write_text(json.dumps(stored))
     return bundle.path
 
 
-def test_what_is_read_is_what_was_written(bundle: Bundle) -> None:
+def test_a_bundle_is_read_as_it_was_written(bundle: Bundle) -> None:
     assert read_bundle(bundle.path) == bundle
-    assert bundle.preparation.scale == "-1-1"
-    assert bundle.whole is bundle.cut("c000") is bundle.cuts[0]
+    assert bundle.preprocessing.scale == "-1-1"
+    assert bundle.input_cut is bundle.cut("c000") is bundle.cuts[0]
     assert sorted(file.name for file in bundle.path.iterdir()) == ["bundle.json", "graph.pb"]
 
 
@@ -47,7 +49,7 @@ def test_a_bundle_can_be_moved(bundle: Bundle, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1000, -1])
-def test_one_byte_of_the_graph_matters(bundle: Bundle, position: int) -> None:
+def test_a_changed_byte_of_the_graph_is_detected(bundle: Bundle, position: int) -> None:
     graph = bytearray(bundle.graph_path.read_bytes())
     graph[position] ^= 1
     bundle.graph_path.write_bytes(graph)
@@ -65,7 +67,7 @@ def test_one_byte_of_the_graph_matters(bundle: Bundle, position: int) -> None:
         lambda stored: stored.update(output_kind="logits"),
     ],
 )
-def test_every_word_that_changes_predictions_matters(bundle: Bundle, change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
+def test_a_changed_value_of_the_description_is_detected(bundle: Bundle, change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
     with pytest.raises(NotABundle, match="was altered after import"):
         read_bundle(altered(bundle, change))
 
@@ -86,19 +88,19 @@ def test_a_description_of_the_wrong_form_is_damaged(bundle: Bundle, change: Call
 
 
 def test_other_formats_and_missing_parts(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(NotABundle, match="is of bundle format 99, this software reads 1; import it again"):
+    with pytest.raises(NotABundle, match="has bundle format 99, but this version reads 1; import the model again"):
         read_bundle(altered(bundle, lambda stored: stored.update(format=99)))
-    place = bundle.path / "bundle.json"
-    for content in (place.read_bytes()[:100], b"[]", b"", b"\xff"):
-        place.write_bytes(content)
+    path = bundle.path / "bundle.json"
+    for content in (path.read_bytes()[:100], b"[]", b"", b"\xff"):
+        path.write_bytes(content)
         with pytest.raises(NotABundle, match="is damaged"):
             read_bundle(bundle.path)
-    place.unlink()
-    with pytest.raises(NotABundle, match="is no bundle: No such file"):
+    path.unlink()
+    with pytest.raises(NotABundle, match="is not a bundle: No such file"):
         read_bundle(bundle.path)
 
 
-def test_the_command_answers_damage_and_unknown_cuts_with_a_sentence(
+def test_the_command_reports_damage_and_unknown_cuts_in_one_sentence(
     bundle: Bundle, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CutNotFound, match="No cut named 'frist' in made; did you mean 'first'"):
@@ -108,21 +110,21 @@ def test_the_command_answers_damage_and_unknown_cuts_with_a_sentence(
     assert capfd.readouterr().err.endswith("(its hash differs); import the model again.\n")
 
 
-def test_writing_replaces_a_bundle_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+def test_write_replaces_only_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
     again = write_bundle(replace(bundle, labels=tuple("abcde")), bundle.graph_path.read_bytes())
     assert read_bundle(bundle.path).labels == tuple("abcde")
     assert again.sha256 != bundle.sha256
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(WrongUsage, match="holds something else"):
+    with pytest.raises(WrongUsage, match="holds other files"):
         write_bundle(replace(bundle, path=tmp_path / "mine"), b"graph")
     (tmp_path / "file").touch()
     with pytest.raises(StorageFailed, match="Cannot write the bundle"):
         write_bundle(replace(bundle, path=tmp_path / "file" / "x.bundle"), b"graph")
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["file", "made.bundle", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "made.bundle", "mine"]
 
 
-def test_imports_are_the_same_in_every_process(keras: ModuleType, tmp_path: Path, quietly: None) -> None:
+def test_every_process_imports_the_same_bundle(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> None:
     model = classifier(keras, convolution)
     model.save(tmp_path / "made.keras")
     made = []
@@ -138,7 +140,7 @@ def test_imports_are_the_same_in_every_process(keras: ModuleType, tmp_path: Path
         )
         made.append(json.loads(done.stdout)["sha256"])
         assert done.stderr.splitlines() == [
-            "Note: assumed pixels from 0 to 1 (state it with --scale)",
+            "Note: assumed pixels from 0 to 1 (set it with --scale)",
             "Note: named the classes 0 to 4 (name them with --classes FILE)",
-        ], "TensorFlow's chatter belongs to nobody"
+        ], "TensorFlow's output must be suppressed"
     assert made[0] == made[1]

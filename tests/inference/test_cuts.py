@@ -1,4 +1,4 @@
-"""Cuts of random graphs against every down-closed set there is, and of small ones by hand."""
+"""Cuts of random graphs compared with all down-closed sets, and cuts of small graphs by hand."""
 
 import math
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ likely = st.sampled_from([True] * 9 + [False])
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """Up to 9 ops in topological order from `op0` to the last, every op a layer of its own. Some have two outputs,
-    some outputs cannot travel, some ops hang beside the way from input to output."""
+    """Up to 9 ops in topological order from `op0` to the last, each a layer of its own.
+
+    Some ops have two outputs, some outputs cannot be sent, and some ops are on no path from input to output."""
     count = draw(st.integers(2, 9))
     ops: Graph = []
     for index in range(count):
@@ -52,24 +53,24 @@ def ancestors(ops: Graph, name: str) -> set[str]:
     return found
 
 
-def on_the_way(ops: Graph) -> Graph:
-    """The ops that depend on the first and that the last depends on."""
+def ops_between(ops: Graph) -> Graph:
+    """The ops on the paths from the first op to the last."""
     first, last = ops[0].name, ops[-1].name
     return [op for op in ops if first in ancestors(ops, op.name) and op.name in ancestors(ops, last)]
 
 
-def boundary(way: Graph, inside: set[str]) -> set[str]:
-    return {tensor for op in way if op.name not in inside for tensor in op.inputs if tensor.split(":")[0] in inside}
+def boundary(walk: Graph, inside: set[str]) -> set[str]:
+    return {tensor for op in walk if op.name not in inside for tensor in op.inputs if tensor.split(":")[0] in inside}
 
 
-def all_heads(way: Graph) -> Iterator[set[str]]:
+def all_heads(walk: Graph) -> Iterator[set[str]]:
     """Every down-closed set with the input and without the output."""
-    names = {op.name for op in way}
-    for size in range(1, len(way)):
-        for chosen in combinations(way[:-1], size):
+    names = {op.name for op in walk}
+    for size in range(1, len(walk)):
+        for chosen in combinations(walk[:-1], size):
             inside = {op.name for op in chosen}
             needed = {tensor.split(":")[0] for op in chosen for tensor in op.inputs} & names
-            if way[0].name in inside and needed <= inside:
+            if walk[0].name in inside and needed <= inside:
                 yield inside
 
 
@@ -81,60 +82,60 @@ def cuts_of(ops: Graph, first: str = "op0:0", last: str | None = None) -> tuple[
     return find_cuts(ops, first, last or f"{ops[-1].name}:0")
 
 
-def described(cuts: tuple[Cut, ...]) -> list[tuple[frozenset[str], int, int]]:
+def summaries(cuts: tuple[Cut, ...]) -> list[tuple[frozenset[str], int, int]]:
     return [(frozenset(t.name for t in cut.boundary), cut.head_macs, cut.tail_macs) for cut in cuts]
 
 
 @settings(max_examples=300)
 @given(graphs(), st.randoms(use_true_random=False))
-def test_every_single_tensor_cut_is_found_once_with_its_work(ops: Graph, chance: object) -> None:
-    way = on_the_way(ops)
-    if way[:1] != ops[:1]:
+def test_every_single_tensor_cut_is_found_once_with_its_macs(ops: Graph, rng: object) -> None:
+    walk = ops_between(ops)
+    if walk[:1] != ops[:1]:
         with pytest.raises(ModelRefused, match="does not depend on its input"):
             cuts_of(ops)
         return
-    total, known = sum(op.macs for op in way), specs(ops)
+    total, known = sum(op.macs for op in walk), specs(ops)
     expected = set()
-    for inside in all_heads(way):
-        crossing = boundary(way, inside)
-        if len(crossing) == 1 and known[next(iter(crossing))] is not None:
-            done = sum(op.macs for op in way if op.name in inside)
-            expected.add((frozenset(crossing), done, total - done))
-    shuffled = [ops[0], *chance.sample(ops[1:-1], len(ops) - 2), ops[-1]]
+    for inside in all_heads(walk):
+        tensors = boundary(walk, inside)
+        if len(tensors) == 1 and known[next(iter(tensors))] is not None:
+            done = sum(op.macs for op in walk if op.name in inside)
+            expected.add((frozenset(tensors), done, total - done))
+    shuffled = [ops[0], *rng.sample(ops[1:-1], len(ops) - 2), ops[-1]]
     for order in (ops, shuffled):
-        found = described(tuple(cut for cut in cuts_of(order, last=f"{ops[-1].name}:0") if not cut.is_frontier))
+        found = summaries(tuple(cut for cut in cuts_of(order, last=f"{ops[-1].name}:0") if not cut.is_multi_tensor))
         assert len(found) == len(expected)
         assert set(found) == expected
 
 
 @settings(max_examples=400)
 @given(graphs())
-def test_frontiers_are_those_of_the_walk_that_no_cut_before_beats(ops: Graph) -> None:
-    way = on_the_way(ops)
-    if way[:1] != ops[:1]:
+def test_multi_tensor_cuts_of_the_walk_are_kept_unless_an_earlier_cut_beats_them(ops: Graph) -> None:
+    walk = ops_between(ops)
+    if walk[:1] != ops[:1]:
         return
     known, fewest, expected = specs(ops), math.inf, []
-    for end in range(1, len(way)):
-        crossing = boundary(way, {op.name for op in way[:end]})
-        if any(known[tensor] is None for tensor in crossing):
+    for end in range(1, len(walk)):
+        tensors = boundary(walk, {op.name for op in walk[:end]})
+        if any(known[tensor] is None for tensor in tensors):
             continue
-        elements = sum(known[tensor].elements for tensor in crossing)
-        if len(crossing) == 1:
+        elements = sum(known[tensor].elements for tensor in tensors)
+        if len(tensors) == 1:
             fewest = min(fewest, elements)
         elif elements < fewest:
-            expected.append(crossing)
-    assert [{t.name for t in cut.boundary} for cut in cuts_of(ops) if cut.is_frontier] == expected
+            expected.append(tensors)
+    assert [{t.name for t in cut.boundary} for cut in cuts_of(ops) if cut.is_multi_tensor] == expected
 
 
 @given(graphs())
 def test_ids_and_names_are_unique_stable_and_in_order(ops: Graph) -> None:
-    if on_the_way(ops)[:1] != ops[:1]:
+    if ops_between(ops)[:1] != ops[:1]:
         return
     cuts = cuts_of(ops)
     assert cuts == cuts_of(ops)
     assert len({cut.id for cut in cuts}) == len({cut.name for cut in cuts}) == len(cuts)
-    assert [cut.id for cut in cuts if not cut.is_frontier] == [
-        f"c{index:03d}" for index in range(sum(not cut.is_frontier for cut in cuts))
+    assert [cut.id for cut in cuts if not cut.is_multi_tensor] == [
+        f"c{index:03d}" for index in range(sum(not cut.is_multi_tensor for cut in cuts))
     ]
     assert (cuts[0].id, [t.name for t in cuts[0].boundary]) == ("c000", ["op0:0"])
     assert [cut.head_macs for cut in cuts] == sorted(cut.head_macs for cut in cuts)
@@ -148,7 +149,7 @@ def chain(*layers_and_sizes: tuple[str, int]) -> Graph:
     return ops
 
 
-def test_a_layer_s_last_tensor_stands_for_those_of_its_size() -> None:
+def test_of_equal_cuts_in_a_layer_the_last_is_kept() -> None:
     ops = chain(("image", 9), ("conv", 4), ("conv", 4), ("conv", 2), ("conv", 2), ("relu", 2), ("dense", 1))
     found = cuts_of(ops, f"{ops[0].name}:0")
     assert [(cut.id, cut.name, cut.elements) for cut in found] == [
@@ -159,12 +160,12 @@ def test_a_layer_s_last_tensor_stands_for_those_of_its_size() -> None:
     ]
 
 
-def test_the_input_stays_the_first_cut_whatever_its_neighbour_is_called() -> None:
+def test_the_input_cut_is_first_also_beside_a_layer_of_its_name() -> None:
     ops = chain(("image", 9), ("image", 9), ("dense", 1))
     assert cuts_of(ops, f"{ops[0].name}:0")[0].boundary[0].name == "image/op0:0"
 
 
-def test_a_tensor_used_twice_crosses_once() -> None:
+def test_a_tensor_with_two_consumers_is_counted_once() -> None:
     ops = [
         Op("op0", (), (TensorSpec("op0:0", (4,), "FP32"),)),
         Op("op1", ("op0:0",), (TensorSpec("op1:0", (1,), "FP32"),), layer="a"),
@@ -173,7 +174,7 @@ def test_a_tensor_used_twice_crosses_once() -> None:
     assert [[t.name for t in cut.boundary] for cut in cuts_of(ops)] == [["op0:0"]]
 
 
-def test_cuts_are_found_by_id_name_or_last_part_of_a_name() -> None:
+def test_match_cut_by_id_name_or_last_part_of_a_name() -> None:
     ops = chain(("image", 9), ("body/conv1", 4), ("body/conv2", 3), ("head/dense", 2), ("head/out", 1))
     cuts = cuts_of(ops, f"{ops[0].name}:0")
     assert (
@@ -181,7 +182,7 @@ def test_cuts_are_found_by_id_name_or_last_part_of_a_name() -> None:
     )
 
 
-def test_an_unknown_cut_is_answered_with_near_ones() -> None:
+def test_an_unknown_cut_is_reported_with_similar_names() -> None:
     cuts = cuts_of(chain(("image", 9), ("conv1", 4), ("conv2", 3), ("dense", 2)), "image/op0:0")
     with pytest.raises(CutNotFound) as caught:
         match_cut(cuts, "conv9", "digits")

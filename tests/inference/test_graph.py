@@ -1,4 +1,4 @@
-"""Arithmetic of graphs: work, layer names, output kinds."""
+"""Properties of graphs: multiply-accumulates, layer names, output kinds."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -8,29 +8,29 @@ import pytest
 
 from hybrid_batch.inference.model.bundle import OutputKind
 from hybrid_batch.inference.model.cuts import Op
-from hybrid_batch.inference.model.importing.freeze import Frozen, freeze
+from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
 from hybrid_batch.inference.model.importing.graph import layer_name
-from hybrid_batch.inference.model.importing.traceable_model import Source, trace
-from hybrid_batch.inference.model.tensorflow_loader import quiet
-from tests.inference.made_models import classifier, convolution
+from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
+from hybrid_batch.inference.model.tensorflow_loader import suppress_output
+from tests.inference.keras_models import classifier, convolution
 
-pytestmark = pytest.mark.usefixtures("quietly")
-
-
-def frozen(call: Callable[[Any], Any], shape: tuple[int, int, int] = (10, 12, 4)) -> Frozen:
-    return freeze(Source(call, shape, "float32", frozenset(), None))
+pytestmark = pytest.mark.usefixtures("suppressed_output")
 
 
-def macs(result: Frozen) -> int:
+def frozen(call: Callable[[Any], Any], shape: tuple[int, int, int] = (10, 12, 4)) -> FrozenGraph:
+    return freeze(TraceableModel(call, shape, "float32", frozenset(), None))
+
+
+def macs(result: FrozenGraph) -> int:
     return sum(op.macs for op in result.ops)
 
 
 def layer_macs(keras: ModuleType, layer: Any, shape: tuple[int, ...]) -> int:
     images = keras.Input(shape)
-    return macs(freeze(trace(keras.Model(images, layer(images)))))
+    return macs(freeze(wrap_keras_model(keras.Model(images, layer(images)))))
 
 
-def test_work_of_convolutions(keras: ModuleType) -> None:
+def test_macs_of_convolutions(keras: ModuleType) -> None:
     layers = keras.layers
     shape = (10, 12, 4)
     assert layer_macs(keras, layers.Conv2D(5, 3), shape) == 8 * 10 * 5 * (3 * 3 * 4)
@@ -42,7 +42,7 @@ def test_work_of_convolutions(keras: ModuleType) -> None:
     assert layer_macs(keras, layers.Conv2DTranspose(5, 3, strides=2), shape) == 10 * 12 * 4 * (3 * 3 * 5)
 
 
-def test_work_of_products(tf: ModuleType, keras: ModuleType) -> None:
+def test_macs_of_products(tf: ModuleType, keras: ModuleType) -> None:
     assert layer_macs(keras, keras.layers.Dense(7), (10, 12, 4)) == 10 * 12 * 4 * 7  # of every pixel
     ones = tf.ones
     assert macs(frozen(lambda x: tf.reshape(x, (-1, 480)) @ ones((480, 3)))) == 480 * 3
@@ -54,19 +54,19 @@ def test_work_of_products(tf: ModuleType, keras: ModuleType) -> None:
     assert macs(frozen(lambda x: tf.einsum("...c,cd->...d", x, ones((4, 3))))) == 10 * 12 * 4 * 3
 
 
-def test_work_that_does_not_depend_on_the_image_is_none(tf: ModuleType) -> None:
+def test_operations_independent_of_the_image_have_no_macs(tf: ModuleType) -> None:
     assert macs(frozen(lambda x: x * tf.reduce_sum(tf.ones((5, 6)) @ tf.ones((6, 7))))) == 0
 
 
 @pytest.mark.parametrize(("name", "millions"), [("MobileNetV2", 300), ("ResNet50", 3860)])
-def test_work_of_models_known_from_the_literature(keras: ModuleType, name: str, millions: int) -> None:
+def test_macs_of_models_from_the_literature(keras: ModuleType, name: str, millions: int) -> None:
     """Sandler et al. 2018, table 4; He et al. 2016, table 1 (3.8 G)."""
-    with quiet():
+    with suppress_output():
         model = getattr(keras.applications, name)(weights=None)
-    assert macs(freeze(trace(model))) == pytest.approx(millions * 1e6, rel=0.01)
+    assert macs(freeze(wrap_keras_model(model))) == pytest.approx(millions * 1e6, rel=0.01)
 
 
-def test_what_can_travel(tf: ModuleType) -> None:
+def test_tensors_that_can_be_sent(tf: ModuleType) -> None:
     def call(x: Any) -> Any:
         turned = tf.transpose(x, (1, 0, 2, 3), name="turned")  # the batch is not in front
         folded = tf.reshape(turned, (-1, 4), name="folded")  # rows of many images
@@ -117,12 +117,12 @@ def test_layer_name(op: str, prefix: int, layers: set[str], numbered: bool, laye
     assert layer_name(op, prefix, frozenset(layers), numbered=numbered) == layer
 
 
-def test_no_variables_and_no_control_inputs_are_left(tf: ModuleType, keras: ModuleType) -> None:
-    graph = tf.compat.v1.GraphDef.FromString(freeze(trace(classifier(keras, convolution))).graph)
+def test_a_frozen_graph_has_no_variables_and_no_control_inputs(tf: ModuleType, keras: ModuleType) -> None:
+    graph = tf.compat.v1.GraphDef.FromString(freeze(wrap_keras_model(classifier(keras, convolution))).graph)
     assert not {node.op for node in graph.node} & {"VarHandleOp", "ReadVariableOp", "NoOp", "PartitionedCall"}
     assert not [name for node in graph.node for name in node.input if name.startswith("^")]
 
 
-def test_ops_say_their_layers(keras: ModuleType) -> None:
-    ops: list[Op] = freeze(trace(classifier(keras, convolution))).ops
+def test_ops_have_layer_names(keras: ModuleType) -> None:
+    ops: list[Op] = freeze(wrap_keras_model(classifier(keras, convolution))).ops
     assert {"first", "norm", "pool"} <= {op.layer for op in ops}

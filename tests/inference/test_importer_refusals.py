@@ -1,4 +1,4 @@
-"""What cannot be imported is refused in one sentence with exit code 2, and nothing it carries is run."""
+"""Models that cannot be imported are refused in one sentence with exit code 2, and none of their code runs."""
 
 import builtins
 import json
@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from hybrid_batch.cli import main
-from hybrid_batch.inference.model.tensorflow_loader import quiet
-from tests.inference.made_models import classifier, convolution
+from hybrid_batch.inference.model.tensorflow_loader import suppress_output
+from tests.inference.keras_models import classifier, convolution
 
 Refuse = Callable[..., str]
 
 
 @pytest.fixture
 def refuse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
-    """Import with these arguments; the sentence it is refused with."""
+    """Import with these arguments, and return the sentence of the refusal."""
 
     def refuse(*arguments: object) -> str:
         capfd.readouterr()
@@ -37,24 +37,24 @@ def refuse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
 
 
 def accepted(*arguments: object) -> None:
-    with quiet():
+    with suppress_output():
         assert main(["import", *map(str, arguments), "--force"]) == 0
 
 
 def saved(model: Any, file: Path) -> Path:
-    with quiet():
+    with suppress_output():
         model.save_weights(file) if ".weights." in file.name else model.save(file)
     return file
 
 
-# Files that are no model
+# Files that are not a model
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.hdf5"])
 @pytest.mark.parametrize("content", [b"", b"not a model\n" * 1000], ids=["empty", "text"])
-def test_files_of_something_else(refuse: Refuse, tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_of_another_kind(refuse: Refuse, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    assert refuse(tmp_path / name).startswith(f"{name} is damaged or no Keras model: ")
+    assert refuse(tmp_path / name).startswith(f"{name} is damaged or not a Keras model: ")
 
 
 @pytest.mark.parametrize("name", ["model.h5", "model.keras"])
@@ -63,20 +63,20 @@ def test_truncated_files(refuse: Refuse, keras: ModuleType, tmp_path: Path, name
     file = saved(classifier(keras, convolution), tmp_path / name)
     content = file.read_bytes()
     file.write_bytes(content[: int(part * len(content))])
-    assert refuse(file).startswith(f"{name} is damaged or no Keras model: ")
+    assert refuse(file).startswith(f"{name} is damaged or not a Keras model: ")
 
 
-def test_a_keras_file_with_damage_inside(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
+def test_a_keras_file_with_damaged_members(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     whole = saved(classifier(keras, convolution), tmp_path / "whole.keras")
-    for missing, told in {
-        "config.json": "is not a whole .keras file",
-        "metadata.json": "is not a whole .keras file",
+    for missing, message in {
+        "config.json": "is not a complete .keras file",
+        "metadata.json": "is not a complete .keras file",
         "model.weights.h5": "cannot read part.keras",
     }.items():
         rewritten(whole, tmp_path / "part.keras", lambda name, data, missing=missing: None if name == missing else data)
-        assert told in refuse(tmp_path / "part.keras")
+        assert message in refuse(tmp_path / "part.keras")
     rewritten(whole, tmp_path / "part.keras", lambda name, data: data[:99] if name == "config.json" else data)
-    assert "is not a whole .keras file" in refuse(tmp_path / "part.keras")
+    assert "is not a complete .keras file" in refuse(tmp_path / "part.keras")
 
 
 def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
@@ -91,22 +91,22 @@ def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes |
 @pytest.mark.parametrize("name", ["model.weights.h5", "old.h5"])
 def test_weights_only(refuse: Refuse, keras: ModuleType, tf_keras: ModuleType, tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    with quiet():
+    with suppress_output():
         classifier(keras if "weights" in name else tf_keras, convolution).save_weights(file)
     assert refuse(file) == (
-        f"{name} holds weights only, no model; save the whole model with model.save(), or for a model of"
+        f"{name} holds only weights; save the whole model with model.save(), or for a model of"
         f" keras.applications use app:NAME --weights {name}."
     )
 
 
-def test_bombs_are_bounded(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
+def test_decompression_bombs_are_refused(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     file = saved(classifier(keras, convolution), tmp_path / "whole.keras")
     rewritten(file, tmp_path / "config.keras", lambda name, data: b" " * (65 << 20) if name == "config.json" else data)
-    assert refuse(tmp_path / "config.keras").endswith("describes itself in over 64 MiB; that is no Keras model.")
+    assert refuse(tmp_path / "config.keras").endswith("has a configuration of over 64 MiB; that is not a Keras model.")
     rewritten(file, tmp_path / "weights.keras", lambda name, data: bytes(99 << 20) if name.endswith("h5") else data)
-    assert refuse(tmp_path / "weights.keras").endswith("would unpack to 99 MiB; that is no Keras model.")
+    assert refuse(tmp_path / "weights.keras").endswith("would unpack to 99 MiB; that is not a Keras model.")
     rewritten(file, tmp_path / "deep.keras", lambda name, data: b"[" * 99_999 if name == "config.json" else data)
-    assert "is not a whole .keras file" in refuse(tmp_path / "deep.keras")
+    assert "is not a complete .keras file" in refuse(tmp_path / "deep.keras")
 
 
 def test_folders_and_paths(refuse: Refuse, tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_folders_and_paths(refuse: Refuse, tmp_path: Path) -> None:
     assert "neither a bundle (no bundle.json) nor a SavedModel (no saved_model.pb)" in refuse(tmp_path / "empty")
     assert refuse(tmp_path / "gone.keras").startswith(f"No model at {tmp_path}/gone.keras")
     (tmp_path / "model.onnx").touch()
-    assert "is no model; give a .keras, .h5 or .hdf5 file" in refuse(tmp_path / "model.onnx")
+    assert "is not a model; give a .keras, .h5 or .hdf5 file" in refuse(tmp_path / "model.onnx")
 
 
 def test_damaged_saved_models(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "saved"
-    with quiet():
+    with suppress_output():
         classifier(keras, convolution).export(folder, verbose=False)
     graph = (folder / "saved_model.pb").read_bytes()
     for content in (b"", b"text", graph[: len(graph) // 2]):
@@ -130,46 +130,46 @@ def test_damaged_saved_models(refuse: Refuse, keras: ModuleType, tmp_path: Path)
     assert refuse(folder).startswith(f"TensorFlow cannot read {folder}: ")
 
 
-# Models that are no classifier of images
+# Models that are not image classifiers
 
 
-def test_shapes_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
+def test_unsupported_inputs_and_outputs(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     layers = keras.layers
     a, b = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     flat, text = keras.Input((64,)), keras.Input((None, None, 1))
-    for model, told in {
+    for model, message in {
         keras.Model([a, b], layers.Dense(2)(layers.Flatten()(a + b))): "takes 2 inputs; one image input is needed.",
         keras.Model(a, [layers.Flatten()(a), layers.Flatten()(a)]): "has 2 outputs; one row of scores is needed.",
         keras.Model(flat, layers.Dense(2)(flat)): "input is ?x64; an image is needed: batch x height x width x chan",
         keras.Model(a, layers.Conv2D(2, 3)(a)): "output for an image is 6x6x2 FP32; one row of scores is needed.",
-        keras.Model(text, layers.GlobalMaxPooling2D()(text)): "its size left open; state it with --size HEIGHTxWIDTH.",
+        keras.Model(text, layers.GlobalMaxPooling2D()(text)): "of open size; set it with --size HEIGHTxWIDTH.",
     }.items():
-        assert told in refuse(saved(model, tmp_path / "model.keras"))
+        assert message in refuse(saved(model, tmp_path / "model.keras"))
     six = keras.Input((8, 8, 6))
     file = saved(keras.Model(six, layers.Dense(2)(layers.Flatten()(six))), tmp_path / "model.keras")
-    assert refuse(file) == "The model takes 6 channels, which does not fit --colour rgb."
+    assert refuse(file) == "The model takes 6 channels, which does not match --colour rgb."
 
 
 @pytest.mark.parametrize("size", ["0", "8x8x8", "-8", "²", ""])
-def test_what_is_no_size(capfd: pytest.CaptureFixture[str], size: str) -> None:
+def test_a_malformed_size(capfd: pytest.CaptureFixture[str], size: str) -> None:
     assert main(["import", "model.h5", "--size", size]) == 2
-    assert f"{size!r} is no size; write 224 or 224x160" in capfd.readouterr().err
+    assert f"{size!r} is not an image size; write 224 or 224x160" in capfd.readouterr().err
 
 
-def test_settings_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
+def test_settings_that_contradict_the_model(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     grey = saved(classifier(keras, convolution, (16, 16, 1)), tmp_path / "grey.keras")
-    assert refuse(grey, "--colour", "bgr") == "The model takes 1 channels, which does not fit --colour bgr."
+    assert refuse(grey, "--colour", "bgr") == "The model takes 1 channels, which does not match --colour bgr."
     assert "grey use 0-255" in refuse(grey, "--scale", "caffe")
     assert "is ?x16x16x1, which --size 32x32 cannot change" in refuse(grey, "--size", "32")
     whole = keras.Input((8, 8, 3), dtype="uint8")
     model = keras.Model(whole, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(whole))))
-    assert "takes uint8 pixels, which --scale 0-1 does not give; use 0-255." in refuse(
+    assert "takes uint8 pixels, but --scale 0-1 gives floats; use 0-255." in refuse(
         saved(model, tmp_path / "whole.keras"), "--scale", "0-1"
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("a\nb\n", "names 2 classes but the model has 5"),
         ("a\nb\nc\nb\ne\n", "names the class 'b' twice"),
@@ -178,12 +178,12 @@ def test_settings_that_do_not_fit(refuse: Refuse, keras: ModuleType, tmp_path: P
         (b"\xff\xfe\x00", "Cannot read the class names"),
     ],
 )
-def test_classes_that_do_not_fit(
-    refuse: Refuse, keras: ModuleType, tmp_path: Path, content: str | bytes, told: str
+def test_class_files_that_do_not_match(
+    refuse: Refuse, keras: ModuleType, tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     classes = tmp_path / "classes.txt"
     classes.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert told in refuse(saved(classifier(keras, convolution), tmp_path / "m.keras"), "--classes", classes)
+    assert message in refuse(saved(classifier(keras, convolution), tmp_path / "m.keras"), "--classes", classes)
 
 
 def test_applications(refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_applications(refuse: Refuse, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "cannot make MobileNet with weights none" in refuse("app:MobileNet", "--size", "3x3")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nobody answers: there is no network
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # no server answers on this port
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     assert refuse("app:MobileNet", "--weights", "imagenet").startswith(
@@ -201,11 +201,11 @@ def test_applications(refuse: Refuse, tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(keras: ModuleType, tmp_path: Path, capfd: Any) -> None:
+def test_a_folder_that_is_not_a_bundle_is_not_replaced(keras: ModuleType, tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     assert main(["import", "app:MobileNet", "-o", str(tmp_path / "mine"), "--force"]) == 2
-    assert "exists and is no bundle" in capfd.readouterr().err
+    assert "exists and is not a bundle" in capfd.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
@@ -214,14 +214,14 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(keras: ModuleType, tmp_path:
 
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that the hostile code below would write; its place travels in a builtin, as bytecode has no closure."""
-    place = tmp_path / "executed"
-    monkeypatch.setattr(builtins, "place_of_the_mark", str(place), raising=False)
-    return place
+    """The file that hostile code would write. Its path is a builtin, because bytecode has no closure."""
+    path = tmp_path / "executed"
+    monkeypatch.setattr(builtins, "path_of_the_mark", str(path), raising=False)
+    return path
 
 
 def lambda_model(keras: ModuleType, *, nested: bool) -> Any:
-    layer = keras.layers.Lambda(lambda x: [open(place_of_the_mark, "w").close(), x][1])  # noqa: F821, PTH123
+    layer = keras.layers.Lambda(lambda x: [open(path_of_the_mark, "w").close(), x][1])  # noqa: F821, PTH123
     model = keras.Sequential([keras.Input((8, 8, 3)), layer, keras.layers.Flatten(), keras.layers.Dense(3)])
     return keras.Sequential([keras.Input((8, 8, 3)), model]) if nested else model
 
@@ -236,14 +236,14 @@ def test_lambda_layers_run_only_when_trusted(
     mark.unlink()  # building the model ran it
     assert refuse(file) == (
         f"{name} has a Lambda layer, which is code that would run on this machine;"
-        " if you trust where it comes from, add --trust-model."
+        " if you trust the file's source, add --trust-model."
     )
     assert not mark.exists()
     accepted(file, "--trust-model", "-o", tmp_path / "trusted.bundle")
     assert mark.exists()
 
 
-def test_a_file_that_is_two_things_is_one(refuse: Refuse, keras: ModuleType, tmp_path: Path, mark: Path) -> None:
+def test_a_file_of_two_formats_is_read_as_one(refuse: Refuse, keras: ModuleType, tmp_path: Path, mark: Path) -> None:
     """An HDF5 file with an innocent archive at its end must not pass as the archive and be read as HDF5."""
     hostile = saved(lambda_model(keras, nested=False), tmp_path / "hostile.h5")
     mark.unlink()
@@ -255,7 +255,7 @@ def test_a_file_that_is_two_things_is_one(refuse: Refuse, keras: ModuleType, tmp
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [
         ({"module": "os", "class_name": "system", "config": "true"}, "uses 'system' of the Python module 'os'"),
         ({"class_name": "TorchModuleWrapper", "config": {}}, "has a TorchModuleWrapper layer"),
@@ -267,7 +267,7 @@ def test_a_file_that_is_two_things_is_one(refuse: Refuse, keras: ModuleType, tmp
     ],
 )
 def test_configurations_that_reach_outside_keras(
-    refuse: Refuse, tf_keras: ModuleType, tmp_path: Path, layer: dict[str, Any], told: str
+    refuse: Refuse, tf_keras: ModuleType, tmp_path: Path, layer: dict[str, Any], message: str
 ) -> None:
     whole = saved(classifier(tf_keras, convolution), tmp_path / "whole.keras")
 
@@ -278,10 +278,10 @@ def test_configurations_that_reach_outside_keras(
         config["config"]["layers"].append(layer)
         return json.dumps(config).encode()
 
-    assert told in refuse(rewritten(whole, tmp_path / "changed.keras", change))
+    assert message in refuse(rewritten(whole, tmp_path / "changed.keras", change))
 
 
-def test_layers_of_one_s_own(refuse: Refuse, keras: ModuleType, tf_keras: ModuleType, tmp_path: Path) -> None:
+def test_custom_layers(refuse: Refuse, keras: ModuleType, tf_keras: ModuleType, tmp_path: Path) -> None:
     for maker in (keras, tf_keras):
 
         class Own(maker.layers.Layer):  # type: ignore[misc, name-defined]
@@ -292,36 +292,38 @@ def test_layers_of_one_s_own(refuse: Refuse, keras: ModuleType, tf_keras: Module
             return keras.layers.Flatten()(own()(x))
 
         for name in ("model.keras", "model.h5"):
-            told = refuse(saved(classifier(maker, body), tmp_path / name))
-            assert told.startswith(f"{name} uses 'Own'")
-            assert told.endswith("export the model with model.export('folder') and import the folder.")
+            message = refuse(saved(classifier(maker, body), tmp_path / name))
+            assert message.startswith((f"{name} uses the layer 'Own', ", f"{name} uses 'Own' of the Python module "))
+            assert message.endswith(
+                "export the model with model.export('folder') where the code is, and import the folder."
+            )
 
 
-def hostile_module(tf: ModuleType, mark: Path, how: str) -> Any:
+def hostile_module(tf: ModuleType, mark: Path, effect: str) -> Any:
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, 4, 4, 3))])
         def __call__(self, images: Any) -> Any:
             scores = tf.reduce_mean(images, (1, 2))
-            if how == "PyFunc":
+            if effect == "PyFunc":
                 return tf.ensure_shape(tf.numpy_function(lambda x: x, [scores], tf.float32), (None, 3))
-            if how == "ReadFile":
+            if effect == "ReadFile":
                 return scores + tf.cast(tf.strings.length(tf.io.read_file(str(mark))), tf.float32)
-            if how == "WriteFile":
+            if effect == "WriteFile":
                 tf.io.write_file(str(mark), "x")
-            if how == "RandomUniform":
+            if effect == "RandomUniform":
                 scores += tf.random.uniform(tf.shape(scores))
             return scores
 
     return Module()
 
 
-@pytest.mark.parametrize("how", ["PyFunc", "ReadFile", "WriteFile", "RandomUniform"])
-def test_saved_models_that_do_more_than_compute(
-    refuse: Refuse, tf: ModuleType, tmp_path: Path, mark: Path, how: str
+@pytest.mark.parametrize("effect", ["PyFunc", "ReadFile", "WriteFile", "RandomUniform"])
+def test_saved_models_with_side_effects(
+    refuse: Refuse, tf: ModuleType, tmp_path: Path, mark: Path, effect: str
 ) -> None:
-    with quiet():
-        tf.saved_model.save(hostile_module(tf, mark, how), str(tmp_path / "saved"))
-    told = refuse(tmp_path / "saved")
-    assert how in told
-    assert ("does more than compute" if how == "RandomUniform" else "runs Python or touches files") in told
+    with suppress_output():
+        tf.saved_model.save(hostile_module(tf, mark, effect), str(tmp_path / "saved"))
+    message = refuse(tmp_path / "saved")
+    assert effect in message
+    assert ("has side effects" if effect == "RandomUniform" else "runs Python code or touches files") in message
     assert not mark.exists()

@@ -1,4 +1,4 @@
-"""`cuts --verify`, and that it would see a difference."""
+"""`cuts --verify` detects a difference."""
 
 import json
 from dataclasses import replace
@@ -11,71 +11,71 @@ import pytest
 from hybrid_batch.cli import main
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut, TensorSpec
-from hybrid_batch.inference.model.importing.importer import ImportSettings, import_source
-from hybrid_batch.inference.model.importing.traceable_model import trace
-from hybrid_batch.inference.model.runtimes import ENGINES, Segment, open_engine
-from hybrid_batch.inference.model.runtimes.verify import Verified, sample_images, verify_cuts
-from tests.inference.made_models import classifier, convolution
+from hybrid_batch.inference.model.importing.importer import ImportSettings, import_traceable_model
+from hybrid_batch.inference.model.importing.traceable_model import wrap_keras_model
+from hybrid_batch.inference.model.runtimes import RUNTIMES, Segment, open_runtime
+from hybrid_batch.inference.model.runtimes.verify import CutCheck, synthetic_images, verify_cuts
+from tests.inference.keras_models import classifier, convolution
 
 
 @pytest.fixture
-def bundle(keras: ModuleType, tmp_path: Path, quietly: None) -> Bundle:
+def bundle(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> Bundle:
     return imported(classifier(keras, convolution), tmp_path)
 
 
 def imported(model: object, folder: Path) -> Bundle:
-    return import_source(trace(model), "made", folder / "made.bundle", ImportSettings()).bundle
+    return import_traceable_model(wrap_keras_model(model), "made", folder / "made.bundle", ImportSettings()).bundle
 
 
-class Meddling:
-    """The real engine, except that every head adds a little to what crosses."""
+class BiasedRuntime:
+    """The real runtime, except that every head adds a constant to the boundary."""
 
-    def __init__(self, bundle: Bundle, much: float) -> None:
-        self.name, self._bundle, self._much = "meddling", bundle, much
-        self._engine = open_engine("openvino", bundle, cached=False)
+    def __init__(self, bundle: Bundle, bias: float) -> None:
+        self.name, self._bundle, self._bias = "biased", bundle, bias
+        self._runtime = open_runtime("openvino", bundle, cached=False)
 
     def compile(self, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> Segment:
-        segment = self._engine.compile(inputs, outputs)
+        segment = self._runtime.compile(inputs, outputs)
         if self._bundle.output in outputs:
             return segment
-        return lambda tensors: [result + np.float32(self._much) for result in segment(tensors)]
+        return lambda tensors: [result + np.float32(self._bias) for result in segment(tensors)]
 
 
-@pytest.mark.parametrize(("much", "holds"), [(0.0, True), (0.01, False), (np.nan, False)])
-def test_a_difference_is_seen(bundle: Bundle, much: float, holds: bool) -> None:
+@pytest.mark.parametrize(("bias", "passes"), [(0.0, True), (0.01, False), (np.nan, False)])
+def test_a_difference_is_detected(bundle: Bundle, bias: float, passes: bool) -> None:
     cut = bundle.cut("first")
-    assert [found.holds for found in verify_cuts(bundle, Meddling(bundle, much), [cut])] == [holds]
+    assert [found.passed for found in verify_cuts(bundle, BiasedRuntime(bundle, bias), [cut])] == [passes]
 
 
-def test_one_output_has_two_classes(keras: ModuleType, tmp_path: Path, quietly: None) -> None:
+def test_one_output_has_two_classes(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> None:
     model = classifier(keras, convolution, units=1, activation="sigmoid")
     bundle = imported(model, tmp_path)
     cut = bundle.cut("first")
-    found = [next(verify_cuts(bundle, Meddling(bundle, much), [cut])) for much in (100.0, -100.0)]
+    found = [next(verify_cuts(bundle, BiasedRuntime(bundle, bias), [cut])) for bias in (100.0, -100.0)]
     assert min(verified.same_top1 for verified in found) < 1
 
 
-def test_holds() -> None:
+def test_passed() -> None:
     cut = Cut("c001", "x", (), 0, 0)
-    good = Verified(cut, 1e-5, 1.0)
-    assert good.holds
-    assert not replace(good, largest=1.1e-5).holds
-    assert not replace(good, same_top1=0.875).holds
-    assert not replace(good, largest=float("nan")).holds
+    good = CutCheck(cut, 1e-5, 1.0)
+    assert good.passed
+    assert not replace(good, max_abs_error=1.1e-5).passed
+    assert not replace(good, same_top1=0.875).passed
+    assert not replace(good, max_abs_error=float("nan")).passed
 
 
-def test_pictures_are_the_same_every_time_and_prepared(bundle: Bundle) -> None:
-    images = sample_images(bundle, 3)
+def test_synthetic_images_are_reproducible_and_preprocessed(bundle: Bundle) -> None:
+    images = synthetic_images(bundle, 3)
     assert (images.shape, images.dtype) == ((3, 16, 16, 3), np.float32)
-    np.testing.assert_array_equal(images, sample_images(bundle, 3))
+    np.testing.assert_array_equal(images, synthetic_images(bundle, 3))
     assert 0 <= images.min() < 0.1
     assert 0.9 < images.max() <= 1
-    assert not np.array_equal(images, sample_images(bundle, 3, seed=1))
+    assert not np.array_equal(images, synthetic_images(bundle, 3, seed=1))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_command(bundle: Bundle, engine: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["cuts", str(bundle.path), "--verify", "--all", "--engine", engine, "--json"]) == 0
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_command(bundle: Bundle, runtime: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["cuts", str(bundle.path), "--verify", "--multi-tensor", "--runtime", runtime, "--json"]) == 0
     out, err = capfd.readouterr()
     rows = json.loads(out)
     assert err == ""
@@ -92,7 +92,7 @@ def test_the_command(bundle: Bundle, engine: str, capfd: pytest.CaptureFixture[s
     assert all(row["largest_difference"] <= 1e-5 for row in rows)
 
 
-def test_the_table_for_people(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_table(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["cuts", str(bundle.path), "--verify"]) == 0
     out, err = capfd.readouterr()
     assert err == ""

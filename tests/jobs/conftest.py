@@ -8,7 +8,7 @@ from tests.conftest import HANG_S
 
 @pytest.fixture(autouse=True, scope="module")
 def own_java() -> Iterator[None]:
-    """Java outlives Spark sessions with the environment it was started in; every module's tests start their own."""
+    """Stop Java after each module: it outlives a Spark session and keeps the environment of its start."""
     yield
     if "pyspark" in sys.modules:
         from pyspark import SparkContext

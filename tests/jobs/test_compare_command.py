@@ -9,10 +9,10 @@ import pytest
 
 from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S
-from tests.made_records import record, write_run
+from tests.factories.records import record, write_run
 
 A = [record(image=f"{n:02d}.png", label="ab"[n % 2], prediction="ab"[n % 2]) for n in range(40)]
-B = [replace(made, prediction="b", latency_us=2 * made.latency_us) for made in A]
+B = [replace(entry, prediction="b", latency_us=2 * entry.latency_us) for entry in A]
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def runs(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "run=a"), str(tmp_path / "run=b")]
 
 
-def test_the_table_says_what_differs(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_the_differences(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["compare", *runs]) == 0
     out, err = capsys.readouterr()
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -37,9 +37,9 @@ def test_the_table_says_what_differs(runs: list[str], capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("engine", ["inline", "mrjob"])
-def test_json_is_the_comparison_and_nothing_else(engine: str, runs: list[str]) -> None:
+def test_json_output_is_only_the_comparison(engine: str, runs: list[str]) -> None:
     arguments = ["compare", *runs, "--engine", engine, "--json", "--by", "codec", "--fail-if", "only_a > 0"]
-    # In a process of its own: what a library logs shows only where nobody has set logging up.
+    # In a separate process: log messages of libraries appear only where logging is not configured.
     done = subprocess.run(
         [sys.executable, "-m", "hybrid_batch", *arguments], capture_output=True, text=True, timeout=HANG_S, check=False
     )
@@ -49,38 +49,40 @@ def test_json_is_the_comparison_and_nothing_else(engine: str, runs: list[str]) -
     assert list(comparison["slices"]) == ["codec", "folder", "label"]
 
 
-def test_a_condition_that_holds_is_exit_1_with_value_and_bound(
-    runs: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_condition_that_holds_exits_with_1_and_the_value(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     conditions = ["accuracy_drop > 0.5pt", "latency_p95_ratio > 3", "latency_p50_ratio > 1.5"]
     assert command(["compare", *runs, *(word for text in conditions for word in ("--fail-if", text))]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("images ")
     assert err == (
-        "hybrid-batch: accuracy_drop is 50pt, which --fail-if 'accuracy_drop > 0.5pt' forbids. "
-        "latency_p50_ratio is 2, which --fail-if 'latency_p50_ratio > 1.5' forbids.\n"
+        "hybrid-batch: accuracy_drop is 50pt, so --fail-if 'accuracy_drop > 0.5pt' holds. "
+        "latency_p50_ratio is 2, so --fail-if 'latency_p50_ratio > 1.5' holds.\n"
     )
 
 
 @pytest.mark.parametrize("engine", ["inline", "mrjob"])
-def test_bad_parts_are_left_out_whole_and_named_when_asked(
+def test_unreadable_parts_are_left_out_and_named_on_request(
     engine: str, runs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = Path(runs[0]) / "part-00003.parquet"
     good = part.read_bytes()
-    pq.write_table(pq.read_table(part), part, row_group_size=3)  # the footer and the first rows stay readable
+    pq.write_table(pq.read_table(part), part, row_group_size=3)  # so that the footer and the first rows are readable
     broken = bytearray(part.read_bytes())
     place = pq.read_metadata(part).row_group(2).column(0).dictionary_page_offset
     broken[place : place + 20] = b"x" * 20
     part.write_bytes(broken)
     arguments = ["compare", *runs, "--engine", engine, "--json"]
     assert command(arguments) == 2
-    assert "part-00003.parquet cannot be compared" in (said := capsys.readouterr().err)
-    assert said.endswith("the same `hybrid-batch run` makes it again, or leave it out with --skip-bad.\n")
-    assert command([*arguments, "--skip-bad"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["coverage"]["both"], found["coverage"]["only_b"], len(found["bad_parts"])) == (33, 7, 1)
-    assert command(["compare", *runs, "--skip-bad"]) == 0
+    assert "part-00003.parquet cannot be compared" in (errors := capsys.readouterr().err)
+    assert errors.endswith("repeat the same `hybrid-batch run`, or leave it out with --skip-unreadable.\n")
+    assert command([*arguments, "--skip-unreadable"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    assert (comparison["coverage"]["both"], comparison["coverage"]["only_b"], len(comparison["bad_parts"])) == (
+        33,
+        7,
+        1,
+    )
+    assert command(["compare", *runs, "--skip-unreadable"]) == 0
     assert "part-00003.parquet cannot be compared" in capsys.readouterr().out
     part.write_bytes(good)
 
@@ -99,7 +101,7 @@ def test_an_unfinished_run_is_compared_with_a_note(
     ("arguments", "sentence"),
     [
         (["{a}"], "Missing argument 'RUN_B'"),
-        (["{a}", "{a}/absent"], "There is no run in"),
+        (["{a}", "{a}/absent"], "contains no run: _run.json is missing"),
         (["{a}", "{b}", "--engine", "abacus"], "'abacus' is not one of"),
         (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
         (["{a}", "{b}", "--by", "colour"], "no column 'colour' to slice by"),
@@ -108,7 +110,7 @@ def test_an_unfinished_run_is_compared_with_a_note(
         (["{a}", "{b}", "--runner", "local"], "add --engine mrjob"),
     ],
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     arguments: list[str], sentence: str, runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {"a": runs[0], "b": runs[1], "log": str(tmp_path)}
@@ -119,16 +121,18 @@ def test_wrong_usage_is_2(
     assert "Traceback" not in err
 
 
-def test_different_labels_are_one_sentence(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(str(tmp_path / "run=c"), [replace(made, label="b") for made in B], 40)
+def test_different_labels_are_reported_in_one_sentence(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(str(tmp_path / "run=c"), [replace(entry, label="b") for entry in B], 40)
     assert command(["compare", runs[0], str(tmp_path / "run=c")]) == 2
     assert "The runs have different labels for 20 images (00.png is 'a' in A and 'b' in B, " in capsys.readouterr().err
 
 
-def test_an_engine_that_is_not_installed_gives_the_pip_line(
+def test_a_missing_engine_is_reported_with_the_pip_command(
     runs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "mrjob.job", None)  # what Python itself holds to refuse an import
+    monkeypatch.setitem(sys.modules, "mrjob.job", None)  # makes Python refuse the import
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.compare_mrjob", raising=False)
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.parts_job", raising=False)
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.mrjob_import", raising=False)

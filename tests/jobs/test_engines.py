@@ -1,4 +1,4 @@
-"""Every engine gives the same report, to the byte, from the same real files."""
+"""Every engine gives the same bytes for a report on the same files."""
 
 import os
 import subprocess
@@ -14,26 +14,26 @@ from hybrid_batch.data.errors import MissingExtra, NotARun
 from hybrid_batch.data.log.records import to_table
 from hybrid_batch.evaluation.counting.counts import Counts
 from hybrid_batch.evaluation.counting.record_counter import count_table
-from hybrid_batch.evaluation.report import build, to_json
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.evaluation.report_schema import Report
-from hybrid_batch.jobs import evaluate_inline as inline
-from hybrid_batch.jobs import evaluate_mrjob, evaluate_spark
+from hybrid_batch.jobs import evaluate_inline, evaluate_mrjob, evaluate_spark
 from hybrid_batch.jobs.engines.spark_session import find_java, spark_session
-from hybrid_batch.jobs.input.part_list import Part, find_work
+from hybrid_batch.jobs.input.part_list import Part, list_parts
 from tests.conftest import HANG_S
-from tests.made_records import random_records, write_run
+from tests.factories.records import random_records, write_run
 
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
 RECORDS = random_records(1000, CLASSES)
-EXPECTED = to_json(build(count_table(to_table(RECORDS))))
+EXPECTED = to_json(build_report(count_table(to_table(RECORDS))))
 
 Engine = Callable[[Sequence[Part]], Report]
 ENGINES: dict[str, Engine] = {
-    "inline": inline.evaluate,
+    "inline": evaluate_inline.evaluate,
     "mrjob": evaluate_mrjob.evaluate,
     "spark": evaluate_spark.evaluate,
 }
-# pyspark leaves the socket of `collect` to the garbage collector.
+# pyspark does not close the socket of `collect`.
 UNCLOSED = pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning")
 
 
@@ -53,7 +53,7 @@ def local_run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def no_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment as on a machine where nobody installed Java."""
+    """The environment of a machine without Java."""
     folder = tmp_path_factory.mktemp("bin")
     tools = "bash basename cat chmod dirname env ls nice ps readlink rm sed uname"
     for tool in tools.split():
@@ -65,7 +65,7 @@ def no_java(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def spark(ministack: str, no_java: dict[str, str]) -> Iterator[None]:
-    """The product's own Spark session, kept for all tests: it takes seconds to start."""
+    """The product's Spark session, shared by all tests, since it takes seconds to start."""
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("JAVA_HOME", raising=False)
         environment.setenv("PATH", no_java["PATH"])
@@ -89,21 +89,21 @@ def script(name: str, *arguments: str, **environment: str) -> "subprocess.Comple
 
 
 def test_engines_agree_on_a_folder(engine: Engine, local_run: str) -> None:
-    assert to_json(engine(find_work([local_run]).parts)) == EXPECTED
+    assert to_json(engine(list_parts([local_run]).parts)) == EXPECTED
 
 
-def test_engines_agree_on_a_bucket(engine: Engine, bucket: str) -> None:
+def test_engines_agree_on_an_s3_bucket(engine: Engine, bucket: str) -> None:
     uri = f"s3://{bucket}/log/run=x"
     write_run(uri, RECORDS, 300)
-    assert to_json(engine(find_work([f"s3://{bucket}/log"]).parts)) == EXPECTED
+    assert to_json(engine(list_parts([f"s3://{bucket}/log"]).parts)) == EXPECTED
 
 
-def test_a_truncated_part_is_one_sentence_from_every_engine(engine: Engine, tmp_path: Path) -> None:
+def test_every_engine_reports_a_truncated_part_in_one_sentence(engine: Engine, tmp_path: Path) -> None:
     write_run(str(tmp_path), RECORDS, 300)
     part = tmp_path / "part-00002.parquet"
     part.write_bytes(part.read_bytes()[:1000])
     with pytest.raises(NotARun, match=r"part-00002\.parquet cannot be counted: it is not a readable Parquet"):
-        engine(find_work([str(tmp_path)]).parts)
+        engine(list_parts([str(tmp_path)]).parts)
 
 
 @pytest.mark.parametrize("runner", ["inline", "local", "spark"])
@@ -112,14 +112,14 @@ def test_the_mrjob_script_prints_the_report(runner: str, local_run: str, tmp_pat
     assert (done.returncode, done.stdout) == (0, f"{EXPECTED}\n"), done.stderr
 
 
-def test_in_one_process_mrjob_has_one_mapper_with_the_machine_to_itself(
+def test_mrjobs_inline_runner_has_one_mapper_with_all_cores(
     local_run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[int] = []
 
     def count(parts: Sequence[Part], by: Sequence[str], threads: int) -> Counts:
         given.append(threads)
-        return inline.count(parts, by, threads)
+        return evaluate_inline.count(parts, by, threads)
 
     monkeypatch.setattr(evaluate_mrjob, "count", count)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
@@ -128,7 +128,7 @@ def test_in_one_process_mrjob_has_one_mapper_with_the_machine_to_itself(
     assert (given, capsys.readouterr().out) == ([3], f"{EXPECTED}\n")
 
 
-def test_the_mrjob_script_reads_a_bucket_in_its_workers(bucket: str, tmp_path: Path) -> None:
+def test_workers_of_the_mrjob_script_read_s3(bucket: str, tmp_path: Path) -> None:
     uri = f"s3://{bucket}/run=x"
     write_run(uri, RECORDS, 300)
     done = script("evaluate_mrjob", "-r", "local", "--no-conf", "--no-bootstrap-mrjob", uri, TMPDIR=str(tmp_path))
@@ -154,7 +154,7 @@ def test_the_mrjob_script_fails_in_one_sentence(tmp_path: Path) -> None:
     assert "part-00000.parquet cannot be counted: it is not a readable Parquet" in error
 
 
-def test_the_spark_script_needs_no_java_and_says_nothing_else(local_run: str, no_java: dict[str, str]) -> None:
+def test_the_spark_script_needs_no_java_and_prints_nothing_else(local_run: str, no_java: dict[str, str]) -> None:
     done = script("evaluate_spark", local_run, **no_java)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")
 
@@ -162,35 +162,35 @@ def test_the_spark_script_needs_no_java_and_says_nothing_else(local_run: str, no
 def test_the_spark_script_fails_in_one_sentence(tmp_path: Path) -> None:
     done = script("evaluate_spark", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"There is no run in {tmp_path}")
+    assert done.stderr.startswith(f"{tmp_path} contains no run")
 
 
-def test_a_java_that_is_not_there_is_told(local_run: str, tmp_path: Path) -> None:
+def test_a_missing_java_is_reported(local_run: str, tmp_path: Path) -> None:
     done = script("evaluate_spark", local_run, JAVA_HOME=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"Spark's Java did not start (JAVA_HOME is '{tmp_path}')")
 
 
-def test_spark_4_asks_for_a_java_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_spark_4_requires_an_installed_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingExtra, match=r"Spark 4\.0\.0 finds no Java; install Java 17"):
         find_java("4.0.0")
 
 
-@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one thread, and no other to stop")
-def test_an_interrupt_leaves_the_threads_only_the_parts_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core: one thread")
+def test_after_an_interrupt_threads_finish_only_their_current_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     counted, interrupted = [], threading.Event()
 
     def slow(parts: Iterator[Part], _: Sequence[str]) -> None:
         for part in parts:
-            sleep(0.1 if interrupted.is_set() else 0.002)  # all would then take the threads minutes
-            if part.index == 20:  # by then every thread is at work
+            sleep(0.1 if interrupted.is_set() else 0.002)  # reading all parts would then take minutes
+            if part.index == 20:  # by then every thread has started
                 interrupted.set()
                 raise KeyboardInterrupt
             counted.append(part)
 
-    monkeypatch.setattr(inline, "count_parts", slow)
+    monkeypatch.setattr(evaluate_inline, "count_parts", slow)
     with pytest.raises(KeyboardInterrupt):
-        inline.evaluate([Part("run", index) for index in range(2000)])
+        evaluate_inline.evaluate([Part("run", index) for index in range(2000)])
     assert len(counted) < 1000

@@ -9,23 +9,24 @@ import pytest
 
 from hybrid_batch.cli import main as command
 from hybrid_batch.data.log.records import to_table
-from hybrid_batch.data.storage.storage import open_storage
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.evaluation.counting.record_counter import count_table
-from hybrid_batch.evaluation.report import build, to_json
-from hybrid_batch.jobs.input.part_list import find_work
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.evaluation.report import build_report
+from hybrid_batch.jobs.input.part_list import list_parts
 from tests.conftest import HANG_S
-from tests.made_records import random_records, write_run
+from tests.factories.records import random_records, write_run
 
 RECORDS = random_records(200, ["a", "b"])
-EXPECTED = to_json(build(count_table(to_table(RECORDS))))
+EXPECTED = to_json(build_report(count_table(to_table(RECORDS))))
 
 
 @pytest.mark.parametrize(
     "engine", [["inline"], ["mrjob"], ["mrjob", "--runner", "local"], ["mrjob", "--runner", "spark"]], ids=" ".join
 )
-def test_json_is_the_report_and_nothing_else(engine: list[str], tmp_path: Path) -> None:
+def test_json_output_is_only_the_report(engine: list[str], tmp_path: Path) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 30)
-    # In a process of its own: what a library logs shows only where nobody has set logging up.
+    # In a separate process: log messages of libraries appear only where logging is not configured.
     done = subprocess.run(
         [sys.executable, "-m", "hybrid_batch", "evaluate", tmp_path, "--engine", *engine, "--json"],
         capture_output=True,
@@ -39,9 +40,9 @@ def test_json_is_the_report_and_nothing_else(engine: list[str], tmp_path: Path) 
 FILES = ["confusion.csv", "latency.csv", "per_class.csv", "report.html", "report.json"]
 
 
-def test_the_table_is_printed_and_the_files_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_printed_and_files_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 30)
-    out = tmp_path / "out" / "here"
+    out = tmp_path / "out" / "below"
     for _ in range(2):
         assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(out)]) == 0
         assert capsys.readouterr().out.startswith("accuracy   0.")
@@ -51,7 +52,7 @@ def test_the_table_is_printed_and_the_files_replaced(tmp_path: Path, capsys: pyt
     assert not (tmp_path / "run=x" / "_report").exists()
 
 
-def test_files_go_beside_one_run_unless_they_are_not_wanted(
+def test_files_are_written_to_the_run_unless_no_files_is_given(
     bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for log in (str(tmp_path), f"s3://{bucket}/log"):
@@ -60,25 +61,23 @@ def test_files_go_beside_one_run_unless_they_are_not_wanted(
         assert command(["evaluate", f"{log}/run=x"]) == 0
         assert command(["evaluate", f"{log}/run=y", "--no-files"]) == 0
         assert command(["evaluate", f"{log}/run=x", f"{log}/run=y"]) == 0
-        written = sorted(entry.name for entry in open_storage(log).entries() if "/_report/" in entry.name)
+        written = sorted(entry.name for entry in open_storage(log).list_files() if "/_report/" in entry.name)
         assert written == [f"run=x/_report/{name}" for name in FILES]
-        assert len(find_work([f"{log}/run=x"]).parts) == 7
+        assert len(list_parts([f"{log}/run=x"]).parts) == 7
     assert open_storage(log).read("run=x/_report/report.json").decode() == f"{EXPECTED}\n"
-    assert "200 of the 400 images of these runs have the name of another; each counts." in capsys.readouterr().err
+    assert "200 of the 400 images of these runs are repeated; every repetition is counted." in capsys.readouterr().err
 
 
-def test_a_log_that_cannot_be_written_to_is_evaluated_all_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_log_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(str(tmp_path), RECORDS, 200)
-    (tmp_path / "_report").write_text("in the way")
+    (tmp_path / "_report").write_text("not a folder")
     assert command(["evaluate", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
     assert out == f"{EXPECTED}\n"
     assert err.startswith(f"Note: Cannot write {tmp_path}/_report/report.json")
 
 
-def test_the_files_are_written_for_a_reader_who_has_had_enough(tmp_path: Path) -> None:
+def test_files_are_written_after_the_reader_closes_the_pipe(tmp_path: Path) -> None:
     write_run(str(tmp_path), RECORDS, 200)
     outward, inward = os.pipe()
     os.close(outward)
@@ -99,7 +98,7 @@ def test_all_runs_of_a_log_are_evaluated_as_one(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("engine", ["inline", "mrjob"])
-def test_bad_parts_are_skipped_and_named_when_asked(
+def test_unreadable_parts_are_skipped_and_named_on_request(
     engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(str(tmp_path), RECORDS, 50)
@@ -107,13 +106,13 @@ def test_bad_parts_are_skipped_and_named_when_asked(
     arguments = ["evaluate", str(tmp_path), "--engine", engine, "--json", "--no-files", "--by", "batch"]
     assert command(arguments) == 2
     assert "part-00001.parquet cannot be counted" in capsys.readouterr().err
-    assert command([*arguments, "--skip-bad"]) == 0
+    assert command([*arguments, "--skip-unreadable"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["coverage"]["records"], len(report["bad_parts"])) == (150, 1)
-    assert [found["value"] for found in report["slices"]["batch"]] == ["8"]
+    assert [entry["value"] for entry in report["slices"]["batch"]] == ["8"]
 
 
-def test_the_csv_files_say_what_the_report_says(tmp_path: Path) -> None:
+def test_the_csv_files_agree_with_the_report(tmp_path: Path) -> None:
     write_run(str(tmp_path), RECORDS, 50)
     assert command(["evaluate", str(tmp_path), "--by", "batch"]) == 0
     tables = {
@@ -137,7 +136,7 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
     write_run(str(tmp_path), RECORDS, 30, finished=False)
     assert command(["evaluate", str(tmp_path), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert out == to_json(build(count_table(to_table(RECORDS[:180])))) + "\n"
+    assert out == to_json(build_report(count_table(to_table(RECORDS[:180])))) + "\n"
     assert err.startswith(f"Note: {tmp_path} is unfinished: 20 of its 200 images")
 
 
@@ -153,7 +152,7 @@ def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pyte
         ["absent", "--no-files", "--output", "out"],
     ],
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,11 +163,11 @@ def test_wrong_usage_is_2(
 
 
 @pytest.mark.parametrize(("engine", "library"), [("mrjob", "mrjob.job"), ("spark", "pyspark")])
-def test_an_engine_that_is_not_installed_gives_the_pip_line(
+def test_a_missing_engine_is_reported_with_the_pip_command(
     engine: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
-    monkeypatch.setitem(sys.modules, library, None)  # what Python itself holds to refuse an import
+    monkeypatch.setitem(sys.modules, library, None)  # makes Python refuse the import
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.evaluate_mrjob", raising=False)
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.parts_job", raising=False)
     monkeypatch.delitem(sys.modules, "hybrid_batch.jobs.engines.mrjob_import", raising=False)
@@ -176,7 +175,7 @@ def test_an_engine_that_is_not_installed_gives_the_pip_line(
     assert "run `pip install 'hybrid-batch[jobs]'`" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_output_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 200)
     (tmp_path / "file").write_text("")
     assert command(["evaluate", str(tmp_path), "--output", str(tmp_path / "file" / "below")]) == 1

@@ -1,4 +1,4 @@
-"""Ctrl-C while a job runs: one line, exit code 130, and nothing left running. Each in a process of its own."""
+"""Ctrl-C during a job: one line, exit code 130, and no process left. Each job is a separate process."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import COMMAND, HANG_S
-from tests.made_records import random_records, write_run
+from tests.factories.records import random_records, write_run
 
 COMPARE = ("compare", "{0}", "{1}", "--engine")
 EVALUATE = ("evaluate", "{0}", "--no-files", "--engine")
@@ -19,7 +19,7 @@ EVALUATE = ("evaluate", "{0}", "--no-files", "--engine")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two runs of so many parts that no engine is soon done with them; they are all the same file."""
+    """Two runs with enough parts to keep every engine busy; all parts are the same file."""
     folders = [tmp_path_factory.mktemp("log") / "run=x" for _ in range(2)]
     for folder in folders:
         write_run(str(folder), random_records(2000, ["cat", "dog"]), 2000)
@@ -29,13 +29,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def interrupted(command: list[str], begun: Callable[[list[str]], bool], group: bool) -> tuple[int, str]:
-    """Exit code and standard error of a command that is interrupted as soon as its processes, told by their command
-    lines, say that it has begun; none of them is left afterwards."""
+    """Exit code and standard error of a command, interrupted when `begun` is true of its processes' command lines.
+
+    Fails if one of the processes is left.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
     with (
-        TemporaryFile() as said,  # no pipe, which would stay open with what is left running
+        TemporaryFile() as errors,  # a pipe would stay open while a process is left
         subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         ) as process,
     ):
         while process.poll() is None:
@@ -49,8 +51,8 @@ def interrupted(command: list[str], begun: Callable[[list[str]], bool], group: b
         for child in left:
             child.kill()
         assert not left
-        said.seek(0)
-        return code, said.read().decode()
+        errors.seek(0)
+        return code, errors.read().decode()
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -73,7 +75,7 @@ def starting(commands: list[str]) -> bool:
     ("begun", "group"), [(counting, True), (counting, False), (starting, True)], ids=["terminal", "kill", "early"]
 )
 def test_spark(command: tuple[str, ...], begun: Callable[[list[str]], bool], group: bool, runs: list[str]) -> None:
-    code, said = interrupted([*COMMAND, *(word.format(*runs) for word in command), "spark"], begun, group)
-    *notes, told = said.split("\n\n")
-    assert (code, told) == (130, "hybrid-batch: Interrupted.\n"), said
-    assert all(line.startswith("Note: ") for note in notes for line in note.splitlines()), said
+    code, errors = interrupted([*COMMAND, *(word.format(*runs) for word in command), "spark"], begun, group)
+    *notes, last = errors.split("\n\n")
+    assert (code, last) == (130, "hybrid-batch: Interrupted.\n"), errors
+    assert all(line.startswith("Note: ") for note in notes for line in note.splitlines()), errors

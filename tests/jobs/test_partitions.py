@@ -1,6 +1,6 @@
-"""However the records lie in parts and in whatever order, every engine writes the same bytes.
+"""Every engine gives the same bytes for any partition of the records into parts, and for any order.
 
-Fifty partitions, all taken by the threads; engines that are slow to start take some of them. Those of EMR are in
+Threads evaluate all of fifty partitions, engines that start slowly some of them. The tests of EMR are in
 `tests/emr/test_partitions.py`.
 """
 
@@ -12,27 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_batch.evaluation.report import to_json
-from hybrid_batch.jobs import evaluate_inline as inline
-from hybrid_batch.jobs import evaluate_mrjob
-from hybrid_batch.jobs.input.part_list import Part, find_work
+from hybrid_batch.evaluation.output.canonical_json import to_json
+from hybrid_batch.jobs import evaluate_inline, evaluate_mrjob
+from hybrid_batch.jobs.input.part_list import Part, list_parts
 from tests.conftest import HANG_S
-from tests.made_partitions import BY, expected, sha256, write_partition
+from tests.factories.partitions import BY, expected, sha256, write_partition
 
-# Both masters in one process, whose Java is warm by the second.
+# Both masters in one process, so that Java starts once.
 SPARK = """
 import json, os, sys
-from hybrid_batch.evaluation.report import to_json
+from hybrid_batch.evaluation.output.canonical_json import to_json
 from hybrid_batch.jobs.engines import spark_session
 from hybrid_batch.jobs.evaluate_spark import evaluate
-from hybrid_batch.jobs.input.part_list import find_work
-found = {}
+from hybrid_batch.jobs.input.part_list import list_parts
+reports = {}
 for master in ("local[1]", "local[2]"):
-    spark_session.ALONE["spark.master"] = master
+    spark_session.LOCAL_SPARK_CONF["spark.master"] = master
     with spark_session.spark_session() as spark:
         assert spark.sparkContext.master == master
-        found[master] = [to_json(evaluate(find_work([run]).parts, ["batch"])) for run in sys.argv[1:]]
-print(json.dumps(found))
+        reports[master] = [to_json(evaluate(list_parts([run]).parts, ["batch"])) for run in sys.argv[1:]]
+print(json.dumps(reports))
 """
 
 
@@ -43,13 +42,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def shuffled(run: str) -> list[Part]:
-    parts = find_work([run]).parts
+    parts = list_parts([run]).parts
     return random.Random(run[-2:]).sample(parts, len(parts))
 
 
 def test_threads(runs: list[str]) -> None:
     assert len({len(shuffled(run)) for run in runs}) > 5
-    assert {sha256(to_json(inline.evaluate(shuffled(run), BY))) for run in runs} == {expected()}
+    assert {sha256(to_json(evaluate_inline.evaluate(shuffled(run), BY))) for run in runs} == {expected()}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`hybrid-batch report`: the page of real runs, with small copies of real images where they are to be had."""
+"""`hybrid-batch report`: the page of real runs, with thumbnails of the available images."""
 
 import base64
 import io
@@ -14,9 +14,9 @@ from PIL import Image
 from hybrid_batch.cli import main as command
 from hybrid_batch.data.log.records import Record
 from hybrid_batch.data.log.runs import RunFolder
-from hybrid_batch.data.storage.storage import open_storage
-from hybrid_batch.jobs.output.thumbnails import SIZE, thumbnails
-from tests.made_records import record, write_run
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.jobs.output.thumbnails import SIZE, thumbnail_loader
+from tests.factories.records import record, write_run
 
 RECORDS = [record(image="a/1.png", label="a", prediction="b"), record(image="b/2.png", label="b", prediction="b")]
 
@@ -32,25 +32,23 @@ def images(tmp_path: Path) -> Path:
 
 
 def run_of(place: Path, images: object, records: Sequence[Record] = RECORDS) -> str:
-    RunFolder(open_storage(str(place))).claim({"shard_size": 1, "images": images})
+    RunFolder(open_storage(str(place))).create({"shard_size": 1, "images": images})
     write_run(str(place), records, 1)
     return str(place)
 
 
-def test_the_page_is_written_with_the_images_of_the_run(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_has_the_images_of_the_run(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "new" / "page.html"
     assert command(["report", run_of(tmp_path / "run=x", str(images)), "--output", str(target)]) == 0
     assert capsys.readouterr() == (f"{target}\n", "")
     text = target.read_text(encoding="utf-8")
-    (picture,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+    (encoded,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
         assert (image.format, image.size) == ("WEBP", (SIZE, SIZE))
         assert abs(int(np.asarray(image).mean()) - 200) <= 2
 
 
-def test_images_that_have_moved_are_found_where_they_are_said_to_be(images: Path, tmp_path: Path) -> None:
+def test_moved_images_are_found_with_the_images_option(images: Path, tmp_path: Path) -> None:
     run, target = run_of(tmp_path / "run=x", str(tmp_path / "gone")), tmp_path / "page.html"
     assert command(["report", run, "--output", str(target)]) == 0
     assert "<img" not in target.read_text(encoding="utf-8")
@@ -58,26 +56,26 @@ def test_images_that_have_moved_are_found_where_they_are_said_to_be(images: Path
     assert "<img" in target.read_text(encoding="utf-8")
 
 
-def test_images_in_a_bucket_are_read_there(images: Path, bucket: str, tmp_path: Path) -> None:
-    open_storage(f"s3://{bucket}/pictures").write_once("a/1.png", (images / "a" / "1.png").read_bytes())
-    thumbnail = thumbnails([run_of(tmp_path / "run=x", f"s3://{bucket}/pictures")])
+def test_images_are_read_from_s3(images: Path, bucket: str, tmp_path: Path) -> None:
+    open_storage(f"s3://{bucket}/images").write_once("a/1.png", (images / "a" / "1.png").read_bytes())
+    thumbnail = thumbnail_loader([run_of(tmp_path / "run=x", f"s3://{bucket}/images")])
     assert thumbnail("a/1.png") is not None
     assert thumbnail("a/2.png") is None
 
 
-def test_the_log_cannot_name_files_beside_the_images(images: Path, tmp_path: Path) -> None:
-    thumbnail = thumbnails([run_of(tmp_path / "run=x", str(images))])
+def test_names_in_the_log_cannot_leave_the_image_folder(images: Path, tmp_path: Path) -> None:
+    thumbnail = thumbnail_loader([run_of(tmp_path / "run=x", str(images))])
     assert thumbnail("a/1.png") is not None
     for name in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), "a/broken.png", "a", "", "a\0b"):
         assert thumbnail(name) is None
 
 
 @pytest.mark.parametrize("place", [None, 7, "ftp://host/images"])
-def test_a_run_that_does_not_say_where_its_images_were_has_no_pictures(place: object, tmp_path: Path) -> None:
-    assert thumbnails([run_of(tmp_path / "run=x", place)])("a/1.png") is None
+def test_a_run_without_an_image_folder_has_no_thumbnails(place: object, tmp_path: Path) -> None:
+    assert thumbnail_loader([run_of(tmp_path / "run=x", place)])("a/1.png") is None
 
 
-def test_open_shows_the_page_in_the_browser(
+def test_open_starts_the_browser(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, target = run_of(tmp_path / "run=x", str(images)), tmp_path / "page.html"
@@ -91,7 +89,7 @@ def test_open_shows_the_page_in_the_browser(
     opener.write_text("#!/bin/sh\nexit 3\n")
     capsys.readouterr()
     assert command(["report", run, "--output", str(target), "--open"]) == 0
-    assert capsys.readouterr().err == f"Note: no browser opens here; open {target} yourself.\n"
+    assert capsys.readouterr().err == f"Note: Cannot open a browser; open {target} yourself.\n"
 
 
 def test_an_unfinished_run_is_reported_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +109,7 @@ def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
     assert "or add --all-runs" in capsys.readouterr().err
     assert command([*arguments, "--all-runs"]) == 2
     assert "part-00001.parquet cannot be counted" in capsys.readouterr().err
-    assert command([*arguments, "--all-runs", "--skip-bad"]) == 0
+    assert command([*arguments, "--all-runs", "--skip-unreadable"]) == 0
     assert "part-00001.parquet cannot be counted" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -119,12 +117,12 @@ def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
     ("arguments", "code", "sentence"),
     [
         ([], 2, "Missing argument"),
-        (["{log}/absent"], 2, "There is no run in"),
+        (["{log}/absent"], 2, "contains no run: _run.json is missing"),
         (["{log}", "--by", "colour"], 2, "no column 'colour'"),
         (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write the report to"),
     ],
 )
-def test_failures_are_one_sentence(
+def test_failures_are_reported_in_one_sentence(
     arguments: list[str], code: int, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(str(tmp_path / "run=x"), RECORDS, 1)

@@ -1,4 +1,4 @@
-"""The link that benches run over: as slow and as far as it says, and nothing lost on the way."""
+"""The emulated link of the benchmarks: its rate and delay are those given, and no byte is lost."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @contextmanager
 def ends(*schedule: tuple[float, Conditions]) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection through a link."""
+    """The two ends of a connection through a link."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         open_link("127.0.0.1", listener.getsockname()[1], *schedule) as link,
@@ -42,8 +42,8 @@ def receive(target: socket.socket, size: int) -> bytes:
     return data
 
 
-class Clock:
-    """What a link takes for the time: it passes only while the link sleeps, or is let pass."""
+class FakeClock:
+    """The link's clock, which advances only when the link or the test sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -56,34 +56,36 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch) -> FakeClock:
+    made = FakeClock()
     monkeypatch.setattr("bench.link.time", made)
     return made
 
 
-def arrivals(direction: _Direction, clock: Clock, count: int, size: int = 5000) -> list[float]:
-    """Seconds from now until each of so many chunks, given to the link as soon as it takes them, has arrived."""
+def arrivals(direction: _Direction, clock: FakeClock, count: int, size: int = 5000) -> list[float]:
+    """Seconds from now until each of `count` chunks arrives; each is sent as soon as the link accepts it."""
     start = clock.now
     return [direction.book(size, 0.0) - start for _ in range(count)]
 
 
 @pytest.mark.parametrize("conditions", [*PROFILES, Conditions(18.88, 20, down_mbit=5.85)])
-def test_rate_and_delay_are_as_stated(clock, conditions):
+def test_rate_and_delay_are_those_given(clock, conditions):
     for down, mbit in ((False, conditions.rate_mbit), (True, conditions.down_mbit or conditions.rate_mbit)):
         found = arrivals(_Direction([(0, conditions)], down=down), clock, 400)
         each_s, delay_s = 5000 * 8e-6 / mbit, conditions.rtt_ms / 2000
         assert found == pytest.approx([delay_s + each_s * number for number in range(1, 401)])
 
 
-def test_who_sends_is_stopped_when_more_is_on_its_way_than_the_link_holds(clock):
+def test_a_sender_is_blocked_when_the_links_buffer_is_full(clock):
     direction, start = _Direction([(0, Conditions(1.0, 50))], down=False), clock.now
     last = arrivals(direction, clock, 50)[-1]
     assert last == pytest.approx(0.025 + 50 * 0.04)
-    assert clock.now - start == pytest.approx(last - 0.025 - 0.04 - 0.05, abs=0.003)  # all but one and what it holds
+    assert clock.now - start == pytest.approx(
+        last - 0.025 - 0.04 - 0.05, abs=0.003
+    )  # all but the last chunk and the buffer
 
 
-def test_conditions_follow_the_script(clock):
+def test_conditions_change_on_schedule(clock):
     direction = _Direction(
         [(0, Conditions(100)), (0.6, Conditions(4)), (5, Conditions(0)), (7, Conditions(100))], down=False
     )
@@ -91,10 +93,10 @@ def test_conditions_follow_the_script(clock):
     clock.sleep(0.6)
     assert arrivals(direction, clock, 10)[-1] == pytest.approx(10 * 5000 * 8e-6 / 4)
     clock.now = 1005.0
-    assert arrivals(direction, clock, 1)[-1] == pytest.approx(2.0, abs=0.01), "the outage is waited for"
+    assert arrivals(direction, clock, 1)[-1] == pytest.approx(2.0, abs=0.01), "chunks wait for the end of the outage"
 
 
-def test_jitter_delays_within_its_limits(clock):
+def test_jitter_stays_within_its_limits(clock):
     direction, delays = _Direction([(0, Conditions(100, 40, jitter_ms=20))], down=False), []
     for _ in range(200):
         clock.sleep(1)
@@ -103,7 +105,7 @@ def test_jitter_delays_within_its_limits(clock):
     assert 0.037 < max(delays) <= 0.04001
 
 
-def test_a_stall_delays_what_follows(clock):
+def test_a_stall_delays_the_following_bytes(clock):
     direction, delays = _Direction([(0, Conditions(100, stall_every_s=0.1, stall_ms=150))], down=False), []
     for _ in range(200):
         clock.sleep(0.2)
@@ -112,8 +114,8 @@ def test_a_stall_delays_what_follows(clock):
 
 
 @pytest.mark.parametrize("conditions", [PROFILES[1], PROFILES[8], Conditions(18.88, 20, down_mbit=5.85)])
-def test_nothing_arrives_sooner_than_the_link_lets_it(conditions):
-    """Through the real link, whatever else the machine does meanwhile, which only ever adds."""
+def test_no_byte_arrives_too_early_through_a_real_link(conditions):
+    """The load of this machine only adds to the time."""
     data = bytes(range(256)) * 400
     with ends((0, conditions)) as (near, far):
         for source, target, mbit in (
@@ -126,29 +128,29 @@ def test_nothing_arrives_sooner_than_the_link_lets_it(conditions):
             assert time.perf_counter() - start >= len(data) * 8e-6 / mbit + conditions.rtt_ms / 2000
 
 
-FOUND = Measured(5.85, 5.85, 50)
+MEASURED = Measured(5.85, 5.85, 50)
 
 
 @pytest.mark.parametrize(
-    ("found", "good"),
+    ("attempts", "is_accepted"),
     [
-        ([FOUND], True),
-        ([replace(FOUND, up_mbit=5.85 * 1.029, down_mbit=5.85 * 0.971, rtt_ms=52.4)], True),
-        ([replace(FOUND, up_mbit=5.0), replace(FOUND, rtt_ms=70), FOUND], True),
-        ([replace(FOUND, up_mbit=5.85 * 1.031)] * 3, False),
-        ([replace(FOUND, down_mbit=5.85 * 0.969)] * 3, False),
-        ([replace(FOUND, rtt_ms=52.6)] * 3, False),
-        ([replace(FOUND, up_mbit=5.0)] * 3 + [FOUND], False),
+        ([MEASURED], True),
+        ([replace(MEASURED, up_mbit=5.85 * 1.029, down_mbit=5.85 * 0.971, rtt_ms=52.4)], True),
+        ([replace(MEASURED, up_mbit=5.0), replace(MEASURED, rtt_ms=70), MEASURED], True),
+        ([replace(MEASURED, up_mbit=5.85 * 1.031)] * 3, False),
+        ([replace(MEASURED, down_mbit=5.85 * 0.969)] * 3, False),
+        ([replace(MEASURED, rtt_ms=52.6)] * 3, False),
+        ([replace(MEASURED, up_mbit=5.0)] * 3 + [MEASURED], False),
     ],
 )
-def test_a_link_that_is_not_as_stated_in_any_of_several_attempts_is_found_out(monkeypatch, found, good):
-    measured = iter(found)
+def test_a_link_that_is_inaccurate_in_all_attempts_is_refused(monkeypatch, attempts, is_accepted):
+    measured = iter(attempts)
     monkeypatch.setattr("bench.link._measure", lambda *_: next(measured))
-    with nullcontext() if good else pytest.raises(RuntimeError, match="should be"):
-        assert check_link(Conditions(5.85, 50), attempts=3) == found[-1]
+    with nullcontext() if is_accepted else pytest.raises(RuntimeError, match="should be"):
+        assert check_link(Conditions(5.85, 50), attempts=3) == attempts[-1]
 
 
-def test_a_real_link_that_stalls_is_found_out():
+def test_a_real_link_that_stalls_is_refused():
     with pytest.raises(RuntimeError, match="should be"):
         check_link(Conditions(5.85, 5, stall_every_s=0.1, stall_ms=50), seconds=0.5, attempts=1)
 
@@ -158,11 +160,11 @@ def test_there_are_twelve_profiles():
     assert {profile.rtt_ms for profile in PROFILES} == {5, 50, 150}
 
 
-def test_an_outage_holds_everything_and_loses_nothing():
+def test_an_outage_delays_all_bytes_and_loses_none():
     data = bytes(range(256)) * 4000
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        open_link("127.0.0.1", listener.getsockname()[1], (0, Conditions(0.1))) as link,  # a minute and a half for all
+        open_link("127.0.0.1", listener.getsockname()[1], (0, Conditions(0.1))) as link,  # 80 seconds for all bytes
         socket.create_connection(("127.0.0.1", link.port)) as near,
         listener.accept()[0] as far,
     ):
@@ -174,7 +176,7 @@ def test_an_outage_holds_everything_and_loses_nothing():
         assert time.perf_counter() - start > 1.9
 
 
-def test_conditions_can_be_changed_while_running():
+def test_conditions_can_be_changed_during_a_connection():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         open_link("127.0.0.1", listener.getsockname()[1], (0, Conditions(0))) as link,
@@ -197,7 +199,7 @@ def test_jitter_keeps_the_order():
         assert receive(far, len(data)) == data
 
 
-def test_the_end_of_either_side_reaches_the_other():
+def test_closing_one_end_closes_the_other():
     with ends((0, Conditions(100, 5))) as (near, far):
         near.sendall(b"last words")
         near.shutdown(socket.SHUT_WR)
@@ -209,7 +211,7 @@ def test_the_end_of_either_side_reaches_the_other():
         assert near.recv(1) == b""
 
 
-def test_where_nobody_listens_the_connection_is_closed():
+def test_without_a_listener_the_connection_is_closed():
     with (
         open_link("127.0.0.1", free_port(), (0, Conditions(100))) as link,
         socket.create_connection(("127.0.0.1", link.port)) as near,

@@ -1,4 +1,4 @@
-"""The rate and the round trip found of a link that is known, for models of few outputs and of many."""
+"""The measured rate and round trip of known links, for models with small and with large replies."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -9,74 +9,74 @@ import pytest
 from bench.link import Conditions, open_link
 from hybrid_batch.cli import main
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.model.runtimes import open_runtime
 from hybrid_batch.inference.planner.profile.remote_profiler import measure_link
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.infer_response import read_times
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.infer_response import decode_timings
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, decode_response, parse_header_length
-from hybrid_batch.inference.serving.request_handler import Endpoint
-from hybrid_batch.inference.tails.http import http_tail
-from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.serving.request_handler import RequestHandler
+from hybrid_batch.inference.tails.http import open_http_tail
+from hybrid_batch.inference.tails.remote import RemoteTail
 
 LONGEST_US = 10**9
 
 
 @dataclass
-class Stated:
-    """The real endpoint behind a link that takes as long as is stated, on whatever machine."""
+class KnownLink:
+    """The real request handler behind a link with given times, which do not depend on this machine."""
 
-    endpoint: Endpoint
+    handler: RequestHandler
     conditions: Conditions
-    name, advice = "the stated link", "state another"
+    name, hint = "the known link", "use another"
 
-    def room(self, request: Request) -> None:
+    def max_content_bytes(self, request: Request) -> None:
         pass
 
-    def ask(self, request: Request, limit: int) -> Reply:
-        reply = self.endpoint.answer(request)
+    def send(self, request: Request, limit: int) -> Reply:
+        reply = self.handler.handle(request)
         frame = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
-        there_us = read_times(frame.parameters, LONGEST_US).server_us
+        server_us = decode_timings(frame.parameters, LONGEST_US).server_us
         up, down = self.conditions.rate_mbit, self.conditions.down_mbit or self.conditions.rate_mbit
         link_us = 1000 * self.conditions.rtt_ms + 8 * len(request.content) / up + 8 * len(reply.content) / down
-        return replace(reply, took_us=there_us + round(link_us))
+        return replace(reply, round_trip_us=server_us + round(link_us))
 
     def close(self) -> None:
         pass
 
 
 def check(bundle: Bundle, conditions: Conditions) -> None:
-    with ServedTail(Stated(Endpoint(bundle, open_engine("openvino", bundle)), conditions), bundle) as tail:
+    with RemoteTail(KnownLink(RequestHandler(bundle, open_runtime("openvino", bundle)), conditions), bundle) as tail:
         found = measure_link(bundle, tail)
     assert found.rate_bps == pytest.approx(conditions.rate_mbit * 1e6, rel=0.15)
     assert 0.9 * conditions.rtt_ms < found.round_trip_us / 1000 < conditions.rtt_ms + 20
 
 
 @pytest.mark.parametrize("conditions", [Conditions(1.1, 50), Conditions(5.85, 5), Conditions(18.88, 20, down_mbit=100)])
-def test_of_the_sample_model(conditions):
-    check(open_model("digits"), conditions)
+def test_the_link_of_the_sample_model(conditions):
+    check(resolve_model("digits"), conditions)
 
 
 @pytest.mark.parametrize("conditions", [Conditions(5.85, 5), Conditions(5.85, 5, down_mbit=20)])
-def test_of_a_model_whose_replies_are_large(conditions, shared_data, tmp_path):
+def test_the_link_of_a_model_with_large_replies(conditions, shared_data, tmp_path):
     bundle = str(tmp_path / "imagenet.bundle")
     model = str(shared_data / "models" / "imagenet_mobilenet_v1_025_224.keras")
     assert main(["import", model, "-o", bundle, "--scale=-1-1"]) == 0
-    check(open_model(bundle), conditions)
+    check(resolve_model(bundle), conditions)
 
 
-def test_what_a_frame_takes_on_a_real_link_is_all_that_the_link_does(digits_server):
-    """And what the machine does besides, which has no limit here."""
-    bundle, address = open_model("digits"), urlsplit(digits_server.url)
+def test_the_link_time_of_a_frame_is_at_least_that_of_the_real_link(digits_server):
+    """The load of this machine only adds to it."""
+    bundle, address = resolve_model("digits"), urlsplit(digits_server.url)
     frame = Frame(
-        codecs.encode(
+        wire_tensors.encode(
             "fp32", bundle.cut("c004").boundary, [np.ones((64, *bundle.cut("c004").boundary[0].shape), "<f4")]
         )
     )
     with (
         open_link(address.hostname, address.port, (0, Conditions(5.85, 50))) as link,
-        http_tail(link.url, bundle) as tail,
+        open_http_tail(link.url, bundle) as tail,
     ):
         tail.check("c004")
         answer = tail.infer("c004", frame)

@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 
-from hybrid_batch.data.aws.queue import Queue
+from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.model.runtimes import open_engine
-from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.model.runtimes import open_runtime
+from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.wire import Frame
 from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import COMMAND, HANG_S, ROOT
@@ -38,7 +38,7 @@ class WorkQueue:
         return str(self.client.get_queue_url(QueueName=self.name)["QueueUrl"])
 
     def count(self, ending: str = "", *, visible: bool = True) -> int:
-        """Messages in the queue, or with "-dead" in the other; those that workers have in hand and others."""
+        """QueueDepth in the queue, or with "-dead" in the other; those that workers have in hand and others."""
         url = self.client.get_queue_url(QueueName=self.name + ending)["QueueUrl"]
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
@@ -78,15 +78,15 @@ def work_queue(make_queue: MakeQueue) -> WorkQueue:
 
 
 @pytest.fixture
-def queue(work_queue: WorkQueue) -> Queue:
+def queue(work_queue: WorkQueue) -> SqsQueue:
     """The same as the product sees it."""
-    return Queue.open(work_queue.name)
+    return SqsQueue.open(work_queue.name)
 
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local AWS knows a new queue at once; a run in a process of its own waits as it does for AWS."""
-    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._SETTLE_S", 0)
+    monkeypatch.setattr("hybrid_batch.inference.tails.sqs.session._SETTLE_S", 0)
 
 
 class Worker:
@@ -136,41 +136,41 @@ def start_worker() -> Iterator[StartWorker]:
             worker.kill()
 
 
-STICKING = """
+BLOCKING_WORKER = """
 import sys, threading
 from hybrid_batch.inference.serving.sqs import main as working
-from hybrid_batch.inference.serving.request_handler import Endpoint
-left, answer_all = int(sys.argv.pop(1)), Endpoint.answer_all
-def answer_or_stick(endpoint, requests):
+from hybrid_batch.inference.serving.request_handler import RequestHandler
+left, handle_all = int(sys.argv.pop(1)), RequestHandler.handle_all
+def handle_or_block(handler, requests):
     global left
     left -= len(requests)
     if left < 0:
         print("in hand", file=sys.stderr, flush=True)
         threading.Event().wait()
-    return answer_all(endpoint, requests)
-Endpoint.answer_all = answer_or_stick
+    return handle_all(handler, requests)
+RequestHandler.handle_all = handle_or_block
 working.main()
 """
 
 
-def sticking(answers: int) -> tuple[str, ...]:
+def blocking_worker(answers: int) -> tuple[str, ...]:
     """The program of a worker that answers no more than so many requests, says `in hand` and computes for ever."""
-    return (sys.executable, "-c", STICKING, str(answers), "--bundle", str(ROOT / "data" / "digits" / "digits.bundle"))
+    return (sys.executable, "-c", BLOCKING_WORKER, str(answers), "--bundle", str(ROOT / "data" / "digits" / "digits.bundle"))
 
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    return open_model("digits")
+    return resolve_model("digits")
 
 
 @pytest.fixture(scope="session")
 def local(bundle: Bundle) -> LocalTail:
-    return LocalTail(bundle, open_engine("openvino", bundle))
+    return LocalTail(bundle, open_runtime("openvino", bundle))
 
 
 @pytest.fixture(scope="session")
 def frames(bundle: Bundle) -> list[Frame]:
-    """40 frames of one picture each, for the whole model."""
+    """40 frames of one image each, for the whole model."""
     return [
-        Frame(codecs.encode_pictures(bundle.input, [path.read_bytes()])) for path in sorted(IMAGES.rglob("*.png"))[::9]
+        Frame(wire_tensors.encode_images(bundle.input, [path.read_bytes()])) for path in sorted(IMAGES.rglob("*.png"))[::9]
     ]

@@ -9,19 +9,19 @@ from collections import Counter
 import pytest
 
 from tests.conftest import COMMAND
-from tests.made_runs import read_records, without_times
 from tests.queue.conftest import IMAGES
+from tests.run_logs import read_records, without_times
 
 COUNT, WORKERS, VISIBILITY_S = 10_000, 3, 3
 
 
 @pytest.mark.timeout(1800)
 def test_ten_thousand_images_while_workers_are_killed(make_queue, start_worker, tmp_path):
-    pictures = sorted(IMAGES.rglob("*.png"))
+    images = sorted(IMAGES.rglob("*.png"))
     for number in range(COUNT):
-        path = tmp_path / "images" / pictures[number % len(pictures)].parent.name / f"{number:05d}.png"
+        path = tmp_path / "images" / images[number % len(images)].parent.name / f"{number:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(pictures[number % len(pictures)], path)
+        os.link(images[number % len(images)], path)
     work_queue = make_queue(visibility_s=VISIBILITY_S)
     run = [*COMMAND, "run", str(tmp_path / "images"), "--split", "c005", "--batch-size", "4", "--shard-size", "100"]
     workers = [start_worker(work_queue) for _ in range(WORKERS)]

@@ -6,49 +6,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_batch.data.aws.queue import MOST_BYTES, Incoming, Outgoing, together
-from hybrid_batch.data.errors import BadFrame
+from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, OutgoingMessage, ReceivedMessage, batch_length
+from hybrid_batch.data.errors import InvalidFrame
 from hybrid_batch.inference.protocol.message import (
-    is_replies_name,
-    read_reply,
-    read_request,
-    replies_name,
-    room_in_message,
-    write_reply,
-    write_request,
+    is_reply_queue_name,
+    max_message_content_bytes,
+    parse_reply,
+    parse_request,
+    reply_message,
+    reply_queue_name,
+    request_message,
 )
 from hybrid_batch.inference.protocol.transport import Reply, Request
-from hybrid_batch.inference.serving.sqs.queued_request import Letter
+from hybrid_batch.inference.serving.sqs.queued_request import QueuedRequest
 
 ID = "0123456789abcdef0123456789abcdef"
-REPLIES = replies_name("work", "0123456789ab")
+REPLIES = reply_queue_name("work", "0123456789ab")
 REQUEST = Request("POST", "/v2/models/m/versions/c001/infer", {"Inference-Header-Content-Length": "12"}, b"\0\xff" * 9)
 
 
-def received(message: Outgoing, **attributes: str) -> Incoming:
-    return Incoming(message.text, {**message.attributes, **attributes}, "handle", 1)
+def received(message: OutgoingMessage, **attributes: str) -> ReceivedMessage:
+    return ReceivedMessage(message.text, {**message.attributes, **attributes}, "handle", 1)
 
 
 def test_a_request_arrives_as_it_was_sent():
-    assert read_request(received(write_request(REQUEST, ID, REPLIES))) == REQUEST
+    assert parse_request(received(request_message(REQUEST, ID, REPLIES))) == REQUEST
 
 
 def test_a_reply_arrives_as_it_was_sent():
     reply = Reply(409, {"Content-Type": "application/json"}, b'{"error": "\xc3\xbc"}')
-    assert read_reply(received(write_reply(reply, ID)), 0) == reply
+    assert parse_reply(received(reply_message(reply, ID)), 0) == reply
 
 
 @given(st.integers(0, 60), st.text(alphabet="abc", max_size=40))
-def test_what_has_room_fits_and_three_bytes_more_do_not(length, header):
+def test_the_largest_content_fits_into_a_message_and_three_bytes_more_do_not(length, header):
     request = Request("POST", "/v2/" + "p" * length, {"h": header})
-    room, longest = room_in_message(request), "x" * 80
+    room, longest = max_message_content_bytes(request), "x" * 80
 
     def size(content: int) -> int:
-        return write_request(
+        return request_message(
             Request("POST", request.path, request.headers, b"\0" * content), ID, longest, "f" * 64
         ).size
 
-    assert size(room) <= MOST_BYTES < size(room + 3)
+    assert size(room) <= MAX_BATCH_BYTES < size(room + 3)
 
 
 @pytest.mark.parametrize(
@@ -66,21 +66,21 @@ def test_what_has_room_fits_and_three_bytes_more_do_not(length, header):
         ('{"method": "GET", "path": "/v2", "body": 1}', "base64"),
     ],
 )
-def test_what_is_no_request_is_answered_with_what_is_wrong(bundle, text, words):
-    message = Incoming(text, {"id": ID, "reply_to": REPLIES}, "handle", 1)
-    with pytest.raises(BadFrame, match=words):
-        read_request(message)
-    letter = Letter.read(message, "work", bundle)
-    assert isinstance(letter.asked, Reply)
-    assert letter.asked.status == 400
-    assert words in letter.asked.message
-    assert not letter.is_for_others
+def test_an_invalid_request_is_answered_with_its_error(bundle, text, words):
+    message = ReceivedMessage(text, {"id": ID, "reply_to": REPLIES}, "handle", 1)
+    with pytest.raises(InvalidFrame, match=words):
+        parse_request(message)
+    letter = QueuedRequest.parse(message, "work", bundle)
+    assert isinstance(letter.parsed, Reply)
+    assert letter.parsed.status == 400
+    assert words in letter.parsed.message
+    assert not letter.needs_other_bundle
 
 
 @pytest.mark.parametrize("text", ["{", '{"status": "200"}', '{"status": true}', '{"status": 200, "body": "="}'])
-def test_what_is_no_reply_is_refused(text):
-    with pytest.raises(BadFrame):
-        read_reply(Incoming(text, {"id": ID}, "handle", 1), 0)
+def test_an_invalid_reply_is_rejected(text):
+    with pytest.raises(InvalidFrame):
+        parse_reply(ReceivedMessage(text, {"id": ID}, "handle", 1), 0)
 
 
 @pytest.mark.parametrize(
@@ -88,50 +88,50 @@ def test_what_is_no_reply_is_refused(text):
     ["", "work", "work-replies", "work-replies-", "other-replies-0123456789ab", "work-replies-0123456789abc",
      "work-replies-0123456789aB", "https://sqs.eu-west-1.amazonaws.com/1/work-replies-0123456789ab"],
 )  # fmt: skip
-def test_replies_go_to_clients_of_the_queue_alone(bundle, name):
-    assert not is_replies_name("work", name)
-    with pytest.raises(BadFrame, match="no client's"):
-        Letter.read(received(write_request(REQUEST, ID, REPLIES), reply_to=name), "work", bundle)
+def test_replies_go_only_to_reply_queues_of_the_work_queue(bundle, name):
+    assert not is_reply_queue_name("work", name)
+    with pytest.raises(InvalidFrame, match="no client's"):
+        QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES), reply_to=name), "work", bundle)
 
 
 @pytest.mark.parametrize("number", ["", "1", ID.upper(), ID + "0"])
-def test_a_message_without_an_id_cannot_be_answered(bundle, number):
-    with pytest.raises(BadFrame, match="hexadecimal"):
-        Letter.read(received(write_request(REQUEST, ID, REPLIES), id=number), "work", bundle)
+def test_a_message_without_an_id_is_rejected(bundle, number):
+    with pytest.raises(InvalidFrame, match="hexadecimal"):
+        QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES), id=number), "work", bundle)
 
 
-def test_a_client_of_the_queue_is_answered(bundle):
-    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work", bundle)
-    assert (letter.number, letter.reply_to, letter.asked) == (ID, REPLIES, REQUEST)
+def test_a_request_is_parsed_with_its_id_and_reply_queue(bundle):
+    letter = QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES)), "work", bundle)
+    assert (letter.request_id, letter.reply_to, letter.parsed) == (ID, REPLIES, REQUEST)
 
 
-def test_a_request_is_read_by_workers_with_its_bundle_alone(bundle):
-    assert Letter.read(received(write_request(REQUEST, ID, REPLIES, bundle.sha256)), "work", bundle).asked == REQUEST
-    other = Letter.read(received(write_request(REQUEST, ID, REPLIES, "f" * 64)), "work", bundle)
-    assert other.is_for_others
-    assert isinstance(other.asked, Reply)
-    assert other.asked.message.startswith("The request is for bundle ffffffffffff, but digits here is")
+def test_a_request_is_parsed_only_by_workers_with_its_bundle(bundle):
+    assert QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES, bundle.sha256)), "work", bundle).asked == REQUEST
+    other = QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES, "f" * 64)), "work", bundle)
+    assert other.needs_other_bundle
+    assert isinstance(other.parsed, Reply)
+    assert other.parsed.message.startswith("The request is for bundle ffffffffffff, but digits here is")
 
 
-def test_a_reply_too_large_for_a_queue_is_refused_where_there_is_no_place_for_it(bundle):
-    letter = Letter.read(received(write_request(REQUEST, ID, REPLIES)), "work", bundle)
-    fits = (MOST_BYTES - write_reply(Reply(200), ID).size) // 4 * 3
-    assert read_reply(received(letter.answer(Reply(200, {}, b"\0" * fits), None)), 0).status == 200
-    refused = read_reply(received(letter.answer(Reply(200, {}, b"\0" * (fits + 3)), None)), 0)
+def test_an_oversized_reply_without_an_s3_prefix_is_an_error(bundle):
+    letter = QueuedRequest.parse(received(request_message(REQUEST, ID, REPLIES)), "work", bundle)
+    fits = (MAX_BATCH_BYTES - reply_message(Reply(200), ID).size) // 4 * 3
+    assert parse_reply(received(letter.answer(Reply(200, {}, b"\0" * fits), None)), 0).status == 200
+    refused = parse_reply(received(letter.answer(Reply(200, {}, b"\0" * (fits + 3)), None)), 0)
     assert refused.status == 413
     assert f"{fits + 3} bytes" in refused.message
 
 
-def test_messages_go_together_up_to_ten_and_to_the_limit_of_bytes():
-    small, large = Outgoing("x" * 100), Outgoing("x" * (MOST_BYTES // 2))
-    assert together([]) == 0
-    assert together([small] * 11) == 10
-    assert together([large, large, small]) == 2
-    assert together([large, small, large]) == 2
-    assert together([Outgoing("x" * MOST_BYTES), small]) == 1
-    assert together([Outgoing("x" * 2 * MOST_BYTES)]) == 1
+def test_a_batch_has_up_to_ten_messages_within_the_size_limit():
+    small, large = OutgoingMessage("x" * 100), OutgoingMessage("x" * (MAX_BATCH_BYTES // 2))
+    assert batch_length([]) == 0
+    assert batch_length([small] * 11) == 10
+    assert batch_length([large, large, small]) == 2
+    assert batch_length([large, small, large]) == 2
+    assert batch_length([OutgoingMessage("x" * MAX_BATCH_BYTES), small]) == 1
+    assert batch_length([OutgoingMessage("x" * 2 * MAX_BATCH_BYTES)]) == 1
 
 
-def test_the_size_is_that_of_text_and_attributes():
-    assert Outgoing("ü", {"id": "ab"}).size == 2 + len("id") + len("String") + 2
-    assert json.loads(write_request(REQUEST, ID, REPLIES).text)["method"] == "POST"
+def test_the_size_of_a_message_includes_its_attributes():
+    assert OutgoingMessage("ü", {"id": "ab"}).size == 2 + len("id") + len("String") + 2
+    assert json.loads(request_message(REQUEST, ID, REPLIES).text)["method"] == "POST"

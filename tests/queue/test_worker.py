@@ -11,18 +11,18 @@ from dataclasses import replace
 import boto3
 import pytest
 
-from hybrid_batch.data.aws.queue import Outgoing, Queue
+from hybrid_batch.data.aws.queue import OutgoingMessage, SqsQueue
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.runtimes import open_engine
-from hybrid_batch.inference.protocol.message import read_reply, write_request
-from hybrid_batch.inference.protocol.transport import NoAnswer, Request
-from hybrid_batch.inference.serving.request_handler import Endpoint
-from hybrid_batch.inference.serving.sqs.visibility_lease import Holding
-from hybrid_batch.inference.serving.sqs.worker import QueueWorker, Stopping
-from hybrid_batch.inference.tails.sqs.transport import QueueExchange
+from hybrid_batch.inference.model.runtimes import open_runtime
+from hybrid_batch.inference.protocol.message import parse_reply, request_message
+from hybrid_batch.inference.protocol.transport import NoResponse, Request
+from hybrid_batch.inference.serving.request_handler import RequestHandler
+from hybrid_batch.inference.serving.sqs.visibility_lease import VisibilityLease
+from hybrid_batch.inference.serving.sqs.worker import QueueWorker, ShutdownPolicy
+from hybrid_batch.inference.tails.sqs.transport import SqsTransport
 from tests.conftest import COMMAND, HANG_S, ROOT
-from tests.made_runs import read_records, without_times
-from tests.queue.conftest import IMAGES, sticking
+from tests.queue.conftest import IMAGES, blocking_worker
+from tests.run_logs import read_records, without_times
 
 SPLIT = ("--split", "c005", "--codec", "fp32")
 
@@ -40,11 +40,11 @@ def records_of(log, *arguments: str) -> list[dict]:
 
 def replied(work_queue, name: str) -> list:
     """What came to a queue for replies."""
-    client = Queue.open(work_queue.name).sibling(name)
+    client = SqsQueue.open(work_queue.name).sibling(name)
     end = time.monotonic() + HANG_S
     while not (messages := client.receive(10, 1)):
         assert time.monotonic() < end, "no reply came"
-    return [read_reply(message, 0) for message in messages]
+    return [parse_reply(message, 0) for message in messages]
 
 
 @pytest.fixture
@@ -55,22 +55,22 @@ def replies_to(work_queue) -> str:
     return name
 
 
-def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker, tmp_path):
+def test_a_run_through_two_workers_equals_a_local_run(work_queue, start_worker, tmp_path):
     module = (
         sys.executable,
         "-m",
-        "hybrid_batch.inference.serving.sqs.worker",
+        "hybrid_batch.inference.serving.sqs.main",
         "--bundle",
         str(ROOT / "data/digits/digits.bundle"),
     )
-    workers, asking = [start_worker(work_queue)], QueueExchange(f"sqs:{work_queue.name}")
-    assert asking.ask(Request("GET", "/v2"), 1000).status == 200
+    workers, asking = [start_worker(work_queue)], SqsTransport(f"sqs:{work_queue.name}")
+    assert asking.send(Request("GET", "/v2"), 1000).status == 200
     workers.append(start_worker(work_queue, program=module))
     there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
     assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "4")
     assert {record["tail"] for record in read_records(tmp_path / "there")} == {f"sqs:{work_queue.name}"}
     totals = [workers[0].stop()]
-    assert asking.ask(Request("GET", "/v2"), 1000).status == 200
+    assert asking.send(Request("GET", "/v2"), 1000).status == 200
     asking.close()
     totals.append(workers[1].stop())
     assert [code for code, _, _ in totals] == [0, 0]
@@ -80,7 +80,7 @@ def test_a_run_through_two_workers_is_the_same_as_here(work_queue, start_worker,
     assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
 
 
-def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
+def test_only_libraries_of_a_package_for_the_cloud_are_imported():
     code = "import sys, inference.working; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"click", "httpx", "starlette", "uvicorn", "pyarrow", "pandas", "rich"} & set(done.stdout.split())
@@ -89,22 +89,22 @@ def test_no_library_is_imported_that_a_package_for_the_cloud_has_not():
 PATIENT = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from hybrid_batch.inference.tails.retry_policy import Patience
-connect_s, _, *others = Patience.__init__.__defaults__
-Patience.__init__.__defaults__ = (connect_s, 9999.0, *others)  # so long nothing is asked again
+from hybrid_batch.inference.tails.settings import RetryPolicy
+connect_timeout_s, _, *others = RetryPolicy.__init__.__defaults__
+RetryPolicy.__init__.__defaults__ = (connect_timeout_s, 9999.0, *others)  # so long nothing is asked again
 from hybrid_batch.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path):
+def test_killed_workers_lose_no_requests(make_queue, start_worker, tmp_path):
     """What they had in hand the queue gives to others: the client itself does not ask again."""
     work_queue = make_queue(visibility_s=2)
     options = (*SPLIT, "--batch-size", "1", "--shard-size", "4", "--tail", f"sqs:{work_queue.name}")
     command = [sys.executable, "-c", PATIENT, "run", str(IMAGES), "--log", str(tmp_path), *options]
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for answers in (20, 160):
-        worker = start_worker(work_queue, program=sticking(answers))
+        worker = start_worker(work_queue, program=blocking_worker(answers))
         worker.await_line("in hand")
         assert work_queue.count(visible=False) > 0
         worker.kill()
@@ -121,7 +121,7 @@ def test_workers_killed_at_work_lose_nothing(make_queue, start_worker, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["no JSON at all", '{"method": "GET"}'])
-def test_a_poison_message_with_a_client_is_answered(work_queue, start_worker, replies_to, text):
+def test_an_invalid_message_with_a_reply_queue_is_answered(work_queue, start_worker, replies_to, text):
     worker = start_worker(work_queue)
     work_queue.send(text, id="0" * 32, reply_to=replies_to)
     (reply,) = replied(work_queue, replies_to)
@@ -131,7 +131,7 @@ def test_a_poison_message_with_a_client_is_answered(work_queue, start_worker, re
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
 
-def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, start_worker):
+def test_an_invalid_message_without_a_reply_queue_goes_to_the_dead_letter_queue(make_queue, start_worker):
     work_queue = make_queue(visibility_s=1)
     foreign = work_queue.client.create_queue(QueueName=f"foreign-{uuid.uuid4().hex[:12]}")["QueueUrl"]
     work_queue.send("nobody's")
@@ -141,8 +141,8 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
     while work_queue.count("-dead") < 2:
         assert time.monotonic() < end, "they are not among the dead letters"
         time.sleep(0.1)
-    exchange = QueueExchange(f"sqs:{work_queue.name}")
-    assert exchange.ask(Request("GET", "/v2"), 1000).status == 200
+    exchange = SqsTransport(f"sqs:{work_queue.name}")
+    assert exchange.send(Request("GET", "/v2"), 1000).status == 200
     exchange.close()
     code, _, said = worker.stop()
     assert code == 0
@@ -151,7 +151,7 @@ def test_a_poison_message_without_a_client_goes_to_the_dead_letters(make_queue, 
     assert "Messages" not in work_queue.client.receive_message(QueueUrl=foreign)
 
 
-def test_requests_of_a_client_that_is_gone_are_dropped_when_they_come_again(make_queue, start_worker):
+def test_requests_of_a_client_that_is_gone_are_dropped_at_the_second_delivery(make_queue, start_worker):
     work_queue = make_queue(visibility_s=8)
     gone = f"{work_queue.name}-replies-{'0' * 12}"
     for _ in range(5):
@@ -163,36 +163,36 @@ def test_requests_of_a_client_that_is_gone_are_dropped_when_they_come_again(make
     assert (work_queue.count(), work_queue.count("-dead")) == (0, 0)
 
 
-def test_a_worker_that_finds_nothing_to_do_ends_when_it_was_told_to(work_queue, start_worker):
-    assert start_worker(work_queue, "--idle-exit", "1").end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 0})
+def test_a_worker_exits_after_the_idle_timeout(work_queue, start_worker):
+    assert start_worker(work_queue, "--idle-timeout", "1").end()[:2] == (0, {"answered": 0, "refused": 0, "dropped": 0})
 
 
-def test_what_is_held_stays_hidden_and_is_given_back_at_the_end(make_queue):
-    queue = Queue.open(make_queue(visibility_s=8).name)
-    queue.send([Outgoing("one"), Outgoing("two"), Outgoing("three")])
-    with Holding(queue) as holding:
+def test_tracked_messages_stay_invisible_and_are_released_at_the_end(make_queue):
+    queue = SqsQueue.open(make_queue(visibility_s=8).name)
+    queue.send([OutgoingMessage("one"), OutgoingMessage("two"), OutgoingMessage("three")])
+    with VisibilityLease(queue) as holding:
         messages = queue.receive(10, 1)
         holding.take(messages)
-        holding.finish([message.handle for message in messages if message.text == "two"])
+        holding.finish([message.receipt_handle for message in messages if message.text == "two"])
         assert queue.receive(10, 10) == [], "another worker got what this one holds"
         assert len(holding) == 2
     given_back = queue.receive(10, 0)
     assert sorted(message.text for message in given_back) == ["one", "three"]
-    assert {message.receipts for message in given_back} == {2}
+    assert {message.receive_count for message in given_back} == {2}
 
 
-def test_a_worker_with_another_bundle_leaves_the_work_to_others(
+def test_a_worker_with_another_bundle_leaves_requests_to_others(
     work_queue, replies_to, start_worker, bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._ASIDE_S", 10)
+    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._YIELD_S", 10)
     other = replace(bundle, sha256="0" * 64)
     said: list[str] = []
-    queue = Queue.open(work_queue.name)
-    wrong = QueueWorker(queue, Endpoint(other, open_engine("openvino", other)), said.append)
-    queue.send([write_request(Request("GET", "/v2"), "0" * 32, replies_to, bundle.sha256)])
+    queue = SqsQueue.open(work_queue.name)
+    wrong = QueueWorker(queue, RequestHandler(other, open_runtime("openvino", other)), said.append)
+    queue.send([request_message(Request("GET", "/v2"), "0" * 32, replies_to, bundle.sha256)])
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(wrong.run)
-        while not wrong._totals.refused:
+        while not wrong._stats.refused:
             time.sleep(0.02)
         right = start_worker(work_queue)
         there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "1")
@@ -205,11 +205,11 @@ def test_a_worker_with_another_bundle_leaves_the_work_to_others(
     assert work_queue.count("-dead") == 0
 
 
-def test_a_worker_with_another_bundle_steps_aside(work_queue, replies_to, bundle, monkeypatch):
-    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._ASIDE_S", 1000)
-    queue, said = Queue.open(work_queue.name), []
-    queue.send([write_request(Request("GET", "/v2"), f"{n:032x}", replies_to, "f" * 64) for n in range(50)])
-    worker = QueueWorker(queue, Endpoint(bundle, open_engine("openvino", bundle)), said.append)
+def test_a_worker_with_another_bundle_pauses(work_queue, replies_to, bundle, monkeypatch):
+    monkeypatch.setattr("hybrid_batch.inference.serving.sqs.worker._YIELD_S", 1000)
+    queue, said = SqsQueue.open(work_queue.name), []
+    queue.send([request_message(Request("GET", "/v2"), f"{n:032x}", replies_to, "f" * 64) for n in range(50)])
+    worker = QueueWorker(queue, RequestHandler(bundle, open_runtime("openvino", bundle)), said.append)
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(worker.run)
         while not said:
@@ -222,7 +222,7 @@ def test_a_worker_with_another_bundle_steps_aside(work_queue, replies_to, bundle
     assert work_queue.count() == 50 - totals.refused
 
 
-def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, bucket, tmp_path):
+def test_oversized_requests_and_replies_go_through_s3(work_queue, start_worker, bucket, tmp_path):
     spill = f"s3://{bucket}/spill"
     start_worker(work_queue, "--spill", spill)
     address = f"sqs:{work_queue.name}"
@@ -239,13 +239,13 @@ def test_large_requests_and_replies_go_through_s3(work_queue, start_worker, buck
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--queue", "no-such-queue"], "There is no queue 'no-such-queue' in us-east-1"),
-        (["--queue", "no.name"], "is no name of a queue"),
+        (["--queue", "no-such-queue"], "Queue 'no-such-queue' does not exist in us-east-1"),
+        (["--queue", "no.name"], "is not a queue name"),
         ([], "Missing option '--queue'"),
         (["--queue", "q", "--spill", "elsewhere"], "s3://"),
     ],
 )
-def test_a_worker_that_cannot_start_says_why(aws, arguments, words):
+def test_a_worker_that_cannot_start_fails_in_one_sentence(aws, arguments, words):
     command = [*COMMAND, "worker", "digits", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode in (1, 2)
@@ -253,79 +253,79 @@ def test_a_worker_that_cannot_start_says_why(aws, arguments, words):
     assert "Traceback" not in done.stderr
 
 
-class Stuck(Endpoint):
+class BlockingHandler(RequestHandler):
     """Computes until it is let go."""
 
     def __init__(self, bundle: Bundle) -> None:
-        super().__init__(bundle, open_engine("openvino", bundle))
+        super().__init__(bundle, open_runtime("openvino", bundle))
         self.computing, self.go = threading.Event(), threading.Event()
 
-    def answer_all(self, requests):
+    def handle_all(self, requests):
         self.computing.set()
         self.go.wait(HANG_S)
-        return super().answer_all(requests)
+        return super().handle_all(requests)
 
 
-def test_a_queue_that_hides_nothing_is_refused(make_queue):
+def test_a_queue_without_a_visibility_timeout_is_rejected(make_queue):
     """Each message would be given to every worker at once, and a worker be busy hiding what it has in hand."""
     queue = make_queue(visibility_s=0)
-    command = [*COMMAND, "worker", "digits", "--queue", queue.name, "--idle-exit", "1"]
+    command = [*COMMAND, "worker", "digits", "--queue", queue.name, "--idle-timeout", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 2
     assert f"Queue {queue.name!r} has a visibility timeout of 0 s" in done.stderr
 
 
 @pytest.mark.parametrize("in_time", [False, True])
-def test_what_is_in_hand_when_told_to_stop_is_finished_in_time_or_given_back(make_queue, bundle, in_time):
-    queue = Queue.open(make_queue(visibility_s=60).name)
-    exchange = QueueExchange(f"sqs:{queue.name}")
-    endpoint = Stuck(bundle)
-    worker = QueueWorker(queue, endpoint, lambda _: None, Stopping(grace_s=HANG_S if in_time else 0.2))
+def test_received_requests_are_finished_within_the_shutdown_timeout_or_released(make_queue, bundle, in_time):
+    queue = SqsQueue.open(make_queue(visibility_s=60).name)
+    exchange = SqsTransport(f"sqs:{queue.name}")
+    handler = BlockingHandler(bundle)
+    worker = QueueWorker(queue, handler, lambda _: None, ShutdownPolicy(shutdown_timeout_s=HANG_S if in_time else 0.2))
     with ThreadPoolExecutor(2) as threads:
-        asked = threads.submit(exchange.ask, Request("GET", "/v2"), 1000)
+        asked = threads.submit(exchange.send, Request("GET", "/v2"), 1000)
         working = threads.submit(worker.run)
-        assert endpoint.computing.wait(HANG_S)
+        assert handler.computing.wait(HANG_S)
         worker.stop()
         if in_time:
-            endpoint.go.set()
+            handler.go.set()
             assert working.result(HANG_S).answered == 1
             assert asked.result(HANG_S).status == 200
             assert queue.receive(10, 0) == []
         else:
             assert working.result(HANG_S).answered == 0
             assert len(queue.receive(10, 1)) == 1, "it is hidden though nobody works on it"
-            endpoint.go.set()
+            handler.go.set()
             exchange.close()
 
 
-class Broken(Endpoint):
+class FaultyHandler(RequestHandler):
     """Has a mistake that some requests show."""
 
-    def answer_all(self, requests):
+    def handle_all(self, requests):
         if any(request.path == "/broken" for request in requests):
             raise RuntimeError("a mistake of ours")
-        return super().answer_all(requests)
+        return super().handle_all(requests)
 
 
-def test_a_request_that_shows_a_mistake_of_ours_ends_among_the_dead_letters_alone(make_queue, bundle, capsys):
+def test_a_request_that_exposes_a_defect_goes_to_the_dead_letter_queue_alone(make_queue, bundle, capsys):
     work_queue = make_queue(visibility_s=1)
-    queue = Queue.open(work_queue.name)
-    worker = QueueWorker(queue, Broken(bundle, open_engine("openvino", bundle)), lambda _: None)
-    exchange = QueueExchange(f"sqs:{queue.name}")
+    queue = SqsQueue.open(work_queue.name)
+    worker = QueueWorker(queue, FaultyHandler(bundle, open_runtime("openvino", bundle)), lambda _: None)
+    exchange = SqsTransport(f"sqs:{queue.name}")
     with ThreadPoolExecutor(2) as threads:
         working = threads.submit(worker.run)
-        broken = threads.submit(exchange.ask, Request("GET", "/broken"), 1000)
+        broken = threads.submit(exchange.send, Request("GET", "/broken"), 1000)
         while not work_queue.count("-dead"):
-            assert exchange.ask(Request("GET", "/v2"), 1000).status == 200
+            assert exchange.send(Request("GET", "/v2"), 1000).status == 200
         worker.stop()
         assert working.result(HANG_S).answered > 0
         exchange.close()
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoResponse):
             broken.result(HANG_S)
     assert "a mistake of ours" in capsys.readouterr().err
 
 
-def test_a_client_whose_queue_is_not_known_yet_is_answered_later(make_queue, start_worker):
+def test_a_client_with_a_very_new_reply_queue_is_answered_later(make_queue, start_worker):
     work_queue = make_queue(visibility_s=10)
     name = f"{work_queue.name}-replies-{'0' * 12}"
     start_worker(work_queue)

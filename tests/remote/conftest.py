@@ -1,4 +1,4 @@
-"""The built-in model, its engine, and real servers of it in processes of their own."""
+"""The built-in model, its runtime, and real servers of it in processes of their own."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.model.runtimes import Engine, Segment, compile_head, open_engine
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_head, open_runtime
 from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import HANG_S
-from tests.scripted import Script
+from tests.scripted_server import ScriptedServer
 
 ROOT = Path(__file__).parent.parent.parent
 Serve = Callable[..., "Server"]
@@ -77,27 +77,27 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    return open_model("digits")
+    return resolve_model("digits")
 
 
 @pytest.fixture(scope="session")
-def engine(bundle: Bundle) -> Engine:
-    return open_engine("openvino", bundle)
+def runtime(bundle: Bundle) -> Runtime:
+    return open_runtime("openvino", bundle)
 
 
 @pytest.fixture(scope="session")
-def local(bundle: Bundle, engine: Engine) -> LocalTail:
-    return LocalTail(bundle, engine)
+def local(bundle: Bundle, runtime: Runtime) -> LocalTail:
+    return LocalTail(bundle, runtime)
 
 
 @pytest.fixture(scope="session")
-def heads(bundle: Bundle, engine: Engine) -> Callable[[str], Segment]:
+def heads(bundle: Bundle, runtime: Runtime) -> Callable[[str], Segment]:
     """The compiled head of a cut, each compiled once."""
     compiled: dict[str, Segment] = {}
 
     def head(cut_id: str) -> Segment:
         if cut_id not in compiled:
-            compiled[cut_id] = compile_head(engine, bundle, bundle.cut(cut_id))
+            compiled[cut_id] = compile_head(runtime, bundle, bundle.cut(cut_id))
         return compiled[cut_id]
 
     return head
@@ -105,25 +105,25 @@ def heads(bundle: Bundle, engine: Engine) -> Callable[[str], Segment]:
 
 @pytest.fixture(scope="session")
 def digits(bundle: Bundle) -> list[bytes]:
-    """The files of 40 pictures of the sample, of every class."""
+    """The files of 40 images of the sample, of every class."""
     return [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::9]]
 
 
 @pytest.fixture(scope="session")
 def pixels(bundle: Bundle, digits: list[bytes]) -> np.ndarray:
-    """The same pictures as the model takes them."""
+    """The same images as the model takes them."""
     from hybrid_batch.data.images.decode import decode
 
-    return np.stack([decode(picture, bundle.preparation) for picture in digits])
+    return np.stack([decode(image, bundle.preprocessing) for image in digits])
 
 
 @pytest.fixture
-def script() -> Iterator[Callable[..., Script]]:
+def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
     """Starts scripted servers."""
-    started: list[Script] = []
+    started: list[ScriptedServer] = []
 
-    def start(*behaviours: object) -> Script:
-        started.append(Script(*behaviours))
+    def start(*behaviours: object) -> ScriptedServer:
+        started.append(ScriptedServer(*behaviours))
         return started[-1]
 
     yield start

@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.data.errors import InvalidFrame, WrongUsage
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.model.datatypes import NUMPY
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.codecs import int8
+from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
+from hybrid_batch.inference.protocol.codecs import int8, wire_tensors
 from hybrid_batch.inference.protocol.wire import Frame, WireTensor
 
 FP32 = np.dtype("<f4")
@@ -25,7 +24,7 @@ def floats(dtype: str, largest: float | None = None) -> st.SearchStrategy[np.nda
 
 
 def half_steps(tensor: np.ndarray) -> np.ndarray:
-    """What int8 may be off by, for every value: half a step of its range, and rounding to its own dtype."""
+    """The maximum error of int8 for each value: half a step of its range, and the rounding to its dtype."""
     channels, positions = int8._layout(tensor.shape)
     images = tensor.reshape(len(tensor), positions, channels).astype(np.float64)
     if not images.size:
@@ -58,12 +57,12 @@ def test_int8_of_an_image_does_not_depend_on_its_batch(tensor):
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 3.4e38, 1e-45])
 @pytest.mark.parametrize("shape", [(3,), (2, 7), (2, 4, 4, 3)])
-def test_int8_gives_constants_back_exactly(value, shape):
+def test_int8_restores_constants_exactly(value, shape):
     tensor = np.full(shape, value, np.float32)
     np.testing.assert_array_equal(int8.unpack(int8.pack(tensor), shape, FP32), tensor)
 
 
-def test_int8_gives_the_least_and_the_greatest_back_exactly():
+def test_int8_restores_minimum_and_maximum_exactly():
     tensor = np.random.default_rng(0).normal(size=(4, 14, 14, 64)).astype(np.float32)
     back = int8.unpack(int8.pack(tensor), tensor.shape, FP32)
     np.testing.assert_array_equal(back.min(axis=(1, 2)), tensor.min(axis=(1, 2)))
@@ -71,7 +70,7 @@ def test_int8_gives_the_least_and_the_greatest_back_exactly():
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
-def test_int8_makes_nan_zero_and_infinities_finite(dtype):
+def test_int8_converts_nan_to_zero_and_infinities_to_finite_values(dtype):
     tensor = np.array([[np.nan, np.inf, -np.inf, 1.0]], dtype)
     back = int8.unpack(int8.pack(tensor), tensor.shape, np.dtype(dtype))
     largest = min(float(np.finfo(dtype).max), float(np.finfo("<f4").max))
@@ -80,7 +79,7 @@ def test_int8_makes_nan_zero_and_infinities_finite(dtype):
     assert (abs(back[0].astype(float) - [0, largest, -largest, 1]) <= step).all()
 
 
-def test_int8_ranges_are_each_channels_own():
+def test_int8_has_a_range_for_each_channel():
     tensor = np.stack([np.linspace(0, 1, 64), np.linspace(0, 1000, 64)], axis=-1).reshape(1, 8, 8, 2)
     back = int8.unpack(int8.pack(tensor.astype(np.float32)), tensor.shape, FP32)
     assert abs(back - tensor)[..., 0].max() <= 1 / 510 + 1e-6
@@ -100,15 +99,15 @@ def test_int8_ranges_are_each_channels_own():
         zstandard.compress(np.array([0, np.inf], "<f4").tobytes() + bytes(9)),
     ],
 )
-def test_int8_refuses_what_is_no_tensor_of_the_shape(data):
-    with pytest.raises(BadFrame, match="int8 tensor"):
+def test_int8_refuses_bytes_that_are_not_a_tensor_of_the_shape(data):
+    with pytest.raises(InvalidFrame, match="int8 tensor"):
         int8.unpack(data, (1, 9), FP32)
 
 
-def test_a_decompression_bomb_is_refused_before_anything_is_allocated():
+def test_a_decompression_bomb_is_refused_before_allocation():
     bomb = zstandard.compress(bytes(1 << 27))
     tracemalloc.start()
-    with pytest.raises(BadFrame, match="does not declare"):
+    with pytest.raises(InvalidFrame, match="does not need"):
         int8.unpack(bomb, (1, 9), FP32)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -128,30 +127,30 @@ def tensors(batch: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("batch", [0, 1, 7])
 @pytest.mark.parametrize(("codec", "off_by"), [("fp32", 0), ("fp16", 0.002), ("int8", 0.02)])
-def test_every_codec_gives_floats_back_nearly_and_whole_numbers_exactly(codec, off_by, batch):
+def test_every_codec_restores_floats_nearly_and_integers_exactly(codec, off_by, batch):
     sent = tensors(batch)
-    got = codecs.decode(BOUNDARY, Frame(codecs.encode(codec, BOUNDARY, sent)))
+    got = wire_tensors.decode(BOUNDARY, Frame(wire_tensors.encode(codec, BOUNDARY, sent)))
     assert [tensor.dtype for tensor in got] == [np.float32, np.int32]
     np.testing.assert_allclose(got[0], sent[0], rtol=0, atol=off_by)
     np.testing.assert_array_equal(got[1], sent[1])
 
 
-def test_half_clips_what_it_cannot_hold():
+def test_fp16_clips_values_beyond_its_range():
     spec = [TensorSpec("a:0", (3,), "FP32")]
-    frame = Frame(codecs.encode("fp16", spec, [np.array([[1e9, -np.inf, 2]], np.float32)]))
-    assert codecs.decode(spec, frame)[0].tolist() == [[65504, -65504, 2]]
+    frame = Frame(wire_tensors.encode("fp16", spec, [np.array([[1e9, -np.inf, 2]], np.float32)]))
+    assert wire_tensors.decode(spec, frame)[0].tolist() == [[65504, -65504, 2]]
 
 
-def test_the_order_of_the_tensors_in_a_frame_is_free():
+def test_the_tensors_of_a_frame_may_have_any_order():
     sent = tensors(2)
-    frame = Frame(codecs.encode("fp32", BOUNDARY, sent)[::-1])
-    np.testing.assert_array_equal(codecs.decode(BOUNDARY, frame)[0], sent[0])
+    frame = Frame(wire_tensors.encode("fp32", BOUNDARY, sent)[::-1])
+    np.testing.assert_array_equal(wire_tensors.decode(BOUNDARY, frame)[0], sent[0])
 
 
 @pytest.mark.parametrize("codec", ["image", "int4"])
-def test_other_codecs_send_no_tensors(codec):
+def test_codecs_that_do_not_send_tensors_are_refused(codec):
     with pytest.raises(WrongUsage, match=codec):
-        codecs.encode(codec, BOUNDARY, tensors(1))
+        wire_tensors.encode(codec, BOUNDARY, tensors(1))
 
 
 def wire(**changes: object) -> WireTensor:
@@ -172,7 +171,7 @@ PACKED = {"codec": "int8", "shape": [1, 2], "datatype": "FP32"}
         (wire(datatype="FP64"), "takes FP32"),
         (wire(parameters={"codec": "int4"}), "codec 'int4'"),
         (wire(parameters={"codec": ["int8"]}), "codec"),
-        (wire(parameters=PACKED), "cannot be int8 of FP32"),
+        (wire(parameters=PACKED), "int8 in FP32 for FP32"),
         (wire(datatype="UINT8", parameters=PACKED | {"datatype": "FP16"}), "takes FP32"),
         (wire(datatype="UINT8", parameters=PACKED | {"shape": [1, 3]}), "has shape"),
         (wire(datatype="UINT8", parameters=PACKED | {"shape": "12"}), "has shape"),
@@ -181,49 +180,51 @@ PACKED = {"codec": "int8", "shape": [1, 2], "datatype": "FP32"}
         (wire(datatype="UINT8", parameters=PACKED | {"shape": [1025, 2]}), "too large"),
     ],
 )
-def test_tensors_that_are_not_the_boundarys_are_refused(tensor, reason):
-    with pytest.raises(BadFrame, match=reason):
-        codecs.decode([TensorSpec("a:0", (2,), "FP32")], Frame((tensor,)))
+def test_tensors_that_do_not_match_the_boundary_are_refused(tensor, reason):
+    with pytest.raises(InvalidFrame, match=reason):
+        wire_tensors.decode([TensorSpec("a:0", (2,), "FP32")], Frame((tensor,)))
 
 
-def test_whole_numbers_cannot_come_packed():
+def test_packed_integers_are_refused():
     spec = [TensorSpec("a:0", (2,), "INT32")]
-    with pytest.raises(BadFrame, match="cannot be int8"):
-        codecs.decode(spec, Frame((wire(datatype="UINT8", parameters=PACKED | {"datatype": "INT32"}),)))
+    with pytest.raises(InvalidFrame, match="int8 in UINT8 for INT32"):
+        wire_tensors.decode(spec, Frame((wire(datatype="UINT8", parameters=PACKED | {"datatype": "INT32"}),)))
 
 
-def test_a_batch_too_large_once_decoded_is_refused_before_it_is():
+def test_a_batch_that_is_too_large_is_refused_before_decoding():
     spec = [TensorSpec("a:0", (1 << 20,), "FP32")]
     packed = wire(datatype="UINT8", parameters=PACKED | {"shape": [1000, 1 << 20]})
-    with pytest.raises(BadFrame, match="too large"):
-        codecs.decode(spec, Frame((packed,)))
+    with pytest.raises(InvalidFrame, match="too large"):
+        wire_tensors.decode(spec, Frame((packed,)))
 
 
-def test_tensors_of_different_batches_are_refused():
-    frame = Frame((codecs.encode("fp32", BOUNDARY, tensors(2))[0], codecs.encode("fp32", BOUNDARY, tensors(3))[1]))
-    with pytest.raises(BadFrame, match=r"\[2, 3\]"):
-        codecs.decode(BOUNDARY, frame)
+def test_tensors_of_different_batch_sizes_are_refused():
+    frame = Frame(
+        (wire_tensors.encode("fp32", BOUNDARY, tensors(2))[0], wire_tensors.encode("fp32", BOUNDARY, tensors(3))[1])
+    )
+    with pytest.raises(InvalidFrame, match=r"\[2, 3\]"):
+        wire_tensors.decode(BOUNDARY, frame)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
-def test_pictures_come_back_as_they_were(pictures):
+def test_image_files_are_sent_unchanged(images):
     spec = TensorSpec("image:0", (8, 8, 1), "FP32")
-    frame = Frame(codecs.encode_pictures(spec, pictures))
-    assert codecs.is_pictures(frame)
-    assert [bytes(picture) for picture in codecs.decode_pictures(spec, frame)] == pictures
+    frame = Frame(wire_tensors.encode_images(spec, images))
+    assert wire_tensors.holds_images(frame)
+    assert [bytes(image) for image in wire_tensors.image_files(spec, frame)] == images
 
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"x", lambda d: b"\xff" * 4 + d[4:]])
-def test_pictures_that_do_not_fill_their_tensor_are_refused(change):
+def test_image_files_that_do_not_fill_their_tensor_are_refused(change):
     spec = TensorSpec("image:0", (8, 8, 1), "FP32")
-    (tensor,) = codecs.encode_pictures(spec, [b"one", b"two"])
+    (tensor,) = wire_tensors.encode_images(spec, [b"one", b"two"])
     broken = WireTensor(tensor.name, tensor.datatype, tensor.shape, change(bytes(tensor.data)))
-    with pytest.raises(BadFrame):
-        codecs.decode_pictures(spec, Frame((broken,)))
+    with pytest.raises(InvalidFrame):
+        wire_tensors.image_files(spec, Frame((broken,)))
 
 
-@pytest.mark.parametrize("datatype", [name for name in NUMPY if not name.startswith("FP")])
-def test_every_datatype_travels_under_int8(datatype):
+@pytest.mark.parametrize("datatype", [name for name in NUMPY_DTYPES if not name.startswith("FP")])
+def test_int8_sends_every_integer_datatype(datatype):
     spec = [TensorSpec("a:0", (3,), datatype)]
-    sent = np.array([[0, 1, 1]], NUMPY[datatype])
-    np.testing.assert_array_equal(codecs.decode(spec, Frame(codecs.encode("int8", spec, [sent])))[0], sent)
+    sent = np.array([[0, 1, 1]], NUMPY_DTYPES[datatype])
+    np.testing.assert_array_equal(wire_tensors.decode(spec, Frame(wire_tensors.encode("int8", spec, [sent])))[0], sent)

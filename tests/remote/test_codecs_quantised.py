@@ -1,4 +1,4 @@
-"""Codecs below eight bits: off by what they say, whatever the values, and never more bytes than levels need."""
+"""Codecs below eight bits: their documented errors for any values, and the size of their bytes."""
 
 import math
 import struct
@@ -11,15 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hybrid_batch.data.errors import BadFrame, WrongUsage
+from hybrid_batch.data.errors import InvalidFrame, WrongUsage
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.codecs import quantised
-from hybrid_batch.inference.protocol.codecs.calibrated import keep_grids
-from hybrid_batch.inference.protocol.codecs.entropy import context_model as contexts
-from hybrid_batch.inference.protocol.codecs.entropy import entropy
+from hybrid_batch.inference.protocol.codecs import calibrated, quantised, wire_tensors
+from hybrid_batch.inference.protocol.codecs.calibrated import Grid, save_grids
+from hybrid_batch.inference.protocol.codecs.entropy import coder, context_model
 from hybrid_batch.inference.protocol.codecs.entropy.lanes import Lanes
-from hybrid_batch.inference.protocol.codecs.quantised import Grid
 from hybrid_batch.inference.protocol.wire import Frame
 
 FP32 = np.dtype("<f4")
@@ -36,7 +33,7 @@ def finite(tensor: np.ndarray) -> np.ndarray:
 
 
 def smooth(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Like the maps behind a ReLU: smooth in space, of very different means, with zeros."""
+    """Values as after a ReLU: smooth in space, channels of very different means, many zeros."""
     random = np.random.default_rng(seed)
     noise = random.normal(size=shape)
     for axis in range(1, len(shape) - 1):
@@ -50,20 +47,20 @@ def smooth(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 @example(np.full((2, 3), 1e-45, np.float32), 4)
 @example(np.array([[3.4e38, -3.4e38, 0, 1]], np.float32), 2)
 @example(np.array([[1e30] * 500 + [1.0000001e30]], np.float32), 6)
-def test_a_value_is_off_by_half_a_step_from_the_nearest_in_reach(tensor, bits):
+def test_a_value_is_off_by_half_a_step_from_the_clipped_value(tensor, bits):
     back = quantised.unpack(quantised.pack(tensor, bits), tensor.shape, tensor.dtype, bits)
     assert back.shape == tensor.shape
     assert back.dtype == tensor.dtype
     assert np.isfinite(back).all()
     for image, got in zip(tensor, back, strict=True) if tensor.size else ():
         values = finite(image)
-        step, floor = quantised._own_grid(values, bits)
-        lowest, highest = floor * step, (floor + 2**bits - 1) * step
+        scale, offset = quantised._choose_scale(values, bits)
+        lowest, highest = offset * scale, (offset + 2**bits - 1) * scale
         rounding = float(np.finfo(np.float16 if tensor.dtype == np.float16 else np.float32).eps) * abs(values)
         rounding += float(np.finfo(np.float16 if tensor.dtype == np.float16 else np.float32).smallest_subnormal)
-        reached = np.clip(values, lowest, highest)
+        clipped = np.clip(values, lowest, highest)
         limit = min(float(np.finfo(tensor.dtype).max), float(np.finfo(np.float32).max))
-        assert (abs(got - np.clip(reached, -limit, limit)) <= step / 2 * (1 + 1e-6) + rounding).all()
+        assert (abs(got - np.clip(clipped, -limit, limit)) <= scale / 2 * (1 + 1e-6) + rounding).all()
 
 
 @given(
@@ -79,7 +76,7 @@ def test_an_image_does_not_depend_on_its_batch(tensor, bits):
 @pytest.mark.parametrize("bits", quantised.BITS)
 @pytest.mark.parametrize("value", [0.0, -0.1, 3.4e38, 1e-45, np.nan])
 @pytest.mark.parametrize("shape", [(3,), (2, 7), (2, 4, 4, 3)])
-def test_constants_come_back_exactly_and_nan_as_zero(value, shape, bits):
+def test_constants_are_exact_and_nan_is_zero(value, shape, bits):
     tensor = np.full(shape, value, np.float32)
     back = quantised.unpack(quantised.pack(tensor, bits), shape, FP32, bits)
     np.testing.assert_array_equal(back, np.nan_to_num(tensor))
@@ -92,7 +89,7 @@ def test_zero_stays_zero(bits):
     assert (back[tensor == 0] == 0).all()
 
 
-def test_more_bits_are_nearer_and_longer():
+def test_more_bits_are_more_exact_and_larger():
     tensor = smooth((8, 14, 14, 64))
     packed = {bits: quantised.pack(tensor, bits) for bits in quantised.BITS}
     errors = [abs(quantised.unpack(packed[bits], tensor.shape, FP32, bits) - tensor).mean() for bits in quantised.BITS]
@@ -102,7 +99,7 @@ def test_more_bits_are_nearer_and_longer():
     assert sizes == sorted(sizes)
 
 
-def test_one_outlier_does_not_take_the_levels_of_all_others():
+def test_an_outlier_does_not_coarsen_the_levels_of_the_others():
     tensor = smooth((1, 14, 14, 64))
     tensor[0, 3, 3, 3] = 1e4
     back = quantised.unpack(quantised.pack(tensor, 4), tensor.shape, FP32, 4)
@@ -117,11 +114,11 @@ LEVELS = st.tuples(SHAPES.filter(math.prod), st.integers(2, 128)).flatmap(
 
 @settings(max_examples=200)
 @given(LEVELS)
-def test_levels_come_back_as_they_were(drawn):
+def test_levels_are_decoded_exactly(drawn):
     levels, count = drawn
-    packed = entropy.compress(levels, count)
-    assert len(packed.model) <= contexts.model_bytes(levels.shape, count)
-    np.testing.assert_array_equal(entropy.expand(packed, levels.shape, count), levels)
+    packed = coder.encode_levels(levels, count)
+    assert len(packed.model) <= context_model.max_model_bytes(levels.shape, count)
+    np.testing.assert_array_equal(coder.decode_levels(packed, levels.shape, count), levels)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +128,10 @@ def test_levels_come_back_as_they_were(drawn):
         *((20, 14, 14, 64), (24, 28, 28, 32), (60, 7, 7, 192), (1024, 5, 5, 3), (31, 14, 14, 64)),
     ],
 )
-def test_levels_of_every_kind_of_tensor_come_back(shape):
+def test_levels_of_every_kind_of_tensor_are_decoded_exactly(shape):
     levels = np.minimum(smooth(shape, 3) * 3, 15).astype(np.uint8)
-    packed = entropy.compress(levels, 16)
-    np.testing.assert_array_equal(entropy.expand(packed, shape, 16), levels)
+    packed = coder.encode_levels(levels, 16)
+    np.testing.assert_array_equal(coder.decode_levels(packed, shape, 16), levels)
 
 
 def entropy_bits(levels: np.ndarray) -> float:
@@ -142,18 +139,18 @@ def entropy_bits(levels: np.ndarray) -> float:
     return float(-(counts * np.log2(counts)).sum())
 
 
-def test_neighbours_and_channels_tell_what_to_expect():
+def test_contexts_save_bytes():
     levels = np.minimum(smooth((16, 14, 14, 64)) * 2, 15).astype(np.uint8)
-    packed = entropy.compress(levels, 16)
-    coded = 8 * (len(zstandard.compress(packed.model)) + len(packed.coded)) / levels.size
+    packed = coder.encode_levels(levels, 16)
+    coded = 8 * (len(zstandard.compress(packed.model)) + len(packed.data)) / levels.size
     by_channel = np.mean([entropy_bits(levels[..., channel]) for channel in range(64)])
     assert coded < 0.97 * by_channel < 0.9 * entropy_bits(levels)
 
 
-def test_lanes_are_long_where_there_are_many():
-    counts = {batch: Lanes.of((batch, 14, 14, 64)).count for batch in (1, 8, 20, 31, 32)}
+def test_lanes_are_longer_if_there_are_many():
+    counts = {batch: Lanes.of_shape((batch, 14, 14, 64)).count for batch in (1, 8, 20, 31, 32)}
     assert counts == {1: 64, 8: 512, 20: 640, 31: 31 * 64, 32: 512}
-    assert Lanes.of((1024, 1, 1, 64)).steps <= 1024
+    assert Lanes.of_shape((1024, 1, 1, 64)).steps <= 1024
 
 
 CELLS = st.integers(2, 128).flatmap(
@@ -164,33 +161,33 @@ CELLS = st.integers(2, 128).flatmap(
 @given(CELLS)
 @example(np.array([[17] * 28 + [1] * 100], np.uint8))
 @example(np.array([[1] * 128, [0] * 127 + [1]], np.uint8))
-def test_frequencies_are_parts_of_the_whole_whatever_is_told(octaves):
-    told = contexts.Contexts(Lanes.of((1, 4)), *[np.zeros(1, int)] * 3, len(octaves), octaves)
-    frequencies = told.frequencies
+def test_frequencies_sum_to_256_for_every_model(octaves):
+    model = context_model.ContextModel(Lanes.of_shape((1, 4)), *[np.zeros(1, int)] * 3, len(octaves), octaves)
+    frequencies = model.frequencies
     assert ((frequencies > 0) == (octaves > 0)).all()
     assert (frequencies.sum(axis=1) == np.where(octaves.any(axis=1), 256, 0)).all()
 
 
-def test_each_channel_has_the_neighbour_that_tells_of_it():
+def test_each_channel_has_the_weights_that_predict_it():
     random = np.random.default_rng(0)
     across, down = (np.repeat(random.integers(0, 16, (8, 28, 1, 4)), 28, 2) for _ in range(2))
     levels = np.concatenate([across, down.transpose(0, 2, 1, 3)], axis=3).astype(np.uint8)
     levels += random.integers(0, 2, levels.shape, np.uint8)
-    packed = entropy.compress(levels, 17)
-    read = contexts.Contexts.read(Lanes.of(levels.shape), packed.model, 17)
-    left, up = contexts._WEIGHTS[read.kinds].T
+    packed = coder.encode_levels(levels, 17)
+    read = context_model.ContextModel.from_bytes(Lanes.of_shape(levels.shape), packed.model, 17)
+    left, up = context_model._KINDS[read.kinds].T
     assert (left[:4] > 3 * up[:4]).all()
     assert (up[4:] > 3 * left[4:]).all()
-    np.testing.assert_array_equal(entropy.expand(packed, levels.shape, 17), levels)
+    np.testing.assert_array_equal(coder.decode_levels(packed, levels.shape, 17), levels)
 
 
-def test_noise_takes_hardly_more_than_its_entropy():
+def test_noise_needs_few_bytes_beyond_its_entropy():
     levels = np.random.default_rng(0).integers(0, 8, (8, 14, 14, 64), np.uint8)
-    packed = entropy.compress(levels, 8)
-    assert 8 * (len(packed.coded) + len(packed.model)) / levels.size < 3 * 1.04
+    packed = coder.encode_levels(levels, 8)
+    assert 8 * (len(packed.data) + len(packed.model)) / levels.size < 3 * 1.04
 
 
-def test_a_constant_takes_next_to_nothing():
+def test_a_constant_needs_almost_no_bytes():
     assert len(quantised.pack(np.full((8, 14, 14, 64), 7.0, np.float32), 4)) < 8 * 14 * 14 * 64 // 50
 
 
@@ -199,39 +196,39 @@ SHAPE = (2, 8, 8, 3)
 
 
 @given(st.data())
-def test_damage_is_refused_or_gives_a_tensor_of_the_shape(data):
+def test_damaged_bytes_are_refused_or_decode_to_the_shape(data):
     broken = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 4))):
         broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
     try:
         back = quantised.unpack(bytes(broken), SHAPE, FP32, 4)
-    except BadFrame:
+    except InvalidFrame:
         return
     assert back.shape == SHAPE
     assert np.isfinite(back).all()
 
 
-def test_most_changed_bits_among_the_levels_are_noticed():
+def test_most_changed_bits_of_the_levels_are_detected():
     levels = np.random.default_rng(0).binomial(7, 0.4, (1, 14, 14, 8)).astype(np.uint8)
-    packed = entropy.compress(levels, 8)
+    packed = coder.encode_levels(levels, 8)
     unnoticed = 0
-    for at in range(len(packed.coded)):
-        broken = bytearray(packed.coded)
+    for at in range(len(packed.data)):
+        broken = bytearray(packed.data)
         broken[at] ^= 1
         try:
-            entropy.expand(entropy.Entropy(packed.model, bytes(broken)), levels.shape, 8)
+            coder.decode_levels(coder.CodedLevels(packed.model, bytes(broken)), levels.shape, 8)
             unnoticed += 1
-        except BadFrame:
+        except InvalidFrame:
             pass
-    assert unnoticed < 0.2 * len(packed.coded)
+    assert unnoticed < 0.2 * len(packed.data)
 
 
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(data):
-    with pytest.raises(BadFrame):
+    with pytest.raises(InvalidFrame):
         quantised.unpack(data, SHAPE, FP32, 4)
-    with pytest.raises(BadFrame):
-        quantised.unpack_tuned(data, SHAPE, FP32)
+    with pytest.raises(InvalidFrame):
+        calibrated.unpack(data, SHAPE, FP32)
 
 
 def headed(head: bytes, coded: bytes = b"") -> bytes:
@@ -241,7 +238,9 @@ def headed(head: bytes, coded: bytes = b"") -> bytes:
 
 GRID = struct.pack("<2f2i", 1, 1, 0, 0)
 KINDS, MEANS = bytes(3), bytes(3)
-FORM = bytes([contexts._FORM + len(contexts._ROWS) * len(contexts._CLASSES) - 1])  # one row, one class
+FORM = bytes(
+    [context_model._FIRST_FORM + len(context_model._ROW_COUNTS) * len(context_model._CLASS_COUNTS) - 1]
+)  # one row, one class
 FLAT = FORM + KINDS + MEANS + bytes([9] * 16)
 
 
@@ -255,35 +254,35 @@ FLAT = FORM + KINDS + MEANS + bytes([9] * 16)
         (b"\4\0\0\0zstd", "not zstd"),
         (headed(GRID), "declares"),
         (headed(bytes(1 << 24)), "declares"),
-        (headed(GRID + b"\xff" + FLAT[1:]), "no model"),
-        (headed(GRID + b"\x0a" + FLAT[1:]), "no model of its levels that this version reads"),
-        (headed(GRID + FORM), "bytes where"),
-        (headed(GRID + FLAT + b"\0"), "bytes where"),
+        (headed(GRID + b"\xff" + FLAT[1:]), "no context model"),
+        (headed(GRID + b"\x0a" + FLAT[1:]), "no context model that this version reads"),
+        (headed(GRID + FORM), "does not need"),
+        (headed(GRID + FLAT + b"\0"), "does not need"),
         (headed(GRID + FLAT), "states of"),
-        (headed(GRID + FLAT[:-1] + b"\x12"), "beyond the whole"),
-        (headed(GRID + FORM + b"\1" + FLAT[2:]), "of a kind"),
-        (headed(GRID + FORM + b"\xff" + FLAT[2:]), "of a kind"),
+        (headed(GRID + FLAT[:-1] + b"\x12"), "a frequency beyond 256"),
+        (headed(GRID + FORM + b"\1" + FLAT[2:]), "of an unknown kind or class"),
+        (headed(GRID + FORM + b"\xff" + FLAT[2:]), "of an unknown kind or class"),
         (headed(struct.pack("<2f2i", np.nan, 1, 0, 0) + zstandard.decompress(VALID[4:])[16:], b""), "states of"),
     ],
 )
-def test_what_is_no_tensor_of_the_shape_is_refused(data, reason):
-    with pytest.raises(BadFrame, match=reason):
+def test_bytes_that_are_not_a_tensor_of_the_shape_are_refused(data, reason):
+    with pytest.raises(InvalidFrame, match=reason):
         quantised.unpack(data, SHAPE, FP32, 4)
 
 
 @pytest.mark.parametrize("step", [np.nan, np.inf, 0.0, -1.0])
-def test_steps_that_are_no_steps_are_refused(step):
+def test_invalid_scales_are_refused(step):
     size = struct.unpack_from("<I", VALID)[0]
     head = zstandard.decompress(VALID[4 : 4 + size])
     broken = headed(struct.pack("<f", step) + head[4:], VALID[4 + size :])
-    with pytest.raises(BadFrame, match="no positive number"):
+    with pytest.raises(InvalidFrame, match="not a positive number"):
         quantised.unpack(broken, SHAPE, FP32, 4)
 
 
-def test_a_decompression_bomb_is_refused_before_anything_is_allocated():
+def test_a_decompression_bomb_is_refused_before_allocation():
     bomb = headed(bytes(1 << 27))
     tracemalloc.start()
-    with pytest.raises(BadFrame, match="does not need"):
+    with pytest.raises(InvalidFrame, match="does not need"):
         quantised.unpack(bomb, SHAPE, FP32, 4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -291,57 +290,57 @@ def test_a_decompression_bomb_is_refused_before_anything_is_allocated():
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (2, 0, 4, 3)])
-def test_without_values_there_are_no_bytes(shape):
+def test_an_empty_tensor_has_no_bytes(shape):
     assert quantised.pack(np.zeros(shape, np.float32), 4) == b""
     assert quantised.unpack(b"", shape, FP32, 4).shape == shape
-    with pytest.raises(BadFrame, match="without values"):
+    with pytest.raises(InvalidFrame, match="without values"):
         quantised.unpack(b"x", shape, FP32, 4)
 
 
 STEPS = np.array([0.1, 0.25, 2.0])
-GRID3 = Grid.around(STEPS, np.array([-1.0, 0.0, -4.0]), np.array([1.0, 5.0, 4.0]))
+GRID3 = Grid.covering(STEPS, np.array([-1.0, 0.0, -4.0]), np.array([1.0, 5.0, 4.0]))
 
 
-def test_a_grid_has_nearly_the_steps_asked_for_and_reaches_both_ends():
-    assert (abs(np.log2(GRID3.steps / STEPS)) <= 1 / 16 + 1e-9).all()
+def test_a_grid_has_nearly_the_given_scales_and_covers_the_range():
+    assert (abs(np.log2(GRID3.scales / STEPS)) <= 1 / 16 + 1e-9).all()
     assert GRID3.count <= 128
-    floors = np.array(GRID3.floors)
-    assert (floors * GRID3.steps <= [-1 + 0.05, 0.1, -4 + 1]).all()
-    assert ((floors + GRID3.count - 1) * GRID3.steps >= [1 - 0.05, 5 - 0.13, 4 - 1]).all()
+    offsets = np.array(GRID3.offsets)
+    assert (offsets * GRID3.scales <= [-1 + 0.05, 0.1, -4 + 1]).all()
+    assert ((offsets + GRID3.count - 1) * GRID3.scales >= [1 - 0.05, 5 - 0.13, 4 - 1]).all()
 
 
-def test_a_grid_of_too_many_levels_keeps_the_middle():
-    grid = Grid.around(np.array([0.001]), np.array([-1.0]), np.array([3.0]))
+def test_a_grid_that_needs_too_many_levels_keeps_the_middle():
+    grid = Grid.covering(np.array([0.001]), np.array([-1.0]), np.array([3.0]))
     assert grid.count == 128
-    assert abs((grid.floors[0] + 63.5) * grid.steps[0] - 1) < 0.01
+    assert abs((grid.offsets[0] + 63.5) * grid.scales[0] - 1) < 0.01
 
 
 @given(hnp.arrays("<f4", st.tuples(st.integers(0, 5), st.just(4), st.just(3)), elements=st.floats(width=32)))
-def test_a_tuned_value_is_off_by_half_a_step_of_its_channel(tensor):
-    back = quantised.unpack_tuned(quantised.pack_tuned(tensor, GRID3), tensor.shape, FP32)
-    floors = np.array(GRID3.floors)
-    reached = np.clip(finite(tensor), floors * GRID3.steps, (floors + GRID3.count - 1) * GRID3.steps)
-    assert (abs(back - reached) <= GRID3.steps / 2 * (1 + 1e-6) + 1e-6).all()
+def test_a_calibrated_value_is_off_by_half_a_step_of_its_channel(tensor):
+    back = calibrated.unpack(calibrated.pack(tensor, GRID3), tensor.shape, FP32)
+    offsets = np.array(GRID3.offsets)
+    clipped = np.clip(finite(tensor), offsets * GRID3.scales, (offsets + GRID3.count - 1) * GRID3.scales)
+    assert (abs(back - clipped) <= GRID3.scales / 2 * (1 + 1e-6) + 1e-6).all()
 
 
 BOUNDARY = (TensorSpec("a:0", (4, 3), "FP32"), TensorSpec("b:0", (5,), "INT32"))
 
 
-def test_a_calibrated_codec_travels_and_needs_no_calibration_to_be_read(tmp_path, monkeypatch):
+def test_a_tail_decodes_a_calibrated_codec_without_the_calibration(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "mine"))
-    codec = keep_grids({"a:0": GRID3})
-    sent = [np.array(GRID3.steps * np.ones((2, 4, 3)), np.float32), np.arange(10, dtype=np.int32).reshape(2, 5)]
-    frame = Frame(codecs.encode(codec, BOUNDARY, sent))
+    codec = save_grids({"a:0": GRID3})
+    sent = [np.array(GRID3.scales * np.ones((2, 4, 3)), np.float32), np.arange(10, dtype=np.int32).reshape(2, 5)]
+    frame = Frame(wire_tensors.encode(codec, BOUNDARY, sent))
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "yours"))
-    got = codecs.decode(BOUNDARY, frame)
+    got = wire_tensors.decode(BOUNDARY, frame)
     np.testing.assert_allclose(got[0], sent[0], rtol=1e-6)
     np.testing.assert_array_equal(got[1], sent[1])
     with pytest.raises(WrongUsage, match="--codec auto"):
-        codecs.encode(codec, BOUNDARY, sent)
+        wire_tensors.encode(codec, BOUNDARY, sent)
 
 
 def test_a_calibration_of_another_cut_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path))
-    codec = keep_grids({"z:0": GRID3})
+    codec = save_grids({"z:0": GRID3})
     with pytest.raises(WrongUsage, match="another cut"):
-        codecs.encode(codec, BOUNDARY, [np.zeros((1, 4, 3), np.float32), np.zeros((1, 5), np.int32)])
+        wire_tensors.encode(codec, BOUNDARY, [np.zeros((1, 4, 3), np.float32), np.zeros((1, 5), np.int32)])

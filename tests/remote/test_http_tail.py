@@ -1,4 +1,4 @@
-"""Our client against servers that fail: a script of behaviours, played one per request over real sockets."""
+"""The tail over HTTP against servers that fail, over real sockets."""
 
 import base64
 import re
@@ -10,25 +10,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybrid_batch.data.errors import BadFrame, OtherBundle, TailRefused, TailUnreachable, WrongUsage
-from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.infer_response import TailTimes, answer_frame
+from hybrid_batch.data.errors import BundleMismatch, InvalidFrame, TailRefused, TailUnreachable, WrongUsage
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.infer_response import ServerTimings, response_frame
 from hybrid_batch.inference.protocol.wire import Frame, encode_response
 from hybrid_batch.inference.tails import open_tail
-from hybrid_batch.inference.tails.http import http_tail
+from hybrid_batch.inference.tails.http import open_http_tail
 from hybrid_batch.inference.tails.local import LocalTail
-from hybrid_batch.inference.tails.remote import ServedTail
-from hybrid_batch.inference.tails.retry_policy import Patience
-from hybrid_batch.inference.tails.settings import TailSettings
+from hybrid_batch.inference.tails.remote import RemoteTail
+from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import HANG_S
-from tests.scripted import JSON, SILENCE, error, reply
+from tests.scripted_server import JSON, SILENCE, error, reply
 
-HASTE = TailSettings(
-    patience=Patience(
-        connect_s=HANG_S, answer_s=HANG_S, attempts=4, silence_s=HANG_S, first_pause_s=0.01, longest_pause_s=0.02
+FAST = TailSettings(
+    retries=RetryPolicy(
+        connect_timeout_s=HANG_S,
+        response_timeout_s=HANG_S,
+        attempts=4,
+        notice_after_s=HANG_S,
+        first_pause_s=0.01,
+        max_pause_s=0.02,
     )
 )
-GREAT_HASTE = replace(HASTE, patience=replace(HASTE.patience, answer_s=0.5))  # for tails that never answer
+VERY_FAST = replace(FAST, retries=replace(FAST.retries, response_timeout_s=0.5))  # for tails that never reply
 
 DROP = None
 CUT_OFF = b"HTTP/1.1 200 x\r\nContent-Length: 500\r\n\r\ncut off"
@@ -38,40 +42,42 @@ DOWN = error(503, "starting")
 
 @pytest.fixture(autouse=True)
 def proxy(monkeypatch):
-    """A proxy named in the environment must not come between."""
+    """A proxy in the environment must not be used for loopback addresses."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
 
 
 @pytest.fixture
 def frame(bundle, heads, pixels):
-    return Frame(codecs.encode("int8", bundle.cut("c004").boundary, heads("c004")([pixels[:3]])))
+    return Frame(wire_tensors.encode("int8", bundle.cut("c004").boundary, heads("c004")([pixels[:3]])))
 
 
 @pytest.fixture
 def good(bundle):
     """A valid reply for a batch of three."""
     scores = np.arange(30, dtype=np.float32).reshape(3, 10)
-    answer = answer_frame(bundle.output, scores, (None, "bad", None), TailTimes(1, 2, 3, 10**12))
+    answer = response_frame(bundle.output, scores, (None, "bad", None), ServerTimings(1, 2, 3, 10**12))
     body = encode_response(answer, Frame((), parameters={"binary_data_output": True}), "digits", "c004")
     return reply(200, body.join(), "".join(f"{key}: {value}\r\n" for key, value in body.headers.items()))
 
 
-def test_it_asks_again_until_there_is_an_answer(script, bundle, frame, good):
-    server = script(DROP, DOWN, CUT_OFF, good)
-    with http_tail(server.url, bundle, HASTE) as tail:
-        answer = tail.infer("c004", frame)
-    assert server.asked == ["/v2/models/digits/versions/c004/infer"] * 4
-    assert answer.scores.ravel().tolist() == list(range(30))
-    assert answer.errors == (None, "bad", None)
-    assert answer.times == TailTimes(1, 2, 3, answer.round_trip_us), "a server's time is at most the round trip"
-    assert answer.link_us == 0
+def test_failed_requests_are_retried_until_a_reply(scripted_server, bundle, frame, good):
+    server = scripted_server(DROP, DOWN, CUT_OFF, good)
+    with open_http_tail(server.url, bundle, FAST) as tail:
+        response = tail.infer("c004", frame)
+    assert server.paths == ["/v2/models/digits/versions/c004/infer"] * 4
+    assert response.scores.ravel().tolist() == list(range(30))
+    assert response.errors == (None, "bad", None)
+    assert response.timings == ServerTimings(1, 2, 3, response.round_trip_us), (
+        "a server's time is at most the round trip"
+    )
+    assert response.link_us == 0
 
 
-def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
-    server = script(BUSY, good)
+def test_retry_after_is_honoured(scripted_server, bundle, frame, good):
+    server = scripted_server(BUSY, good)
     began = time.monotonic()
-    with http_tail(server.url, bundle, HASTE) as tail:
+    with open_http_tail(server.url, bundle, FAST) as tail:
         tail.infer("c004", frame)
     assert time.monotonic() - began >= 1
 
@@ -84,43 +90,45 @@ def test_it_waits_as_long_as_a_busy_server_asks(script, bundle, frame, good):
         (error(500, "broken"), "500 broken"),
         (error(429, "too many"), "429 too many"),
         (CUT_OFF, "closed in the middle"),
-        (b"nonsense\r\n\r\n", "no HTTP"),
+        (b"nonsense\r\n\r\n", "not HTTP"),
         (SILENCE, "timed out"),
     ],
 )
-def test_after_enough_attempts_the_tail_is_unreachable(script, bundle, frame, behaviour, cause):
-    server = script(behaviour)
-    haste = GREAT_HASTE if behaviour is SILENCE else HASTE
-    with http_tail(server.url, bundle, haste) as tail, pytest.raises(TailUnreachable) as raised:
+def test_after_enough_attempts_the_tail_is_unreachable(scripted_server, bundle, frame, behaviour, cause):
+    server = scripted_server(behaviour)
+    settings = VERY_FAST if behaviour is SILENCE else FAST
+    with open_http_tail(server.url, bundle, settings) as tail, pytest.raises(TailUnreachable) as raised:
         tail.infer("c004", frame)
-    assert len(server.asked) == HASTE.patience.attempts
+    assert len(server.paths) == FAST.retries.attempts
     assert server.url in str(raised.value)
-    assert f"{HASTE.patience.attempts} times" in str(raised.value)
+    assert f"in {FAST.retries.attempts} attempts" in str(raised.value)
     assert cause in str(raised.value)
 
 
-def test_connections_are_kept_and_shared_by_threads(script, bundle, frame, good):
-    server = script(good)
-    with http_tail(server.url, bundle, TailSettings(in_flight=2)) as tail, ThreadPoolExecutor(6) as threads:
+def test_connections_are_reused_by_all_threads(scripted_server, bundle, frame, good):
+    server = scripted_server(good)
+    with open_http_tail(server.url, bundle, TailSettings(in_flight=2)) as tail, ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda _: tail.infer("c004", frame), range(30)))
     assert len(answers) == len(server.requests) == 30
     assert server.connections <= 2
 
 
-def test_a_connection_is_not_lost_by_an_answer_that_is_none(script, bundle, frame, good):
-    server = script(CUT_OFF, reply(200, b"\x1f", "Content-Encoding: gzip\r\n"), reply(200, bytes(1 << 20)), good)
-    once = TailSettings(in_flight=1, patience=Patience(attempts=1))
-    with http_tail(server.url, bundle, once) as tail:
-        for error in (TailUnreachable, BadFrame, BadFrame):
+def test_a_bad_response_frees_its_connection(scripted_server, bundle, frame, good):
+    server = scripted_server(
+        CUT_OFF, reply(200, b"\x1f", "Content-Encoding: gzip\r\n"), reply(200, bytes(1 << 20)), good
+    )
+    once = TailSettings(in_flight=1, retries=RetryPolicy(attempts=1))
+    with open_http_tail(server.url, bundle, once) as tail:
+        for error in (TailUnreachable, InvalidFrame, InvalidFrame):
             with pytest.raises(error):
                 tail.infer("c004", frame)
         tail.infer("c004", frame)
 
 
-def test_what_an_address_holds_is_sent_and_not_told(script, bundle):
-    server = script(error(400, "enough"))
+def test_secrets_in_the_address_are_sent_but_not_reported(scripted_server, bundle):
+    server = scripted_server(error(400, "enough"))
     address = f"{server.url}/stage/?key=hidden".replace("://", "://user:pass%40word@")
-    with http_tail(address, bundle) as tail, pytest.raises(TailRefused) as raised:
+    with open_http_tail(address, bundle) as tail, pytest.raises(TailRefused) as raised:
         tail.check("c004")
     (request,) = server.requests
     assert request.path == "/stage/v2/models/digits?key=hidden"
@@ -128,43 +136,43 @@ def test_what_an_address_holds_is_sent_and_not_told(script, bundle):
     assert not re.search("user|pass|hidden", str(raised.value))
 
 
-def test_a_long_silence_is_told_once(script, bundle, frame):
-    server = script(SILENCE)
+def test_a_long_wait_is_notified_once(scripted_server, bundle, frame):
+    server = scripted_server(SILENCE)
     said = []
-    patience = replace(GREAT_HASTE.patience, silence_s=0.4)
-    with http_tail(server.url, bundle, TailSettings(patience=patience, say=said.append)) as tail:
+    retries = replace(VERY_FAST.retries, notice_after_s=0.4)
+    with open_http_tail(server.url, bundle, TailSettings(retries=retries, notify=said.append)) as tail:
         for _ in range(2):
             with pytest.raises(TailUnreachable):
                 tail.infer("c004", frame)
     assert len(said) == 1
-    assert re.fullmatch(rf"No answer from {server.url} in \d+ s \(timed out\); asking again\.", said[0])
+    assert re.fullmatch(rf"No answer from {server.url} in \d+ s \(timed out\); retrying\.", said[0])
 
 
-def test_a_short_one_is_not(script, bundle, frame):
-    server = script(DROP)
+def test_a_short_wait_is_not_notified(scripted_server, bundle, frame):
+    server = scripted_server(DROP)
     said = []
-    with http_tail(server.url, bundle, replace(HASTE, say=said.append)) as tail, pytest.raises(TailUnreachable):
+    with open_http_tail(server.url, bundle, replace(FAST, notify=said.append)) as tail, pytest.raises(TailUnreachable):
         tail.infer("c004", frame)
     assert said == []
 
 
-def test_nobody_there(bundle, frame):
+def test_an_unreachable_tail_is_one_sentence(bundle, frame):
     with (
-        http_tail("http://127.0.0.1:1", bundle, HASTE) as tail,
+        open_http_tail("http://127.0.0.1:1", bundle, FAST) as tail,
         pytest.raises(TailUnreachable, match=r"127\.0\.0\.1:1.*refused"),
     ):
         tail.check("c004")
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 302])
-def test_a_refusal_is_final_and_keeps_the_servers_message(script, bundle, frame, status):
-    server = script(error(status, "what you sent is wrong"))
+def test_a_refusal_is_not_retried_and_keeps_the_servers_message(scripted_server, bundle, frame, status):
+    server = scripted_server(error(status, "bad request"))
     with (
-        http_tail(server.url, bundle, HASTE) as tail,
-        pytest.raises(TailRefused, match=f"{status}.*what you sent is wrong"),
+        open_http_tail(server.url, bundle, FAST) as tail,
+        pytest.raises(TailRefused, match=f"{status}.*bad request"),
     ):
         tail.infer("c004", frame)
-    assert len(server.asked) == 1
+    assert len(server.paths) == 1
 
 
 @pytest.mark.parametrize(
@@ -178,52 +186,52 @@ def test_a_refusal_is_final_and_keeps_the_servers_message(script, bundle, frame,
         b"[" * 3000,
     ],
 )
-def test_an_answer_that_is_none_is_a_bad_frame(script, bundle, frame, content):
-    server = script(reply(200, content, JSON))
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame):
+def test_an_invalid_response_is_an_invalid_frame(scripted_server, bundle, frame, content):
+    server = scripted_server(reply(200, content, JSON))
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(InvalidFrame):
         tail.infer("c004", frame)
 
 
-def test_an_answer_without_end_is_cut_off(script, bundle, frame):
+def test_an_endless_response_is_rejected(scripted_server, bundle, frame):
     endless = b"HTTP/1.1 200 x\r\n\r\n" + bytes(1 << 20)
-    server = script(endless)
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame, match="more than"):
+    server = scripted_server(endless)
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(InvalidFrame, match="more than"):
         tail.infer("c004", frame)
 
 
-def test_a_compressed_answer_is_refused(script, bundle, frame):
-    server = script(reply(200, b"\x1f\x8b", "Content-Encoding: gzip\r\n"))
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(BadFrame, match="compressed"):
+def test_a_compressed_response_is_rejected(scripted_server, bundle, frame):
+    server = scripted_server(reply(200, b"\x1f\x8b", "Content-Encoding: gzip\r\n"))
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(InvalidFrame, match="compressed"):
         tail.infer("c004", frame)
 
 
-def test_a_long_error_message_is_cut_short(script, bundle, frame):
-    server = script(reply(400, b"x\n" * 9999))
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailRefused) as raised:
+def test_a_long_error_message_is_truncated(scripted_server, bundle, frame):
+    server = scripted_server(reply(400, b"x\n" * 9999))
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(TailRefused) as raised:
         tail.infer("c004", frame)
     assert len(str(raised.value)) < 700
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("metadata", [b"{}", b"[]", b'{"parameters": 3}', b"no"])
-def test_a_server_that_does_not_tell_its_bundle_is_refused(script, bundle, metadata):
-    server = script(reply(200, metadata, JSON))
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(TailRefused, match="which bundle"):
+def test_a_server_that_does_not_report_its_bundle_is_rejected(scripted_server, bundle, metadata):
+    server = scripted_server(reply(200, metadata, JSON))
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(TailRefused, match="which bundle"):
         tail.check("c004")
 
 
-def test_a_server_with_another_hash_is_refused_by_name(script, bundle):
-    server = script(reply(200, b'{"parameters": {"sha256": "123456789abcdef"}}', JSON))
-    with http_tail(server.url, bundle, HASTE) as tail, pytest.raises(OtherBundle) as raised:
+def test_a_server_with_another_bundle_is_a_mismatch_of_both_hashes(scripted_server, bundle):
+    server = scripted_server(reply(200, b'{"parameters": {"sha256": "123456789abcdef"}}', JSON))
+    with open_http_tail(server.url, bundle, FAST) as tail, pytest.raises(BundleMismatch) as raised:
         tail.check("c004")
     assert "123456789abc" in str(raised.value)
     assert bundle.sha256[:12] in str(raised.value)
 
 
-def test_closing_ends_the_waiting(script, bundle, frame):
-    server = script(error(429, "too many", "Retry-After: 9999\r\n"))
-    patient = Patience(longest_retry_after_s=9999)
-    tail = http_tail(server.url, bundle, TailSettings(patience=patient))
+def test_closing_interrupts_a_wait(scripted_server, bundle, frame):
+    server = scripted_server(error(429, "too many", "Retry-After: 9999\r\n"))
+    retries = RetryPolicy(max_retry_after_s=9999)
+    tail = open_http_tail(server.url, bundle, TailSettings(retries=retries))
     raised = []
 
     def ask():
@@ -234,7 +242,7 @@ def test_closing_ends_the_waiting(script, bundle, frame):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    while not server.asked:
+    while not server.paths:
         time.sleep(0.01)
     time.sleep(0.1)
     tail.close()
@@ -242,23 +250,23 @@ def test_closing_ends_the_waiting(script, bundle, frame):
     assert len(raised) == 1
 
 
-def test_pauses_grow_to_a_limit_and_honour_the_server():
-    patience = Patience(first_pause_s=0.1, longest_pause_s=1, longest_retry_after_s=30)
+def test_pauses_grow_to_a_limit_and_honour_retry_after():
+    policy = RetryPolicy(first_pause_s=0.1, max_pause_s=1, max_retry_after_s=30)
     for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (9, 1.0)):
-        pauses = [patience.pause_s(failures, None) for _ in range(100)]
+        pauses = [policy.pause_s(failures, None) for _ in range(100)]
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
-    assert patience.pause_s(1, "7") == 7
-    assert patience.pause_s(1, "9999999") == 30
-    assert patience.pause_s(1, "Fri, 31 Dec 1999 23:59:59 GMT") <= 0.1
+    assert policy.pause_s(1, "7") == 7
+    assert policy.pause_s(1, "9999999") == 30
+    assert policy.pause_s(1, "Fri, 31 Dec 1999 23:59:59 GMT") <= 0.1
 
 
-def test_addresses(bundle, engine):
-    assert isinstance(open_tail("local", bundle, engine), LocalTail)
-    with open_tail("http://127.0.0.1:1/", bundle, engine) as tail:
-        assert isinstance(tail, ServedTail)
+def test_addresses(bundle, runtime):
+    assert isinstance(open_tail("local", bundle, runtime), LocalTail)
+    with open_tail("http://127.0.0.1:1/", bundle, runtime) as tail:
+        assert isinstance(tail, RemoteTail)
     for wrong in ("", "ftp://host", "host:8000", "http://", "http://host:port", "Local"):
         with pytest.raises(WrongUsage, match="give"):
-            open_tail(wrong, bundle, engine)
+            open_tail(wrong, bundle, runtime)
     with pytest.raises(WrongUsage) as raised:
-        open_tail("http://someone:hidden@host:port", bundle, engine)
+        open_tail("http://someone:hidden@host:port", bundle, runtime)
     assert "hidden" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""A real server process, asked by plain HTTP and by the unmodified client of Triton."""
+"""A real server process, with plain HTTP requests and with the unmodified client of Triton."""
 
 import asyncio
 import json
@@ -18,18 +18,17 @@ import pytest
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
-from hybrid_batch.data.errors import OtherBundle, TailRefused, TailUnreachable
-from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.data.errors import BundleMismatch, TailRefused, TailUnreachable
+from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.wire import Frame, encode_request
 from hybrid_batch.inference.serving.http.app import make_app
-from hybrid_batch.inference.serving.http.service import ServiceSettings
-from hybrid_batch.inference.tails.http import http_tail
-from hybrid_batch.inference.tails.retry_policy import Patience
-from hybrid_batch.inference.tails.settings import TailSettings
+from hybrid_batch.inference.serving.http.async_handler import ServerSettings
+from hybrid_batch.inference.tails.http import open_http_tail
+from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import HANG_S, is_open
 from tests.remote.conftest import ROOT
 
-HASTE = TailSettings(patience=Patience(attempts=2, first_pause_s=0.01))
+FAST = TailSettings(retries=RetryPolicy(attempts=2, first_pause_s=0.01))
 CUTS = ("c000", "c004", "c010")
 CODECS = ("fp32", "fp16", "int8")
 
@@ -42,7 +41,7 @@ def http(server):
 
 @pytest.fixture
 def tail(server, bundle):
-    with http_tail(server.url, bundle) as tail:
+    with open_http_tail(server.url, bundle) as tail:
         yield tail
 
 
@@ -53,7 +52,7 @@ def frame(bundle, heads, pixels):
     def make(cut_id="c004", codec="fp32", images=slice(0, 8)):
         boundary = bundle.cut(cut_id).boundary
         tensors = [pixels[images]] if cut_id == "c000" else heads(cut_id)([pixels[images]])
-        return Frame(codecs.encode(codec, boundary, tensors))
+        return Frame(wire_tensors.encode(codec, boundary, tensors))
 
     return make
 
@@ -97,15 +96,15 @@ def test_triton_client_gets_what_our_client_gets(server, bundle, tail, frame, cu
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("cut_id", CUTS)
-def test_http_gives_what_this_process_gives(tail, local, frame, cut_id, codec):
+def test_http_gives_what_the_local_tail_gives(tail, local, frame, cut_id, codec):
     sent = frame(cut_id, codec)
-    there, here = tail.infer(cut_id, sent), local.infer(cut_id, sent)
-    np.testing.assert_array_equal(there.scores, here.scores)
-    assert there.errors == here.errors == (None,) * 8
-    assert abs(there.sent_bytes - here.sent_bytes) < 100
-    assert there.sent_bytes > sum(len(tensor.data) for tensor in sent.tensors)
-    assert 0 < there.times.tail_us <= there.times.server_us <= there.round_trip_us
-    assert there.link_us == there.round_trip_us - there.times.server_us
+    remote, near = tail.infer(cut_id, sent), local.infer(cut_id, sent)
+    np.testing.assert_array_equal(remote.scores, near.scores)
+    assert remote.errors == near.errors == (None,) * 8
+    assert abs(remote.sent_bytes - near.sent_bytes) < 100
+    assert remote.sent_bytes > sum(len(tensor.data) for tensor in sent.tensors)
+    assert 0 < remote.timings.tail_us <= remote.timings.server_us <= remote.round_trip_us
+    assert remote.link_us == remote.round_trip_us - remote.timings.server_us
 
 
 def test_split_gives_what_the_whole_model_gives(tail, frame):
@@ -113,9 +112,9 @@ def test_split_gives_what_the_whole_model_gives(tail, frame):
     np.testing.assert_allclose(split, whole, atol=1e-5)
 
 
-def test_pictures_that_cannot_be_decoded_fail_alone(tail, local, bundle, digits, frame):
-    pictures = [digits[0], b"no picture", digits[1], b""]
-    sent = Frame(codecs.encode_pictures(bundle.input, pictures))
+def test_undecodable_images_fail_alone(tail, local, bundle, digits, frame):
+    images = [digits[0], b"no image", digits[1], b""]
+    sent = Frame(wire_tensors.encode_images(bundle.input, images))
     whole = tail.infer("c000", frame("c000", images=slice(0, 2))).scores
     for answer in (tail.infer("c000", sent), local.infer("c000", sent)):
         assert [error is None for error in answer.errors] == [True, False, True, False]
@@ -124,13 +123,13 @@ def test_pictures_that_cannot_be_decoded_fail_alone(tail, local, bundle, digits,
         np.testing.assert_array_equal(answer.scores[[1, 3]], 0)
 
 
-def test_pictures_none_of_which_can_be_decoded(tail, bundle):
-    answer = tail.infer("c000", Frame(codecs.encode_pictures(bundle.input, [b"a", b"b"])))
+def test_a_batch_of_undecodable_images(tail, bundle):
+    answer = tail.infer("c000", Frame(wire_tensors.encode_images(bundle.input, [b"a", b"b"])))
     assert None not in answer.errors
     assert answer.scores.shape == (2, 10)
 
 
-def test_an_empty_batch_has_an_empty_answer(tail, frame):
+def test_an_empty_batch_has_an_empty_response(tail, frame):
     assert tail.infer("c004", frame(images=slice(0, 0))).scores.shape == (0, 10)
 
 
@@ -155,7 +154,7 @@ def test_a_plain_json_client_gets_json(http, bundle, tail, frame, pixels):
         ("/", "Not Found"),
     ],
 )
-def test_what_is_not_there_is_404_with_near_names(http, path, near):
+def test_unknown_names_are_404_with_close_matches(http, path, near):
     reply = http.get(path)
     assert reply.status_code == 404
     assert near in reply.json()["error"]
@@ -169,7 +168,7 @@ def test_metadata_names_the_bundle_and_its_hash(http, bundle):
 
 
 @pytest.mark.parametrize("length", [None, "5", "abc", "999999"])
-def test_bytes_that_are_no_frame_are_400(http, length):
+def test_invalid_frames_are_400(http, length):
     headers = {"Inference-Header-Content-Length": length} if length else {}
     reply = http.post("/v2/models/digits/versions/c004/infer", content=b"\0" * 99, headers=headers)
     assert reply.status_code == 400
@@ -180,8 +179,8 @@ def test_compressed_bodies_are_415(http, frame):
     assert post(http, frame(), **{"Content-Encoding": "gzip"}).status_code == 415
 
 
-def test_pictures_for_a_cut_inside_are_400(http, bundle):
-    reply = post(http, Frame(codecs.encode_pictures(bundle.cut("c004").boundary[0], [b"x"])))
+def test_images_for_an_inner_cut_are_400(http, bundle):
+    reply = post(http, Frame(wire_tensors.encode_images(bundle.cut("c004").boundary[0], [b"x"])))
     assert (reply.status_code, "whole model" in reply.json()["error"]) == (400, True)
 
 
@@ -192,39 +191,42 @@ def test_another_bundle_is_409_and_names_both(http, bundle, frame):
     assert bundle.sha256[:12] in reply.json()["error"]
 
 
-def test_wrong_tensors_are_refused_with_the_servers_message(tail, bundle):
+def test_wrong_tensors_are_rejected_with_the_servers_message(tail, bundle):
     spec = bundle.cut("c010").boundary
-    sent = Frame(codecs.encode("fp32", spec, [np.zeros((1, 32), np.float32)]))
+    sent = Frame(wire_tensors.encode("fp32", spec, [np.zeros((1, 32), np.float32)]))
     with pytest.raises(TailRefused, match=r"400.*this cut takes"):
         tail.infer("c004", sent)
 
 
-def test_check_compiles_the_cut_and_knows_the_bundle(server, tail, bundle):
+def test_check_compares_the_bundle(server, tail, bundle):
     from dataclasses import replace
 
     tail.check("c009")
-    with http_tail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle) as raised:
+    with open_http_tail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(BundleMismatch) as raised:
         other.check("c009")
     assert "000000000000" in str(raised.value)
     assert bundle.sha256[:12] in str(raised.value)
     with (
-        http_tail(server.url, replace(bundle, name="cats")) as other,
-        pytest.raises(OtherBundle, match=r"cats.*digits"),
+        open_http_tail(server.url, replace(bundle, name="cats")) as other,
+        pytest.raises(BundleMismatch, match=r"cats.*digits"),
     ):
         other.check("c009")
-    with http_tail(server.url, replace(bundle, sha256="0" * 64)) as other, pytest.raises(OtherBundle, match="refused"):
-        other.infer("c010", Frame(codecs.encode("fp32", bundle.cut("c010").boundary, [np.zeros((1, 32), "<f4")])))
+    with (
+        open_http_tail(server.url, replace(bundle, sha256="0" * 64)) as other,
+        pytest.raises(BundleMismatch, match="refused"),
+    ):
+        other.infer("c010", Frame(wire_tensors.encode("fp32", bundle.cut("c010").boundary, [np.zeros((1, 32), "<f4")])))
 
 
-def test_64_clients_at_once_each_get_their_own_answers(server, bundle, local, frame, pixels):
-    """Their requests share engine calls; the scores must be those of each request alone, to the last bit."""
+def test_64_concurrent_clients_get_their_own_scores(server, bundle, local, frame, pixels):
+    """Their requests share runtime calls; the scores must be those of each request alone, to the last bit."""
     work = [(cut, codec, slice(i, i + 3)) for i in range(0, 32, 3) for cut in CUTS for codec in CODECS][:96]
     frames = [frame(*job) for job in work]
     alone = [local.infer(job[0], sent).scores for job, sent in zip(work, frames, strict=True)]
     start = threading.Barrier(64)
 
     def client(offset):
-        with http_tail(server.url, bundle) as tail:
+        with open_http_tail(server.url, bundle) as tail:
             start.wait()
             for index in [(offset + step) % len(work) for step in range(6)]:
                 np.testing.assert_array_equal(tail.infer(work[index][0], frames[index]).scores, alone[index])
@@ -233,20 +235,20 @@ def test_64_clients_at_once_each_get_their_own_answers(server, bundle, local, fr
         list(pool.map(client, range(64)))
 
 
-def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle, frame):
+def test_an_oversized_request_is_rejected_with_and_without_a_declared_size(serve, bundle, frame):
     small = serve("--max-request-mb", "1")
     boundary = bundle.cut("c004").boundary
     large = Frame(
-        codecs.encode(
+        wire_tensors.encode(
             "fp32", boundary, [np.zeros(((48 << 20) // (4 * boundary[0].elements), *boundary[0].shape), np.float32)]
         )
     )
-    with http_tail(small.url, bundle, HASTE) as tail:
+    with open_http_tail(small.url, bundle, FAST) as tail:
         with pytest.raises(TailRefused, match=r"413.*--max-request-mb"):
             tail.infer("c004", large)
         assert len(tail.infer("c004", frame()).scores) == 8
     connection = HTTPConnection(*small.address, timeout=HANG_S)
-    connection.request("POST", "/v2/models/digits/infer", bytes(48 << 20))  # sends all of it before it reads
+    connection.request("POST", "/v2/models/digits/infer", bytes(48 << 20))  # sends the whole body before it reads the response
     assert connection.getresponse().status == 413
     connection.close()
 
@@ -258,7 +260,7 @@ def test_a_request_too_large_is_refused_whether_it_says_so_or_not(serve, bundle,
     assert reply.status_code == 413
 
 
-def test_headers_without_end_are_not_read(serve):
+def test_endless_headers_are_not_read(serve):
     server = serve()
     with socket.create_connection(server.address, timeout=HANG_S) as client:
         client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\nEndless: ")
@@ -268,49 +270,49 @@ def test_headers_without_end_are_not_read(serve):
     assert httpx.get(f"{server.url}/v2/health/live", trust_env=False, timeout=HANG_S).status_code == 200
 
 
-def test_a_full_queue_is_429_with_retry_after(serve, bundle, frame):
-    narrow = serve("--queue", "1")
-    with open_request(narrow.address, encode_request(frame())) as held:
-        reply = httpx.get(f"{narrow.url}/v2/health/ready", trust_env=False, timeout=HANG_S)
+def test_too_many_pending_requests_are_429_with_retry_after(serve, bundle, frame):
+    limited = serve("--max-pending", "1")
+    with open_request(limited.address, encode_request(frame())) as held:
+        reply = httpx.get(f"{limited.url}/v2/health/ready", trust_env=False, timeout=HANG_S)
         assert reply.status_code == 200
-        with httpx.Client(base_url=narrow.url, trust_env=False, timeout=HANG_S) as client:
+        with httpx.Client(base_url=limited.url, trust_env=False, timeout=HANG_S) as client:
             busy = post(client, frame())
             assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
-            assert "ask again" in busy.json()["error"]
+            assert "retry later" in busy.json()["error"]
             assert held.finish()[0] == 200
             assert post(client, frame()).status_code == 200
 
 
-IMPATIENT = """
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.serving.http.service import ServiceSettings
+SHORT_TIMEOUT_SERVER = """
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from hybrid_batch.inference.serving.http.launch import serve
-settings = ServiceSettings(open_model("digits"), queue=1, patience_s=0.5)
+settings = ServerSettings(resolve_model("digits"), max_pending=1, read_timeout_s=0.5)
 serve(settings, "127.0.0.1", 0, 1, lambda url: print(url, flush=True))
 """
 
 
 @pytest.fixture
-def impatient():
-    """The host and port of a server that waits half a second for slow clients, and lets one in at a time."""
-    process = subprocess.Popen([sys.executable, "-c", IMPATIENT], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def short_timeout_address():
+    """The host and port of a server with a read timeout of half a second that admits one request at a time."""
+    process = subprocess.Popen([sys.executable, "-c", SHORT_TIMEOUT_SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     host, _, port = process.stdout.readline().strip().removeprefix("http://").rpartition(":")
     yield host, int(port)
     process.terminate()
     process.communicate(timeout=HANG_S)
 
 
-def test_who_stops_in_the_middle_of_a_request_loses_the_place(impatient, frame):
+def test_a_client_that_stops_in_the_middle_of_a_request_loses_its_permit(short_timeout_address, frame):
     body = encode_request(frame())
-    with open_request(impatient, body, expect=False) as held:
+    with open_request(short_timeout_address, body, expect=False) as held:
         status, content = held.reply()
-        assert (status, json.loads(content)) == (408, {"error": "Nothing came for 0.5 s; send the request again."})
-    with open_request(impatient, body, expect=False, missing=0) as whole:
+        assert (status, json.loads(content)) == (408, {"error": "No data arrived for 0.5 s; send the request again."})
+    with open_request(short_timeout_address, body, expect=False, missing=0) as whole:
         assert whole.reply()[0] == 200
 
 
-class Clocked(asyncio.SelectorEventLoop):
-    """A loop whose time passes when it is told to."""
+class ManualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is set by the test."""
 
     now = 0.0
 
@@ -319,9 +321,9 @@ class Clocked(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize(("pause_s", "status"), [(0.49, 200), (0.51, 408)])
-def test_who_is_slow_but_goes_on_is_waited_for(bundle, frame, pause_s, status):
-    """As long as each piece comes in time; all of them together may take longer."""
-    app, body = make_app(ServiceSettings(bundle, patience_s=0.5)), encode_request(frame())
+def test_a_slow_client_is_waited_for(bundle, frame, pause_s, status):
+    """The timeout applies to each piece of the body, not to the whole."""
+    app, body = make_app(ServerSettings(bundle, read_timeout_s=0.5)), encode_request(frame())
     content = body.join()
     pieces = [content[:1], content[1:9], content[9:20], content[20:]]
     path = "/v2/models/digits/versions/c004/infer"
@@ -332,36 +334,36 @@ def test_who_is_slow_but_goes_on_is_waited_for(bundle, frame, pause_s, status):
 
     async def receive():
         loop.now += pause_s
-        await asyncio.sleep(0)  # what is due is done
+        await asyncio.sleep(0)  # runs callbacks that are due
         await asyncio.sleep(0)
         return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
     async def send(message):
         sent.append(message)
 
-    loop = Clocked()
+    loop = ManualClockLoop()
     loop.run_until_complete(app(scope, receive, send))
     loop.close()
-    app.state.service.close()
+    app.state.handler.close()
     assert sent[0]["status"] == status
 
 
 class open_request:  # noqa: N801 - used as a context
-    """An inference request of which the last byte has not been sent. With `expect` the server has let it in: it asks
-    for the content only then."""
+    """An inference request whose last byte has not been sent. With `expect` the server has admitted it, because it
+    requests the content only then."""
 
     def __init__(self, address, body, *, expect=True, missing=1):
         content = body.join()
-        told = {**body.headers, "Content-Length": len(content), **({"Expect": "100-continue"} if expect else {})}
-        headers = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        fields = {**body.headers, "Content-Length": len(content), **({"Expect": "100-continue"} if expect else {})}
+        headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         sent, self._last = content[: len(content) - missing], content[len(content) - missing :]
         self._socket = socket.create_connection(address, timeout=HANG_S)
         head = f"POST /v2/models/digits/versions/c004/infer HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
         if expect:
             self._socket.sendall(head)
-            answer = self._socket.recv(1 << 16)
-            assert answer.startswith(b"HTTP/1.1 100 "), answer
-            assert answer.endswith(b"\r\n\r\n"), answer
+            interim = self._socket.recv(1 << 16)
+            assert interim.startswith(b"HTTP/1.1 100 "), interim
+            assert interim.endswith(b"\r\n\r\n"), interim
         self._socket.sendall(sent if expect else head + sent)
 
     def __enter__(self):
@@ -371,12 +373,12 @@ class open_request:  # noqa: N801 - used as a context
         self._socket.close()
 
     def finish(self):
-        """Send the last byte; status and body of the reply."""
+        """Send the last byte. Returns the status and body of the reply."""
         self._socket.sendall(self._last)
         return self.reply()
 
     def reply(self):
-        """Status and body."""
+        """The status and body of the reply."""
         reply = b""
         while b"\r\n\r\n" not in reply:
             received = self._socket.recv(1 << 16)
@@ -390,17 +392,17 @@ class open_request:  # noqa: N801 - used as a context
         return int(head.split()[1]), content
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["alone", "processes"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_shutdown_finishes_what_is_in_flight_and_refuses_the_rest(serve, bundle, frame, options, number):
+def test_shutdown_finishes_running_requests_and_rejects_new_ones(serve, bundle, frame, options, number):
     server = serve(*options)
     body = encode_request(frame())
     held = [open_request(server.address, body) for _ in range(8)]
     server.process.send_signal(number)
     while is_open(server.address[1]):
         time.sleep(0.05)
-    assert server.process.poll() is None, "it left requests in flight behind"
-    with http_tail(server.url, bundle, HASTE) as late, pytest.raises(TailUnreachable):
+    assert server.process.poll() is None, "it ended before its running requests"
+    with open_http_tail(server.url, bundle, FAST) as late, pytest.raises(TailUnreachable):
         late.infer("c004", frame())
     assert [request.finish()[0] for request in held] == [200] * 8
     code, said = server.stop()
@@ -420,7 +422,7 @@ def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
         while True:
             answered.append(tail.infer("c004", sent).scores)
 
-    with http_tail(server.url, bundle, HASTE) as tail, ThreadPoolExecutor(4) as pool:
+    with open_http_tail(server.url, bundle, FAST) as tail, ThreadPoolExecutor(4) as pool:
         running = [pool.submit(run) for _ in range(4)]
         while len(answered) < 20:
             time.sleep(0.01)
@@ -431,12 +433,12 @@ def test_a_killed_server_is_an_unreachable_tail(serve, bundle, frame):
     assert all((scores == answered[0]).all() for scores in answered)
 
 
-def test_killing_the_parent_of_several_workers_leaves_none_behind(serve, bundle):
-    server = serve("--workers", "2")
-    workers = psutil.Process(server.process.pid).children(recursive=True)
-    assert len(workers) >= 2
+def test_killing_the_parent_ends_all_processes(serve, bundle):
+    server = serve("--processes", "2")
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(children) >= 2
     server.process.kill()
     server.process.wait()
-    _, left = psutil.wait_procs(workers, timeout=HANG_S)
-    assert not left, "workers still work after their parent was killed"
+    _, left = psutil.wait_procs(children, timeout=HANG_S)
+    assert not left, "processes run on after their parent was killed"
     assert not is_open(server.address[1])

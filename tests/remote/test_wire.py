@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_batch.data.errors import BadFrame
-from hybrid_batch.inference.model.datatypes import NUMPY, join_bytes, split_bytes
+from hybrid_batch.data.errors import InvalidFrame
+from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES, join_bytes, split_bytes
 from hybrid_batch.inference.protocol.wire import (
     BINARY_OUTPUT,
     MAX_HEADER_BYTES,
     Body,
     Frame,
-    Wanted,
+    RequestedOutput,
     WireTensor,
     decode_request,
     decode_response,
@@ -34,13 +34,13 @@ ANSWER = Frame(
 
 @st.composite
 def wire_tensors(draw, name: str) -> WireTensor:
-    datatype = draw(st.sampled_from([*NUMPY, "BYTES"]))
+    datatype = draw(st.sampled_from([*NUMPY_DTYPES, "BYTES"]))
     shape = tuple(draw(st.lists(st.integers(0, 4), max_size=4)))
     count = math.prod(shape)
     if datatype == "BYTES":
         data = join_bytes(draw(st.lists(st.binary(max_size=9), min_size=count, max_size=count)))
     else:
-        size = count * NUMPY[datatype].itemsize
+        size = count * NUMPY_DTYPES[datatype].itemsize
         data = draw(st.binary(min_size=size, max_size=size))
     parameters = draw(st.dictionaries(st.sampled_from(["codec", "shape", "x"]), st.integers() | st.text(max_size=5)))
     return WireTensor(name, datatype, shape, data, parameters)
@@ -58,7 +58,7 @@ def plain(frame: Frame) -> list[tuple[object, ...]]:
 
 
 @given(frames())
-def test_a_request_comes_back_as_it_was(frame):
+def test_a_request_is_decoded_as_it_was_encoded(frame):
     body = encode_request(frame)
     joined = body.join()
     assert len(joined) == body.size
@@ -69,7 +69,7 @@ def test_a_request_comes_back_as_it_was(frame):
 
 
 @given(frames())
-def test_a_binary_reply_comes_back_as_it_was(frame):
+def test_a_binary_response_is_decoded_as_it_was_encoded(frame):
     body = encode_response(frame, Frame((), id="7", parameters={"binary_data_output": True}), "digits", "c001")
     back = decode_response(body.join(), body.header_bytes)
     assert plain(back) == plain(frame)
@@ -80,7 +80,7 @@ def header(body: Body) -> dict:
     return json.loads(bytes(body.join()[: body.header_bytes]))
 
 
-def test_a_plain_client_gets_json_as_the_protocol_says():
+def test_a_client_without_binary_data_gets_json():
     body = encode_response(ANSWER, Frame((), id="x"), "digits", "c003")
     assert body.headers == {"Content-Type": "application/json"}
     assert header(body) == {
@@ -96,8 +96,10 @@ def test_a_plain_client_gets_json_as_the_protocol_says():
     assert plain(decode_response(body.join(), None)) == plain(ANSWER)
 
 
-def test_a_client_gets_the_outputs_it_names_each_as_it_says():
-    request = Frame((), wanted=(Wanted("errors", binary=False), Wanted("scores", binary=True)))
+def test_a_client_gets_the_outputs_that_it_requests():
+    request = Frame(
+        (), requested_outputs=(RequestedOutput("errors", binary=False), RequestedOutput("scores", binary=True))
+    )
     body = encode_response(ANSWER, request, "digits", "c003")
     errors, scores = header(body)["outputs"]
     assert errors["data"] == ["bad"]
@@ -106,19 +108,19 @@ def test_a_client_gets_the_outputs_it_names_each_as_it_says():
     assert body.join()[body.header_bytes :] == SCORES.tobytes()
 
 
-def test_an_output_nobody_has_is_refused():
-    with pytest.raises(BadFrame, match="'other'"):
-        encode_response(ANSWER, Frame((), wanted=(Wanted("other", binary=True),)), "digits", "c003")
+def test_an_unknown_output_is_refused():
+    with pytest.raises(InvalidFrame, match="'other'"):
+        encode_response(ANSWER, Frame((), requested_outputs=(RequestedOutput("other", binary=True),)), "digits", "c003")
 
 
-def test_wanted_outputs_follow_the_requests_default():
+def test_requested_outputs_have_the_default_of_the_request():
     head = {
         "inputs": [{"name": "x", "datatype": "INT8", "shape": [1], "data": [1]}],
         "outputs": [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False}}],
         "parameters": {"binary_data_output": True},
     }
     frame = decode_request(json.dumps(head).encode(), None)
-    assert frame.wanted == (Wanted("a", binary=True), Wanted("b", binary=False))
+    assert frame.requested_outputs == (RequestedOutput("a", binary=True), RequestedOutput("b", binary=False))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_wanted_outputs_follow_the_requests_default():
 def test_json_tensors_are_read_flat_or_nested(datatype, shape, data, values):
     head = {"inputs": [{"name": "x", "datatype": datatype, "shape": shape, "data": data}]}
     (tensor,) = decode_request(json.dumps(head).encode(), None).tensors
-    assert np.frombuffer(tensor.data, NUMPY[datatype]).tolist() == values
+    assert np.frombuffer(tensor.data, NUMPY_DTYPES[datatype]).tolist() == values
 
 
 def test_json_bytes_are_read_as_text():
@@ -196,16 +198,16 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-def test_what_is_no_request_is_a_bad_frame_in_one_sentence(body):
-    with pytest.raises(BadFrame) as raised:
+def test_a_malformed_request_is_refused_in_one_sentence(body):
+    with pytest.raises(InvalidFrame) as raised:
         decode_request(body, None)
     assert 10 < len(str(raised.value)) < 600
     assert "\n" not in str(raised.value)
 
 
-def test_scores_that_json_cannot_tell_are_refused_and_travel_as_binary():
+def test_scores_that_are_not_finite_need_binary_data():
     scores = WireTensor("y", "FP32", (2,), np.array([np.nan, 1], np.float32).tobytes())
-    with pytest.raises(BadFrame, match=r"JSON has no words .* ask for binary"):
+    with pytest.raises(InvalidFrame, match=r"JSON cannot represent; request binary"):
         encode_response(Frame((scores,)), Frame(()), "m", "c001")
     body = encode_response(Frame((scores,)), Frame((), parameters={BINARY_OUTPUT: True}), "m", "c001")
     (back,) = decode_response(body.join(), body.header_bytes).tensors
@@ -227,39 +229,39 @@ VALID = encode_request(
 
 @pytest.mark.parametrize("header_bytes", [0, -1, 1, len(VALID.join()), len(VALID.join()) + 1, MAX_HEADER_BYTES + 1])
 def test_a_header_of_another_length_is_refused(header_bytes):
-    with pytest.raises(BadFrame):
+    with pytest.raises(InvalidFrame):
         decode_request(VALID.join(), header_bytes)
 
 
-def test_a_tensor_with_other_bytes_than_its_shape_needs_is_refused():
+def test_a_tensor_whose_bytes_do_not_match_its_shape_is_refused():
     body = encode_request(Frame((WireTensor("a:0", "FP32", (1, 3), SCORES.tobytes()),)))
-    with pytest.raises(BadFrame, match="8 bytes"):
+    with pytest.raises(InvalidFrame, match="8 bytes"):
         decode_request(body.join(), body.header_bytes)
 
 
 def test_bytes_after_the_last_tensor_are_refused():
-    with pytest.raises(BadFrame, match="3 bytes after"):
+    with pytest.raises(InvalidFrame, match="3 bytes after"):
         decode_request(VALID.join() + b"abc", VALID.header_bytes)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "\u0661", "0x10", "9" * 30])
-def test_a_header_length_that_is_no_number_is_refused(text):
-    with pytest.raises(BadFrame):
+def test_a_malformed_header_length_is_refused(text):
+    with pytest.raises(InvalidFrame):
         parse_header_length(text)
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=200), st.none() | st.integers(-10, 300))
-def test_random_bytes_are_bad_frames_and_nothing_else(body, header_bytes):
-    with pytest.raises(BadFrame):
+def test_random_bytes_are_refused(body, header_bytes):
+    with pytest.raises(InvalidFrame):
         decode_request(body, header_bytes)
 
 
 @settings(max_examples=1000, deadline=None)
 @given(st.data())
-def test_broken_frames_are_read_or_refused_and_nothing_else(data):
-    """Bytes changed, cut out and doubled anywhere in a valid frame: it never raises anything but BadFrame, and
-    what is read has data of exactly the size that its shape tells."""
+def test_broken_frames_are_decoded_or_refused(data):
+    """Bytes of a valid frame are changed, removed and repeated. Decoding raises only InvalidFrame, and the data of a
+    decoded tensor has exactly the size of its shape."""
     body = bytearray(VALID.join())
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(body)))
@@ -268,8 +270,8 @@ def test_broken_frames_are_read_or_refused_and_nothing_else(data):
     shift = data.draw(st.sampled_from([0, 0, len(body) - len(VALID.join())]))
     try:
         frame = decode_request(bytes(body), VALID.header_bytes + shift)
-    except BadFrame:
+    except InvalidFrame:
         return
     for tensor in frame.tensors:
         if tensor.datatype != "BYTES":
-            assert len(tensor.data) == math.prod(tensor.shape) * NUMPY[tensor.datatype].itemsize
+            assert len(tensor.data) == math.prod(tensor.shape) * NUMPY_DTYPES[tensor.datatype].itemsize

@@ -7,14 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybrid_batch.data.images.decode import Preparation
+from hybrid_batch.data.images.decode import Preprocessing
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.runner.batch import NO_NUMBER, Batch, Made, plan_batches, to_records, to_scores
-from hybrid_batch.inference.runner.split import HERE
+from hybrid_batch.inference.model.scores import to_scores
+from hybrid_batch.inference.runner.batch import NOT_FINITE, Batch, ModelOutput, Provenance, to_records
+from hybrid_batch.inference.runner.routing import FixedRouter, plan_batches
+from hybrid_batch.inference.runner.split import LocalSplit
 
-MADE = Made("c001", "fp16", "local")
+MADE = Provenance("c001", "fp16", "local")
 
 
 def bundle_of(classes: int, kind: str = "probabilities") -> Bundle:
@@ -26,7 +28,7 @@ def bundle_of(classes: int, kind: str = "probabilities") -> Bundle:
         sha256="",
         input=TensorSpec("image:0", (2, 2, 1), "FP32"),
         output=TensorSpec("scores:0", (outputs,), "FP32"),
-        preparation=Preparation(2, 2, "grey"),
+        preprocessing=Preprocessing(2, 2, "grey"),
         labels=tuple("abcdefghij"[:classes]),
         output_kind=kind,
         cuts=(),
@@ -38,31 +40,32 @@ def batch_of(count: int) -> Batch:
         shard=0,
         images=[f"{i}.png" for i in range(count)],
         labels=["a"] * count,
-        sizes=[100 + i for i in range(count)],
-        last=True,
-        started=[1_000_000] * count,
-        done=9_000_000,
+        image_bytes=[100 + i for i in range(count)],
+        ends_shard=True,
+        started_ns=[1_000_000] * count,
+        done_ns=9_000_000,
     )
 
 
 def test_batches_cover_every_image_once_and_never_cross_a_shard():
     images = pa.table([[str(i) for i in range(11)], [None] * 11, list(range(11))], schema=IMAGES_SCHEMA)
-    batches = list(plan_batches(images, [(0, range(5)), (2, range(10, 11))], lambda: (HERE, 2)))
-    assert [(b.shard, list(b.images), b.last) for b in batches] == [
+    shards = [(0, range(5)), (2, range(10, 11))]
+    batches = list(plan_batches(images, shards, FixedRouter(LocalSplit(), 2), bundle_of(3)))
+    assert [(b.shard, list(b.images), b.ends_shard) for b in batches] == [
         (0, ["0", "1"], False),
         (0, ["2", "3"], False),
         (0, ["4"], True),
         (2, ["10"], True),
     ]
-    assert batches[1].sizes == [2, 3]
+    assert batches[1].image_bytes == [2, 3]
 
 
-def test_large_files_make_smaller_batches_and_one_too_large_stands_alone():
+def test_large_files_make_smaller_batches_and_a_file_above_the_limit_its_own():
     sizes = [20 << 20, 10 << 20, 10 << 20, 90 << 20, 1, 1]
     images = pa.table([list("abcdef"), [None] * 6, sizes], schema=IMAGES_SCHEMA)
-    batches = list(plan_batches(images, [(0, range(6))], lambda: (HERE, 4)))
+    batches = list(plan_batches(images, [(0, range(6))], FixedRouter(LocalSplit(), 4), bundle_of(3)))
     assert ["".join(batch.images) for batch in batches] == ["ab", "c", "d", "ef"]
-    assert [batch.last for batch in batches] == [False, False, False, True]
+    assert [batch.ends_shard for batch in batches] == [False, False, False, True]
 
 
 def test_logits_become_probabilities_without_overflow():
@@ -76,7 +79,9 @@ def test_one_output_is_the_probability_of_the_second_class():
 
 
 def test_records_keep_order_around_images_with_errors():
-    batch = replace(batch_of(3), errors={1: "broken"}, load=np.float32([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]))
+    batch = replace(
+        batch_of(3), errors={1: "broken"}, payload=ModelOutput(np.float32([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]))
+    )
     records = to_records(batch, bundle_of(3), MADE)
     assert [record.prediction for record in records] == ["b", None, "a"]
     assert [record.error for record in records] == [None, "broken", None]
@@ -89,17 +94,23 @@ def test_records_keep_order_around_images_with_errors():
     assert {record.batch for record in records} == {3}
 
 
-def test_readings_of_the_clock_become_the_time_of_day():
+def test_clock_readings_become_the_time_of_day():
     before = datetime.now(UTC)
-    batch = replace(batch_of(1), started=[time.perf_counter_ns()], load=np.float32([[0.1, 0.7, 0.2]]))
+    batch = replace(
+        batch_of(1), started_ns=[time.perf_counter_ns()], payload=ModelOutput(np.float32([[0.1, 0.7, 0.2]]))
+    )
     (record,) = to_records(batch, bundle_of(3), MADE)
-    minute = timedelta(minutes=1)  # clocks are set now and then
+    minute = timedelta(minutes=1)  # the clock may be adjusted meanwhile
     assert before - minute < record.started_at < datetime.now(UTC) + minute
 
 
-def test_bytes_are_shared_out_exactly_among_images_that_travelled():
+def test_bytes_are_divided_exactly_among_the_images_that_were_sent():
     batch = replace(
-        batch_of(4), errors={0: "broken"}, load=np.eye(3, dtype=np.float32), sent_bytes=1001, received_bytes=7
+        batch_of(4),
+        errors={0: "broken"},
+        payload=ModelOutput(np.eye(3, dtype=np.float32)),
+        sent_bytes=1001,
+        received_bytes=7,
     )
     records = to_records(batch, bundle_of(3), MADE)
     assert [record.sent_bytes for record in records] == [0, 334, 334, 333]
@@ -107,17 +118,17 @@ def test_bytes_are_shared_out_exactly_among_images_that_travelled():
 
 
 def test_equal_scores_predict_the_first_class():
-    records = to_records(replace(batch_of(1), load=np.float32([[0.2, 0.4, 0.4]])), bundle_of(3), MADE)
+    records = to_records(replace(batch_of(1), payload=ModelOutput(np.float32([[0.2, 0.4, 0.4]]))), bundle_of(3), MADE)
     assert records[0].prediction == "b"
 
 
-def test_a_score_that_is_no_number_is_an_error_of_its_image_alone():
-    load = np.float32([[np.nan, 0, 0], [0, 1, 0]])
-    records = to_records(replace(batch_of(2), load=load), bundle_of(3), MADE)
+def test_a_score_that_is_not_finite_is_an_error_of_its_image_only():
+    output = ModelOutput(np.float32([[np.nan, 0, 0], [0, 1, 0]]))
+    records = to_records(replace(batch_of(2), payload=output), bundle_of(3), MADE)
     assert [record.prediction for record in records] == [None, "b"]
-    assert [record.error for record in records] == [NO_NUMBER, None]
+    assert [record.error for record in records] == [NOT_FINITE, None]
 
 
-def test_a_batch_of_errors_alone_is_recorded():
+def test_a_batch_with_only_errors_is_recorded():
     records = to_records(replace(batch_of(2), errors={0: "x", 1: "y"}), bundle_of(3), MADE)
     assert [record.error for record in records] == ["x", "y"]

@@ -1,4 +1,4 @@
-"""The runner is killed at random moments; the same command again leaves every image exactly once."""
+"""A runner is killed at random moments; after the same command again, the log has every image exactly once."""
 
 import random
 import signal
@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import COMMAND, HANG_S, ROOT
-from tests.made_runs import count_parts, read_records, without_times
-from tests.struck import struck
+from tests.run_logs import count_parts, read_records, without_times
+from tests.self_kill import self_kill
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
 
 def kill_five_times_then_finish(log: str, *arguments: str) -> None:
-    """Kill each of five runners when it has committed a random number of shards, in the midst of the next."""
+    """Kill five runners, each after a random number of commits and during the next shard."""
     options = ["run", str(IMAGES), "--log", log, "--shard-size", "1", "--batch-size", "1", *arguments]
     chance = random.Random()
     for _ in range(5):
-        command = [*struck(chance.randrange(1, 30), chance.randrange(40)), *options]
+        command = [*self_kill(chance.randrange(1, 30), chance.randrange(40)), *options]
         killed = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 5 <= count_parts(log) < 360
@@ -34,31 +34,31 @@ def check_every_image_once(log: str | Path) -> None:
     assert Counter(record["error"] for record in records) == {None: 360}
 
 
-def test_in_a_folder(tmp_path):
+def test_log_in_a_folder(tmp_path):
     kill_five_times_then_finish(str(tmp_path))
     check_every_image_once(tmp_path)
 
 
-def test_in_a_folder_with_the_tail_in_another_process(tmp_path, digits_server):
+def test_log_in_a_folder_with_a_remote_tail(tmp_path, digits_server):
     kill_five_times_then_finish(str(tmp_path), "--tail", digits_server.url)
     check_every_image_once(tmp_path)
 
 
-def test_in_a_bucket(bucket):
+def test_log_in_a_bucket(bucket):
     kill_five_times_then_finish(f"s3://{bucket}/logs")
     check_every_image_once(f"s3://{bucket}/logs")
 
 
-def test_two_runners_at_once_share_one_log(tmp_path):
+def test_two_concurrent_runners_share_one_log(tmp_path):
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "16"]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(HANG_S) for process in both] == [0, 0]
     check_every_image_once(tmp_path)
 
 
-@pytest.mark.parametrize("tail", ["here", "there"])
+@pytest.mark.parametrize("tail", ["local", "remote"])
 def test_a_folder_and_a_bucket_hold_the_same_records(tmp_path, bucket, digits_server, tail):
-    tail = digits_server.url if tail == "there" else "local"
+    tail = digits_server.url if tail == "remote" else "local"
     for log in (str(tmp_path), f"s3://{bucket}"):
         subprocess.run(
             [*COMMAND, "run", str(IMAGES), "--log", log, "--tail", tail, "--split", "c006"],
@@ -81,10 +81,10 @@ def test_images_are_read_from_a_bucket(tmp_path, bucket):
     assert {record["label"] for record in records} == {"3", "4"}
 
 
-@pytest.mark.parametrize(("place", "words"), [("s3://no-such-bucket-here/logs", "no-such-bucket-here")])
-def test_a_bucket_that_is_not_there(aws, place, words):
+@pytest.mark.parametrize(("log", "words"), [("s3://no-such-bucket-1/logs", "no-such-bucket-1")])
+def test_a_bucket_that_does_not_exist(aws, log, words):
     done = subprocess.run(
-        [*COMMAND, "run", str(IMAGES), "--log", place], capture_output=True, text=True, check=False, timeout=HANG_S
+        [*COMMAND, "run", str(IMAGES), "--log", log], capture_output=True, text=True, check=False, timeout=HANG_S
     )
     assert done.returncode == 1
     assert words in done.stderr

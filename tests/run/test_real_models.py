@@ -1,11 +1,11 @@
-"""Published models over real images, split over HTTP, against predictions made once by Keras itself."""
+"""Published models on real images, split over HTTP, compared with stored predictions of Keras."""
 
 import csv
 
 import pytest
 
 from hybrid_batch.cli import main
-from tests.made_runs import read_records
+from tests.run_logs import read_records
 
 # model file, --scale, class names
 MODELS = {
@@ -17,7 +17,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_split_run_predicts_what_keras_did(name, shared_data, tmp_path, serve, capsys):
+def test_a_split_run_predicts_the_same_as_keras(name, shared_data, tmp_path, serve, capsys):
     file, scale, accuracy = MODELS[name]
     bundle, classes = str(tmp_path / f"{name}.bundle"), str(shared_data / "labels" / f"{name}.txt")
     model = str(shared_data / "models" / file)
@@ -35,7 +35,7 @@ def test_a_split_run_predicts_what_keras_did(name, shared_data, tmp_path, serve,
     assert right / len(records) == pytest.approx(accuracy, abs=0.005)
 
 
-def test_every_odd_image_has_its_record(shared_data, tmp_path, capsys):
+def test_every_edge_case_image_has_a_record(shared_data, tmp_path, capsys):
     images, log = str(shared_data / "images" / "edge"), tmp_path / "log"
     assert main(["run", images, "--log", str(log)]) == 0
     records = {record["image"]: record for record in read_records(log)}

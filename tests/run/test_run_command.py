@@ -1,4 +1,4 @@
-"""`hybrid-batch run` on real images, against real servers."""
+"""`hybrid-batch run` on real images, with real servers."""
 
 import json
 import shutil
@@ -11,11 +11,11 @@ import time
 import pytest
 
 from hybrid_batch.cli import main
-from hybrid_batch.inference.model.importing.resolve_model import open_model
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
-from tests.made_runs import read_records, without_times
-from tests.scripted import Script, reply
-from tests.struck import struck
+from tests.run_logs import read_records, without_times
+from tests.scripted_server import ScriptedServer, reply
+from tests.self_kill import self_kill
 
 IMAGES = ROOT / "data" / "digits" / "images"
 
@@ -39,16 +39,16 @@ def refused(capsys, *arguments: object) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict[str, tuple[str, float]]:
-    """Prediction and confidence of each image by the uncut model."""
+    """The prediction and confidence of each image from the uncut model."""
     log = tmp_path_factory.mktemp("whole")
     assert main(["run", str(IMAGES), "--split", "local", "--log", str(log), "--json"]) == 0
     return {record["image"]: (record["prediction"], record["confidence"]) for record in read_records(log)}
 
 
 @pytest.mark.parametrize("split", ["auto", "stem_relu", "c006", "pool", "remote"])
-@pytest.mark.parametrize("where", ["here", "there"])
-def test_a_split_run_predicts_what_the_whole_model_does(capsys, tmp_path, digits_server, whole, split, where):
-    tail = digits_server.url if where == "there" else "local"
+@pytest.mark.parametrize("where", ["local", "remote"])
+def test_a_split_run_predicts_the_same_as_the_whole_model(capsys, tmp_path, digits_server, whole, split, where):
+    tail = digits_server.url if where == "remote" else "local"
     codec = [] if split == "remote" else ["--codec", "fp32"]
     totals = run(capsys, IMAGES, "--split", split, "--tail", tail, "--log", tmp_path, *codec)
     records = read_records(tmp_path)
@@ -56,7 +56,7 @@ def test_a_split_run_predicts_what_the_whole_model_does(capsys, tmp_path, digits
     assert totals["images"] == totals["labelled"] == 360
     assert totals["accuracy"] >= 0.98
     assert totals["sent_bytes"] == sum(record["sent_bytes"] for record in records)
-    if (split, where) == ("auto", "there"):  # what is sent and what stays is the planner's to say
+    if (split, where) == ("auto", "remote"):  # the planner decides which images are sent
         assert {record["tail"] for record in records} <= {tail, "local"}
     else:
         assert totals["sent_bytes"] > 0
@@ -71,7 +71,7 @@ def test_lossy_codecs_send_less_and_keep_accuracy(capsys, tmp_path, digits_serve
     assert totals["accuracy"] >= 0.98
 
 
-def test_images_never_travel_when_the_model_is_cut(capsys, tmp_path, whole):
+def test_a_local_run_sends_no_bytes(capsys, tmp_path, whole):
     totals = run(capsys, IMAGES, "--split", "local", "--log", tmp_path)
     assert totals["sent_bytes"] == totals["received_bytes"] == 0
 
@@ -82,7 +82,7 @@ def test_the_log_accounts_for_the_time(capsys, tmp_path, digits_server):
     for record in read_records(tmp_path):
         assert record["decode_us"] > 0
         assert record["tail_us"] > 0
-        # Each image of a batch waits for the whole batch at every stage but the one it began in.
+        # An image waits for its whole batch at every stage but the first.
         assert record["latency_us"] >= 360 * sum(record[stage] for stage in stages[1:])
 
 
@@ -91,9 +91,9 @@ def test_broken_and_odd_files_become_records(capsys, tmp_path):
     shutil.copytree(IMAGES / "3", images / "3")
     (images / "3" / "cut.png").write_bytes(next((IMAGES / "3").iterdir()).read_bytes()[:60])
     (images / "3" / "empty.png").write_bytes(b"")
-    (images / "3" / "text.png").write_text("no picture")
+    (images / "3" / "text.png").write_text("not an image")
     (images / "3" / "gone.png").symlink_to(tmp_path / "nowhere")
-    (images / "3" / "notes.txt").write_text("not tried")
+    (images / "3" / "notes.txt").write_text("not an image name")
     totals = run(capsys, images, "--log", tmp_path / "log")
     records = {record["image"]: record for record in read_records(tmp_path / "log")}
     broken = {"3/cut.png", "3/empty.png", "3/text.png", "3/gone.png"}
@@ -105,8 +105,8 @@ def test_broken_and_odd_files_become_records(capsys, tmp_path):
     assert remote["errors"] == 4
 
 
-def test_pictures_and_boundaries_too_large_for_one_frame(capsys, tmp_path, serve, monkeypatch):
-    """More bytes than the server takes at once go in several frames; one picture too large is its own error."""
+def test_images_and_boundaries_too_large_for_one_frame(capsys, tmp_path, serve, monkeypatch):
+    """Bytes above the server's limit are sent in several frames; an image above the limit is an error of its own."""
     server = serve("digits", "--max-request-mb", "1")
     images = tmp_path / "images"
     shutil.copytree(IMAGES / "3", images / "3")
@@ -114,17 +114,17 @@ def test_pictures_and_boundaries_too_large_for_one_frame(capsys, tmp_path, serve
     for number in range(3):
         (images / "3" / f"large-{number}.png").write_bytes(first.read_bytes() + bytes(400_000))
     (images / "3" / "largest.png").write_bytes(first.read_bytes() + bytes(900_000))
-    monkeypatch.setattr("hybrid_batch.inference.runner.batch.FILES_BYTES", 900_000)
-    monkeypatch.setattr("hybrid_batch.inference.runner.runner.PICTURE_LIMIT_BYTES", 800_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.routing.FILES_BYTES", 900_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.image_loader.UPLOAD_LIMIT_BYTES", 800_000)
     totals = run(capsys, images, "--log", tmp_path / "log", "--split", "remote", "--tail", server.url)
     assert (totals["images"], totals["errors"]) == (len(list((images / "3").iterdir())), 1)
-    monkeypatch.setattr("hybrid_batch.inference.runner.runner.BOUNDARY_BYTES", 100_000)
+    monkeypatch.setattr("hybrid_batch.inference.runner.routing.BOUNDARY_BYTES", 100_000)
     arguments = ["--split", "stem_relu", "--codec", "fp32", "--batch-size", "1024", "--tail", server.url]
     assert run(capsys, IMAGES, "--log", tmp_path / "other", *arguments)["errors"] == 0
     assert {record["batch"] for record in read_records(tmp_path / "other")} == {32, 360 % 32}
 
 
-def test_a_folder_of_broken_images_alone_is_still_a_run(capsys, tmp_path):
+def test_a_folder_with_only_broken_images_is_a_run(capsys, tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "images" / name).write_bytes(b"broken")
@@ -150,7 +150,7 @@ def test_the_same_command_again_finds_its_run_complete(capsys, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
 
 
-def test_a_run_goes_on_where_it_stopped_with_another_tail(capsys, tmp_path, digits_server):
+def test_a_run_resumes_with_another_tail(capsys, tmp_path, digits_server):
     first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 100)
     (folder,) = tmp_path.iterdir()
     before = without_times(read_records(tmp_path))
@@ -171,21 +171,21 @@ def test_a_run_goes_on_where_it_stopped_with_another_tail(capsys, tmp_path, digi
         (["no/such/folder"], 2, "No folder 'no/such/folder'"),
         ([IMAGES, "--split", "blok_1_add"], 2, "did you mean 'block_1_add'"),
         ([IMAGES, "--model", "no-such-model"], 2, "No model at no-such-model"),
-        ([IMAGES, "--model", ROOT / "README.md"], 2, "is no model"),
+        ([IMAGES, "--model", ROOT / "README.md"], 2, "is not a model"),
         ([IMAGES, "--labels", "no.csv"], 2, "No labels file 'no.csv'"),
         ([IMAGES, "--tail", "ftp://x"], 2, "No tail at 'ftp://x'"),
         ([IMAGES, "--split", "local", "--codec", "int8"], 2, "leave it out"),
         ([IMAGES, "--log", "gs://bucket"], 2, "gs://bucket"),
     ],
 )
-def test_wrong_usage_gets_one_sentence(capsys, tmp_path, monkeypatch, arguments, code, words):
+def test_wrong_usage_prints_one_sentence(capsys, tmp_path, monkeypatch, arguments, code, words):
     monkeypatch.chdir(tmp_path)
     assert refused(capsys, *arguments)[0] == code
     assert words in refused(capsys, *arguments)[1]
     assert not list(tmp_path.rglob("part-*"))
 
 
-def test_empty_folders_and_folders_of_other_files(capsys, tmp_path):
+def test_empty_folders_and_folders_with_other_files_are_refused(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     assert refused(capsys, tmp_path / "empty")[0] == 2
     (tmp_path / "texts").mkdir()
@@ -195,7 +195,7 @@ def test_empty_folders_and_folders_of_other_files(capsys, tmp_path):
     assert "only 1 other file" in line
 
 
-def test_labels_that_are_no_classes_are_told(capsys, tmp_path):
+def test_labels_that_are_not_classes_are_reported(capsys, tmp_path):
     shutil.copytree(IMAGES / "3", tmp_path / "3")
     shutil.copytree(IMAGES / "4", tmp_path / "four")
     code, line = refused(capsys, tmp_path, "--log", tmp_path / "log")
@@ -208,7 +208,7 @@ def test_labels_that_are_no_classes_are_told(capsys, tmp_path):
     assert "names an image that does not exist" in line
 
 
-def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):
+def test_a_part_removed_from_a_complete_run_is_written_again(capsys, tmp_path):
     first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 50)
     (part,) = tmp_path.glob("run=*/part-00003.parquet")
     part.unlink()
@@ -221,10 +221,10 @@ def test_a_part_removed_from_a_finished_run_is_made_again(capsys, tmp_path):
     assert part.is_file()
     part.with_name("part-00099.parquet").write_bytes(part.read_bytes())
     assert main(["evaluate", str(tmp_path), "--no-files"]) == 0
-    assert "part-00099.parquet, which is none of its parts" in capsys.readouterr().err
+    assert "part-00099.parquet, which is not one of its parts" in capsys.readouterr().err
 
 
-def test_a_log_among_the_images_is_no_image(capsys, tmp_path, monkeypatch):
+def test_a_log_inside_the_image_folder_is_not_an_image(capsys, tmp_path, monkeypatch):
     shutil.copytree(IMAGES / "3", tmp_path / "3")
     monkeypatch.chdir(tmp_path)
     first = run(capsys, ".")
@@ -233,20 +233,20 @@ def test_a_log_among_the_images_is_no_image(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["--run-id", "../evil"], ["--run-id", "a/b"], ["--run-id", "."], ["--log", ""]])
-def test_names_that_lead_elsewhere_are_refused(capsys, tmp_path, monkeypatch, arguments):
+def test_run_ids_and_logs_outside_the_log_folder_are_refused(capsys, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     assert refused(capsys, IMAGES, *arguments)[0] == 2
     assert not list(tmp_path.rglob("run=*"))
 
 
-def test_a_run_of_other_settings_is_not_touched(capsys, tmp_path):
+def test_a_run_with_other_settings_is_unchanged(capsys, tmp_path):
     run(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine")
     code, line = refused(capsys, IMAGES, "--log", tmp_path, "--run-id", "mine", "--codec", "int8")
     assert code == 2
     assert "codec fp16 (now int8)" in line
 
 
-def test_a_tail_nobody_answers_at(capsys, tmp_path):
+def test_an_unreachable_tail(capsys, tmp_path):
     code, line = refused(
         capsys, IMAGES, "--split", "c004", "--tail", f"http://127.0.0.1:{free_port()}", "--log", tmp_path
     )
@@ -255,7 +255,7 @@ def test_a_tail_nobody_answers_at(capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
+def test_a_tail_with_another_bundle(capsys, tmp_path, digits_server):
     bundle = tmp_path / "digits.bundle"
     again = ["import", str(ROOT / "data/digits/digits.keras"), "-o", str(bundle), "--scale", "0-255"]
     assert main(again) == 0
@@ -268,23 +268,23 @@ def test_a_tail_of_another_bundle(capsys, tmp_path, digits_server):
 
 DYING = """
 import os, signal, sys
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.serving.http.service import ServiceSettings
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from hybrid_batch.inference.serving.http.launch import serve
-from hybrid_batch.inference.serving.executor import TailWorker
-left, run = int(sys.argv[2]), TailWorker.run
+from hybrid_batch.inference.serving.executor import TailExecutor
+left, run = int(sys.argv[2]), TailExecutor.run
 def run_or_die(worker, cut, tensors):
     global left
     left -= len(tensors[0])
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return run(worker, cut, tensors)
-TailWorker.run = run_or_die
-serve(ServiceSettings(open_model("digits")), "127.0.0.1", int(sys.argv[1]), 1, lambda url: print(url, flush=True))
+TailExecutor.run = run_or_die
+serve(ServerSettings(resolve_model("digits")), "127.0.0.1", int(sys.argv[1]), 1, lambda url: print(url, flush=True))
 """
 
 
-def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, tmp_path):
+def test_a_tail_that_dies_ends_a_run_with_a_fixed_split_and_loses_no_record(capsys, tmp_path):
     port = free_port()
     url, command = f"http://127.0.0.1:{port}", [sys.executable, "-c", DYING, str(port), "100"]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -305,7 +305,7 @@ def test_a_tail_that_dies_ends_a_run_of_a_fixed_split_and_loses_nothing(capsys, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_cleanly(capsys, tmp_path, number):
     options = ["run", str(IMAGES), "--log", str(tmp_path), "--shard-size", "4", "--batch-size", "1"]
-    command = [*struck(2, 0, number), *options]
+    command = [*self_kill(2, 0, number), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 130
     assert done.stdout == ""
@@ -315,13 +315,13 @@ def test_an_interrupt_stops_cleanly(capsys, tmp_path, number):
     assert run(capsys, IMAGES, "--log", tmp_path)["images"] == 360
 
 
-def test_an_interrupt_is_one_even_where_the_log_cannot_be_asked(tmp_path):
-    metadata = json.dumps({"parameters": {"sha256": open_model("digits").sha256}}).encode()
+def test_an_interrupt_is_reported_even_if_the_log_is_unreadable(tmp_path):
+    metadata = json.dumps({"parameters": {"sha256": resolve_model("digits").sha256}}).encode()
     silent = threading.Event()
-    server = Script(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(HANG_S) and b"")
+    server = ScriptedServer(reply(200, metadata), reply(200, b"{}"), lambda _: silent.wait(HANG_S) and b"")
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path / "log"), "--split", "c006", "--tail", server.url]
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while len(server.asked) < 3:
+    while len(server.paths) < 3:
         assert runner.poll() is None
         time.sleep(0.01)
     (folder,) = (tmp_path / "log").iterdir()
@@ -333,17 +333,18 @@ def test_an_interrupt_is_one_even_where_the_log_cannot_be_asked(tmp_path):
     server.shutdown()
     server.server_close()
     assert runner.returncode == 130
-    assert error.endswith(f"Interrupted; what was committed is in {folder}, the same command does the rest.\n")
+    said = f"Interrupted; all finished shards are committed in {folder}, and the same command continues the run.\n"
+    assert error.endswith(said)
 
 
-def test_signals_are_as_they_were_after_a_run(capsys, tmp_path):
+def test_a_run_restores_the_signal_handlers(capsys, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     refused(capsys, tmp_path / "none")
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_full_disk_leaves_no_half_written_shard(tmp_path):
-    """`ulimit -f` stands for the full disk: the system refuses the bytes of a real write."""
+    """`ulimit -f` imitates the full disk: the system rejects the bytes of a real write."""
     command = " ".join([*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "local"])
     done = subprocess.run(
         ["/bin/bash", "-c", f"trap '' XFSZ; ulimit -f 12; exec {command}"], capture_output=True, text=True, check=False
@@ -359,7 +360,7 @@ def test_a_log_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     code, line = refused(capsys, IMAGES, "--log", tmp_path / "file")
     assert code == 1
-    assert "a file stands where a folder is needed" in line
+    assert "a file has the name of a needed folder" in line
 
 
 def test_secrets_in_an_address_are_not_logged(capsys, tmp_path, digits_server):

@@ -3,43 +3,43 @@ from dataclasses import replace
 import pytest
 
 from hybrid_batch.data.errors import CutNotFound, ModelRefused, WrongUsage
-from hybrid_batch.inference.model.importing.resolve_model import open_model
-from hybrid_batch.inference.runner.split import choose_split
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.runner.split import CutSplit, LocalSplit, UploadSplit, choose_split
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return open_model("digits")
+    return resolve_model("digits")
 
 
 def test_auto_takes_the_smallest_boundary_of_the_first_half(digits):
     split = choose_split(digits, "auto", None)
-    assert split.cut is not None
+    assert isinstance(split, CutSplit)
     early = [cut for cut in digits.cuts[1:] if cut.head_share <= 0.5]
     assert split.cut.elements == min(cut.elements for cut in early)
     assert split.cut.head_macs == max(cut.head_macs for cut in early if cut.elements == split.cut.elements)
     assert split.codec == "fp16"
 
 
-def test_auto_goes_past_the_half_when_nothing_lies_before(digits):
+def test_auto_takes_the_first_cut_when_none_is_in_the_first_half(digits):
     late = replace(digits, cuts=(digits.cuts[0], *(cut for cut in digits.cuts[1:] if cut.head_share > 0.5)))
-    assert choose_split(late, "auto", None).cut == late.cuts[1]
+    assert choose_split(late, "auto", None) == CutSplit(late.cuts[1], "fp16")
 
 
-def test_a_model_without_cuts_says_run_locally(digits):
+def test_a_model_without_cuts_is_refused_with_the_option_to_use(digits):
     with pytest.raises(ModelRefused, match="--split local"):
         choose_split(replace(digits, cuts=digits.cuts[:1]), "auto", None)
 
 
-def test_local_sends_nothing_and_remote_sends_pictures(digits):
-    assert choose_split(digits, "local", None).name == "local"
-    assert choose_split(digits, "remote", None).codec == "image"
-    assert choose_split(digits, "remote", "int8").codec == "int8"
-    assert choose_split(digits, "pool", "int8").cut == digits.cut("pool")
+def test_local_sends_nothing_and_remote_sends_images(digits):
+    assert choose_split(digits, "local", None) == LocalSplit()
+    assert choose_split(digits, "remote", None) == choose_split(digits, "c000", None) == UploadSplit("image")
+    assert choose_split(digits, "remote", "int8") == UploadSplit("int8")
+    assert choose_split(digits, "pool", "int8") == CutSplit(digits.cut("pool"), "int8")
 
 
 @pytest.mark.parametrize(("split", "codec"), [("local", "fp16"), ("pool", "image"), ("auto", "image")])
-def test_codecs_that_mean_nothing_are_refused(digits, split, codec):
+def test_a_codec_that_does_not_fit_the_split_is_refused(digits, split, codec):
     with pytest.raises(WrongUsage, match=codec):
         choose_split(digits, split, codec)
 

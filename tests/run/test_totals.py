@@ -1,20 +1,20 @@
-"""What a run says of itself is what the evaluation of its log says."""
+"""The totals of a run agree with the evaluation of its log."""
 
 import pytest
 
 from hybrid_batch.data.log.records import STAGES, to_table
 from hybrid_batch.evaluation.counting.record_counter import count_table
-from hybrid_batch.evaluation.report import build
+from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.inference.runner.totals import Totals
-from tests.made_records import random_records
+from tests.factories.records import random_records
 
 
-def test_closing_and_evaluation_agree():
+def test_totals_and_evaluation_agree():
     table = to_table(random_records(500, "abcdef"))
     totals = Totals()
     for start in range(0, 500, 128):
         totals.add(table.slice(start, 128))
-    told = build(count_table(table))["overall"]
+    told = build_report(count_table(table))["overall"]
     assert (totals.images, totals.errors, totals.labelled) == (told["records"], told["errors"], told["labelled"])
     assert totals.errors > 0
     assert totals.accuracy == told["accuracy"]["value"]

@@ -1,7 +1,6 @@
-"""The report as one page of HTML: no network, no script, whatever the names in the log.
+"""A report as one HTML page without scripts and without network access, whatever text the log contains.
 
-Nothing in it runs, and its content security policy lets nothing load: its own style, known by hash, and pictures that
-it carries itself are all that a browser may use.
+The page's content security policy permits only its own style, by hash, and images embedded in the page.
 """
 
 import base64
@@ -19,11 +18,11 @@ _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;
 
 
 def no_thumbnail(image: str) -> None:
-    """For a report whose images cannot be had."""
+    """No thumbnail: for a report whose images are not available."""
 
 
 def write_html(report: Report, thumbnail: Thumbnail = no_thumbnail) -> str:
-    """The page, in UTF-8 when it is written to a file: well-formed as HTML and as XML."""
+    """The page, well-formed as HTML and as XML, to be written as UTF-8."""
     title = f"Evaluation of {report['coverage']['records']:,} records"
     head = element(
         "head",
@@ -39,7 +38,7 @@ def write_html(report: Report, thumbnail: Thumbnail = no_thumbnail) -> str:
 
 def _opening(report: Report, title: str) -> Markup:
     coverage, overall, accuracy = report["coverage"], report["overall"], report["headline"]["accuracy"]
-    ways = ", ".join(
+    splits = ", ".join(
         f"{column} {values[0]['value']}"
         for column in ("cut", "codec", "tail")
         if len(values := report["slices"].get(column, [])) == 1
@@ -48,27 +47,27 @@ def _opening(report: Report, title: str) -> Markup:
     cards = [
         (
             "accuracy",
-            units.share(accuracy["value"]),
+            units.percent(accuracy["value"]),
             f"95 %: {units.interval(accuracy)}" if coverage["labelled"] else "no labels",
         ),
         (
             "records",
             f"{coverage['records']:,}",
-            f"{coverage['errors']:,} errors, {coverage['unlabelled']:,} without label",
+            f"{coverage['errors']:,} errors, {coverage['unlabelled']:,} without a label",
         ),
     ]
     if latency:
         cards += [
             ("latency, median", units.duration(latency["p50_us"]), f"p95 {units.duration(latency['p95_us'])}"),
             (
-                "images a second",
+                "images per second",
                 _rate(report["throughput"]["images_per_s"]),
                 f"in {_rate(report['throughput']['active_s'])} s",
             ),
             (
                 "bytes sent",
-                units.share(overall["sent_share"]),
-                f"of the {units.size(overall['image_bytes'])} of the images",
+                units.percent(overall["sent_share"]),
+                f"of the {units.byte_size(overall['image_bytes'])} of the images",
             ),
         ]
     drawn = (
@@ -76,7 +75,7 @@ def _opening(report: Report, title: str) -> Markup:
         for name, value, about in cards
     )
     return element(
-        "header", element("h1", title), element("p", ways, class_="soft"), element("dl", drawn, class_="cards")
+        "header", element("h1", title), element("p", splits, class_="soft"), element("dl", drawn, class_="cards")
     )
 
 
@@ -90,7 +89,7 @@ def _notes(report: Report) -> Markup:
 
 
 def _sections(report: Report, thumbnail: Thumbnail) -> list[Markup]:
-    """Only what there is something to say about: no accuracy without labels, no time without a classified record."""
+    """The sections that have data: no accuracy without labels, no times without a classified record."""
     sections = []
     if report["coverage"]["labelled"]:
         sections.append(element("div", quality.scores(report), quality.confidence(report), class_="pair"))

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. They carry no text of a run but through `markup.element`; colours are the style's classes."""
+"""Charts as inline SVG. Text from a log enters through `markup.element` only; colours are classes of the style."""
 
 import itertools
 import math
@@ -9,14 +9,14 @@ from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
 from hybrid_batch.evaluation.report_schema import Bin, Histogram, Measure
 
-# Wide and high in units of about a pixel: text of 12 stays readable where a phone shrinks a chart to 320.
+# In units of about one pixel: text of size 12 is readable where a phone shrinks a chart to 320.
 _WIDTH, _HEIGHT = 400, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 10, 10, 40
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """One line of a chart of latencies: records by time, and the quantiles to mark, as (name, microseconds, share)."""
+class LatencyCurve:
+    """One curve of a latency chart; `marks` are quantiles as (name, microseconds, share of records)."""
 
     name: str
     histogram: Histogram
@@ -24,7 +24,7 @@ class Curve:
 
 
 def bar(value: float | None, low: float | None = None, high: float | None = None, class_: str = "a") -> Markup:
-    """A bar from 0 to a share of its full width, with the whisker of an interval: a cell of a table."""
+    """A bar for a table cell, from 0 to a share of the full width, with the interval as a whisker."""
     parts = [element("rect", class_="track", width=100, height=12)]
     if value is not None:
         parts.append(element("rect", class_=f"fill-{class_}", width=100 * _clamp(value), height=12))
@@ -34,8 +34,8 @@ def bar(value: float | None, low: float | None = None, high: float | None = None
     return _strip(parts)
 
 
-def stack(values: Sequence[float], full: float) -> Markup:
-    """Bars end to end, in the colours of their places, of which `full` fills the width."""
+def stacked_bar(values: Sequence[float], full: float) -> Markup:
+    """Bars end to end, one colour for each place; the value `full` has the full width."""
     parts, start = [element("rect", class_="track", width=100, height=12)], 0.0
     for place, value in enumerate(values):
         width = 100 * max(0.0, value) / full if full > 0 else 0.0
@@ -44,8 +44,8 @@ def stack(values: Sequence[float], full: float) -> Markup:
     return _strip(parts)
 
 
-def reliability(bins: Sequence[Bin]) -> Markup:
-    """Accuracy by confidence, with intervals, against the diagonal; below it the share of records in each bin."""
+def reliability_diagram(bins: Sequence[Bin]) -> Markup:
+    """Accuracy by confidence, with intervals, and the diagonal; below it the share of records in each bin."""
     total = sum(entry["records"] for entry in bins)
     foot = 44
     x, y = _scale(0, 1, _LEFT, _WIDTH - _RIGHT), _scale(0, 1, _HEIGHT - _BOTTOM - foot, _TOP)
@@ -59,8 +59,8 @@ def reliability(bins: Sequence[Bin]) -> Markup:
         if accuracy["value"] is None:
             continue
         about = (
-            f"confidence {units.share(entry['low'])} to {units.share(entry['high'])}: "
-            f"accuracy {units.share(accuracy['value'])}, {records:,} records"
+            f"confidence {units.percent(entry['low'])} to {units.percent(entry['high'])}: "
+            f"accuracy {units.percent(accuracy['value'])}, {records:,} records"
         )
         tall, wide, middle = y(accuracy["value"]), max(0.5, right - left), (left + right) / 2
         shape = element("rect", class_="fill-a", x=left, y=tall, width=wide, height=y(0) - tall)
@@ -72,15 +72,15 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     return _drawing(parts, "accuracy", "confidence", "Reliability diagram: accuracy in each bin of confidence")
 
 
-def curves(lines: Sequence[Curve]) -> Markup:
-    """The share of records done within a time, for each line; time is logarithmic."""
+def latency_curves(lines: Sequence[LatencyCurve]) -> Markup:
+    """The cumulative share of records by latency, one line for each curve, on a logarithmic axis."""
     low = max(1.0, min(line.histogram["low_us"][0] for line in lines))
     high = max(low * 2, *(line.histogram["high_us"][-1] for line in lines))
     x = _scale(math.log10(low), math.log10(high), _LEFT, _WIDTH - _RIGHT)
     y = _scale(0, 1, _HEIGHT - _BOTTOM, _TOP)
     parts = _frame(_HEIGHT - _BOTTOM)
     parts += [_across(y(tick), f"{tick:.0%}") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    parts += [_below(x(math.log10(tick)), units.duration(tick)) for tick in _times(low, high)]
+    parts += [_below(x(math.log10(tick)), units.duration(tick)) for tick in _ticks_us(low, high)]
     for place, line in enumerate(lines):
         points = " ".join(f"{x(math.log10(max(low, time))):.1f},{y(share):.1f}" for time, share in _points(line))
         parts.append(element("polyline", element("title", line.name), class_=f"line line-{place}", points=points))
@@ -88,11 +88,11 @@ def curves(lines: Sequence[Curve]) -> Markup:
             mark = element("title", f"{line.name}: {name} {units.duration(time)}")
             at = x(math.log10(max(low, time)))
             parts.append(element("circle", mark, class_=f"fill-{place}", cx=at, cy=y(quantile), r=3.5))
-    return _drawing(parts, "done", "latency", "Share of records done within a time, a line for each cut")
+    return _drawing(parts, "completed", "latency", "Share of records completed within a time, one line for each cut")
 
 
-def _points(line: Curve) -> list[tuple[float, float]]:
-    """Shares of the records by time: at the ends of the bins, and at the marks, which are finer."""
+def _points(line: LatencyCurve) -> list[tuple[float, float]]:
+    """Points (microseconds, share of records): the upper ends of the bins, and the marks, which are more exact."""
     shares = itertools.accumulate(line.histogram["records"])
     total = sum(line.histogram["records"])
     ends = [(end, share / total) for end, share in zip(line.histogram["high_us"], shares, strict=True)]
@@ -100,8 +100,8 @@ def _points(line: Curve) -> list[tuple[float, float]]:
     return [start, *sorted([*ends, *((time, share) for _, time, share in line.marks)])]
 
 
-def _times(low: float, high: float) -> list[float]:
-    """Round times between two, at most six."""
+def _ticks_us(low: float, high: float) -> list[float]:
+    """At most six round times between two times."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
@@ -121,7 +121,7 @@ def _scale(low: float, high: float, start: float, end: float) -> "_Scale":
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Values to places on the page."""
+    """A linear map from values to positions on the page."""
 
     low: float
     start: float
@@ -132,7 +132,7 @@ class _Scale:
 
 
 def _strip(parts: Sequence[Markup]) -> Markup:
-    """A bar says nothing that the cell beside it does not: it is hidden from those who are read to."""
+    """A bar repeats the number in the next cell, so it is hidden from screen readers."""
     return element("svg", *parts, class_="bar", viewBox="0 0 100 12", preserveAspectRatio="none", aria_hidden="true")
 
 

@@ -1,36 +1,36 @@
-"""The section of pictures: the most confident errors, with their images where these can be had."""
+"""The gallery of the most confident errors, with thumbnails of the images that are available."""
 
 import base64
 from collections.abc import Callable, Sequence
 
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
-from hybrid_batch.evaluation.output.html.tables import name, table
-from hybrid_batch.evaluation.report_schema import Exemplar
+from hybrid_batch.evaluation.output.html.tables import run_text, table
+from hybrid_batch.evaluation.report_schema import ConfidentError
 
-PICTURES = 48
-PICTURES_BYTES = 600_000  # before base 64
-LISTED = 100
+MAX_THUMBNAILS = 48
+MAX_THUMBNAILS_BYTES = 600_000  # before base 64
+MAX_LISTED = 100
 
 Thumbnail = Callable[[str], bytes | None]
-"""The name of an image to a small picture of it as WebP; None where it cannot be had."""
+"""A function from the name of an image to its thumbnail as WebP, or None where the image is not available."""
 
 
-def gallery(exemplars: Sequence[Exemplar], thumbnail: Thumbnail) -> Markup:
-    """At most `PICTURES` pictures of `PICTURES_BYTES` together; without any, a list of names."""
-    figures, left = [], PICTURES_BYTES
-    for exemplar in exemplars[:PICTURES]:
-        picture = thumbnail(exemplar["image"])
-        if picture is not None and len(picture) <= left:
-            left -= len(picture)
-            figures.append(_figure(exemplar, picture))
+def gallery(errors: Sequence[ConfidentError], thumbnail: Thumbnail) -> Markup:
+    """At most `MAX_THUMBNAILS` images with `MAX_THUMBNAILS_BYTES` in total; if none is available, a list of names."""
+    figures, left = [], MAX_THUMBNAILS_BYTES
+    for error in errors[:MAX_THUMBNAILS]:
+        image = thumbnail(error["image"])
+        if image is not None and len(image) <= left:
+            left -= len(image)
+            figures.append(_figure(error, image))
     rows = [
         (
-            exemplar["image"],
-            join(name(exemplar["label"]), " → ", name(exemplar["prediction"])),
-            units.share(exemplar["confidence"]),
+            error["image"],
+            join(run_text(error["label"]), " → ", run_text(error["prediction"])),
+            units.percent(error["confidence"]),
         )
-        for exemplar in exemplars[:LISTED]
+        for error in errors[:MAX_LISTED]
     ]
     listed = table("", ("image", "label → prediction", "confidence"), rows)
     shown = element("div", figures, class_="gallery") if figures else listed
@@ -38,22 +38,24 @@ def gallery(exemplars: Sequence[Exemplar], thumbnail: Thumbnail) -> Markup:
         "section",
         element("h2", "Most confident errors"),
         element(
-            "p", f"{len(figures) or len(rows)} of {len(exemplars):,} errors kept, by falling confidence.", class_="soft"
+            "p",
+            f"{len(figures) or len(rows)} of {len(errors):,} recorded errors, by descending confidence.",
+            class_="soft",
         ),
         shown,
     )
 
 
-def _figure(exemplar: Exemplar, picture: bytes) -> Markup:
-    label, prediction = exemplar["label"], exemplar["prediction"]
-    source = f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
+def _figure(error: ConfidentError, thumbnail: bytes) -> Markup:
+    label, prediction = error["label"], error["prediction"]
+    source = f"data:image/webp;base64,{base64.b64encode(thumbnail).decode()}"
     caption = element(
         "figcaption",
-        element("strong", name(prediction)),
-        f" {units.share(exemplar['confidence'])}, is ",
-        element("strong", name(label)),
+        element("strong", run_text(prediction)),
+        f" {units.percent(error['confidence'])}, label ",
+        element("strong", run_text(label)),
         element("br"),
-        element("small", name(exemplar["image"])),
+        element("small", run_text(error["image"])),
     )
-    image = element("img", src=source, alt=f"an image of {label}, taken for {prediction}")
+    image = element("img", src=source, alt=f"image of {label}, classified as {prediction}")
     return element("figure", image, caption)

@@ -1,20 +1,20 @@
-"""The confusion matrix as a picture: a row for each label, a column for each prediction, darker for a larger share."""
+"""The confusion matrix as an SVG: one row a label, one column a prediction, darker for a larger share of the label."""
 
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
 from hybrid_batch.evaluation.report_schema import Confusion
 
-MOST_CLASSES = 100
-_WRITTEN = 20  # up to so many classes the counts are written into the cells
-_LETTER, _LONGEST = 6.4, 16  # the width of a letter, and the letters shown of a name
+MAX_CLASSES_DRAWN = 100
+_MAX_WITH_COUNTS = 20  # classes; the cells of larger matrices have no text
+_LETTER_WIDTH, _MAX_LETTERS = 6.4, 16  # of a class name
 
 
 def heat_map(confusion: Confusion) -> Markup:
-    """The matrix of up to `MOST_CLASSES` classes, at a size of its own: where it is wider than the page it scrolls."""
+    """The matrix of at most `MAX_CLASSES_DRAWN` classes; a matrix wider than the page scrolls."""
     classes = confusion["classes"]
     side = max(10, min(27, 640 // len(classes)))
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in classes]
-    margin = round(max(map(len, names)) * _LETTER) + 12
+    names = [name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…" for name in classes]
+    margin = round(max(map(len, names)) * _LETTER_WIDTH) + 12
     size = side * len(classes)
     totals = [0] * len(classes)
     for label, records in zip(confusion["label"], confusion["records"], strict=True):
@@ -29,13 +29,13 @@ def heat_map(confusion: Confusion) -> Markup:
         confusion["label"], confusion["prediction"], confusion["records"], strict=True
     ):
         share = records / totals[label]
-        about = f"{classes[label]} → {classes[prediction]}: {records:,} ({units.share(share)} of the label)"
+        about = f"{classes[label]} → {classes[prediction]}: {records:,} ({units.percent(share)} of the label)"
         x, y = margin + prediction * side, margin + label * side
         kind = "right" if label == prediction else "wrong"
-        # The root lets 1 % be seen beside 99 %.
+        # The square root keeps a cell of 1 % visible beside one of 99 %.
         cell = element("rect", class_=kind, x=x, y=y, width=side - 1, height=side - 1, fill_opacity=share**0.5)
         count = Markup("")
-        if len(classes) <= _WRITTEN and records < 10_000:
+        if len(classes) <= _MAX_WITH_COUNTS and records < 10_000:
             dark = "cell inked" if share > 0.3 else "cell"
             count = element("text", str(records), class_=dark, x=x + side / 2, y=y + side / 2 + 4, text_anchor="middle")
         parts.append(element("g", element("title", about), cell, count))

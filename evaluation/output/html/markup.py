@@ -1,15 +1,15 @@
-"""Markup that is safe by construction: text becomes part of a page only through `element`, which escapes it."""
+"""Markup that is safe by construction: only `element` and `join` add text to a page, and they escape it."""
 
 import re
 from collections.abc import Iterable
 from html import escape
 
-# What neither HTML nor XML allows, and halves of characters, which UTF-8 cannot write.
+# Characters that HTML or XML does not allow, and surrogates, which UTF-8 cannot encode.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
-    """Text that is markup already. Made by this module's functions alone, and by constants of our own."""
+    """Escaped text or markup. Only this module's functions and constants of this package create it."""
 
     __slots__ = ()
 
@@ -20,8 +20,8 @@ Child = str | Iterable[str]
 def element(name: str, *children: Child, **attributes: object) -> Markup:
     """`<name …>children</name>`, valid as HTML and as XML.
 
-    Every child that is no Markup is escaped, and so is every attribute; those that are None are left out. In their
-    names `_` stands for `-`, and one at the end is dropped (`class_`). Numbers are written with two decimals at most.
+    Children that are not Markup are escaped, and so are attributes; an attribute that is None is omitted. In the names
+    of attributes `_` becomes `-`, and a final `_` is removed (`class_`). Floats are written with at most two decimals.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'
@@ -35,7 +35,7 @@ def element(name: str, *children: Child, **attributes: object) -> Markup:
 
 
 def join(*children: Child) -> Markup:
-    """Children one after the other, escaped unless they are Markup."""
+    """The concatenation of children, escaped unless they are Markup."""
     parts = ([child] if isinstance(child, str) else child for child in children)
     return Markup("".join(part if isinstance(part, Markup) else _text(part) for some in parts for part in some))
 

@@ -1,7 +1,7 @@
-"""How the page looks: light and dark by the reader's setting, one column on a phone and two on a desk.
+"""The style sheet of the page: light or dark by the reader's setting, one column on a phone and two on a desktop.
 
-Every text colour has a contrast of 4.5 or more against its ground, every mark 3 or more. The seven colours of stages
-and lines stay apart for colour-blind eyes (after Okabe & Ito 2008).
+Every text colour has a contrast of at least 4.5 with its background, every mark at least 3. The colours of stages
+and lines are distinguishable with colour blindness (after Okabe & Ito 2008).
 """
 
 STYLE = """

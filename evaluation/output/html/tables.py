@@ -1,4 +1,4 @@
-"""Tables: the text alternative of every chart, and often the chart itself with a bar in its cells."""
+"""Tables: the text alternative of every chart, or the chart itself with bars in its cells."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,9 +6,9 @@ from hybrid_batch.evaluation.output.html.markup import Markup, element
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], wide: int | None = None) -> Markup:
-    """Rows of cells under a caption, unless it is empty.
+    """A table with a heading row, and a caption unless it is empty.
 
-    The first cell of each is its name; all others are numbers, but for those of column `wide`, which hold bars.
+    The first cell of a row is its name, the cell in column `wide` a bar, all others numbers.
     """
 
     def kind(column: int) -> str | None:
@@ -20,7 +20,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], wid
     body = (
         element(
             "tr",
-            element("th", name(row[0]), scope="row"),
+            element("th", run_text(row[0]), scope="row"),
             (element("td", cell, class_=kind(place)) for place, cell in enumerate(row) if place),
         )
         for row in rows
@@ -30,11 +30,11 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], wid
     return element("div", inside, class_="scroll")
 
 
-def name(text: str) -> Markup:
-    """A word of the run, kept from turning the direction of what stands around it."""
+def run_text(text: str) -> Markup:
+    """Text from a log, isolated so that right-to-left letters do not reorder the text around it."""
     return text if isinstance(text, Markup) else element("bdi", text)
 
 
-def folded(summary: str, *inside: Markup) -> Markup:
-    """What is there for those who want it."""
+def collapsible(summary: str, *inside: Markup) -> Markup:
+    """Content that is hidden until the reader opens it."""
     return element("details", element("summary", summary), element("div", *inside, class_="tall", tabindex=0))

@@ -1,17 +1,17 @@
-"""What AWS Lambda calls.
+"""The handler of the Lambda function.
 
-The bundle is read when this is imported, in the phase that Lambda gives a whole processor; so are the cuts compiled
-that HYBRID_BATCH_CUTS names (`c000,c017`), and all others when first asked for.
+Importing this module reads the bundle and compiles the cuts in HYBRID_BATCH_CUTS (`c000,c017`), because Lambda gives
+imports a whole core. Other cuts are compiled at their first request.
 """
 
 import os
 from typing import Any
 
-from hybrid_batch.inference.cloud.function.lambda_app import Function
+from hybrid_batch.inference.cloud.function.lambda_app import LambdaApp
 
-_FUNCTION = Function.of(os.environ)
+_APP = LambdaApp.from_environment(os.environ)
 
 
 def handle(event: object, context: object) -> dict[str, Any]:
-    """The result of an event; see Function.handle."""
-    return _FUNCTION.handle(event)
+    """Handle an event; see LambdaApp.handle."""
+    return _APP.handle(event)

@@ -1,6 +1,6 @@
-"""Pictures put into S3: each at PREFIX/in/ID is answered by the whole model, and the reply is put at PREFIX/out/ID.
+"""S3 events: the whole model classifies each image uploaded to PREFIX/in/ID, and the reply is stored at PREFIX/out/ID.
 
-The reply's body is the object; its status and the length of its header are the object's metadata.
+The object is the reply's body; the metadata of the object hold the reply's status and the length of its header.
 """
 
 import sys
@@ -10,71 +10,71 @@ from functools import cache
 from typing import Any, TypeGuard
 from urllib.parse import quote, unquote_plus
 
-from hybrid_batch.data.errors import BadFrame, TooLarge
+from hybrid_batch.data.errors import InvalidFrame, TooLarge
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.transport import Reply, Request
-from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, encode_request
-from hybrid_batch.inference.serving import oip as protocol
-from hybrid_batch.inference.serving.executor import BUNDLE
-from hybrid_batch.inference.serving.request_handler import Endpoint, refusal
+from hybrid_batch.inference.protocol.wire import BUNDLE, HEADER_LENGTH, Frame, encode_request
+from hybrid_batch.inference.serving.oip import MAX_REQUEST_BYTES
+from hybrid_batch.inference.serving.replies import HttpError, error_reply
+from hybrid_batch.inference.serving.request_handler import RequestHandler
 
 IN, OUT = "/in/", "/out/"
 STATUS = "status"
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A picture that was put at `key` of `bucket`."""
+class UploadedImage:
+    """An image at `key` in `bucket`."""
 
     bucket: str
     key: str
 
     @property
     def reply_key(self) -> str:
-        """Where the reply to it belongs."""
+        """The key of the reply."""
         prefix, _, name = f"/{self.key}".rpartition(IN)
         return f"{prefix}{OUT}{name}"[1:]
 
 
-def is_upload(event: object) -> TypeGuard[dict[str, Any]]:
-    """Whether an event tells of objects put into S3."""
+def is_s3_event(event: object) -> TypeGuard[dict[str, Any]]:
+    """Whether an event is a notification of S3."""
     records = event.get("Records") if isinstance(event, dict) else None
     return isinstance(records, list) and bool(records) and all(isinstance(r, dict) and "s3" in r for r in records)
 
 
-def read_uploads(event: Mapping[str, Any]) -> list[Upload]:
-    """What an event tells of. Raises BadFrame for objects that do not lie below an `in/`: answers to those could
-    call this function again, without end."""
+def decode_s3_event(event: Mapping[str, Any]) -> list[UploadedImage]:
+    """The images in an event. Raises InvalidFrame for objects outside a folder `in/`: their replies could trigger this
+    function again, without end."""
     try:
         found = [
-            Upload(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+            UploadedImage(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
             for record in event["Records"]
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise BadFrame(f"The event tells of no objects in S3 ({error!r}).") from error
-    for upload in found:
-        if IN not in f"/{upload.key}" or upload.key.endswith("/"):
-            raise BadFrame(f"{upload.key!r} does not lie in a folder in/; trigger this function for PREFIX/in/ alone.")
+        raise InvalidFrame(f"The event names no objects in S3 ({error!r}).") from error
+    for image in found:
+        if IN not in f"/{image.key}" or image.key.endswith("/"):
+            raise InvalidFrame(f"{image.key!r} is not in a folder in/; trigger this function for PREFIX/in/ only.")
     return found
 
 
-def answer_uploads(endpoint: Endpoint, uploads: Iterable[Upload]) -> list[str]:
-    """Answer each picture, and give the keys of the replies. Raises StorageFailed, or botocore's error."""
+def answer_images(handler: RequestHandler, images: Iterable[UploadedImage]) -> list[str]:
+    """Classify images and store the replies; returns their keys. Raises StorageFailed, or botocore's error."""
     replied = []
-    for upload in uploads:
-        storage = _bucket(upload.bucket)
+    for image in images:
+        storage = _bucket(image.bucket)
         try:
-            picture, told = storage.read_described(upload.key, protocol.MAX_REQUEST_BYTES)
-            reply = endpoint.answer(_request(endpoint.bundle, picture, told.get(BUNDLE)))
-        except FileNotFoundError:  # whoever asked has given up and taken the picture away
-            print(f"There is no {upload.key} in {upload.bucket} any more.", file=sys.stderr)  # noqa: T201 - its log
+            file, metadata = storage.read_with_metadata(image.key, MAX_REQUEST_BYTES)
+            reply = handler.handle(_request(handler.bundle, file, metadata.get(BUNDLE)))
+        except FileNotFoundError:  # the client gave up and deleted the image
+            print(f"{image.key} is no longer in {image.bucket}.", file=sys.stderr)  # noqa: T201 - the function's log
             continue
         except TooLarge as error:
-            reply = refusal(protocol.Refused(413, str(error)))
-        _put(storage, upload, reply)
-        replied.append(upload.reply_key)
+            reply = error_reply(HttpError(413, str(error)))
+        _store(storage, image, reply)
+        replied.append(image.reply_key)
     return replied
 
 
@@ -83,20 +83,20 @@ def _bucket(name: str) -> S3Storage:
     return S3Storage.open(f"s3://{name}")
 
 
-def _request(bundle: Bundle, picture: bytes, meant: str | None) -> Request:
-    """`meant` is the hash of the bundle that whoever put the picture has, if it was told."""
-    parameters = {BUNDLE: meant} if meant else {}
-    body = encode_request(Frame(codecs.encode_pictures(bundle.input, [picture]), parameters=parameters))
+def _request(bundle: Bundle, file: bytes, expected_sha256: str | None) -> Request:
+    """A request with one image file; `expected_sha256` is the hash of the client's bundle, if it sent one."""
+    parameters = {BUNDLE: expected_sha256} if expected_sha256 else {}
+    body = encode_request(Frame(wire_tensors.encode_images(bundle.input, [file]), parameters=parameters))
     return Request("POST", f"/v2/models/{quote(bundle.name, safe='')}/infer", body.headers, body.join())
 
 
-def _put(storage: S3Storage, upload: Upload, reply: Reply) -> None:
+def _store(storage: S3Storage, image: UploadedImage, reply: Reply) -> None:
     metadata = {STATUS: str(reply.status)}
     if (length := reply.header(HEADER_LENGTH)) is not None:
         metadata[HEADER_LENGTH.lower()] = length
     storage.client.put_object(
-        Bucket=upload.bucket,
-        Key=upload.reply_key,
+        Bucket=image.bucket,
+        Key=image.reply_key,
         Body=reply.content,
         ContentType=reply.header("Content-Type") or "application/octet-stream",
         Metadata=metadata,

@@ -1,0 +1,1 @@
+"""Packages of tails for Lambda and containers, and the libraries in them."""

@@ -1,21 +1,21 @@
-"""What `docker build` makes an image from, beside the folder `task`: everything is in there already, so that building
-fetches nothing but the base."""
+"""The Dockerfiles of packages. The folder `task` has everything but the base image, so a build downloads only that."""
 
 from hybrid_batch.inference.model.bundle import Bundle
 
 TASK = "task"
 
 _LAMBDA = """\
-# The tail of {name} ({sha256}) for AWS Lambda. Handlers:
-# hybrid_batch.inference.cloud.function.handler.handle answers requests,
-# hybrid_batch.inference.cloud.function.authorizer.authorise checks tokens.
+# The tails of {name} ({sha256}) for AWS Lambda. Handlers:
+# hybrid_batch.inference.cloud.function.handler.handle for requests,
+# hybrid_batch.inference.cloud.function.authorizer.authorize for tokens.
 FROM --platform={platform} public.ecr.aws/lambda/python:{python}
 COPY {task}/ ${{LAMBDA_TASK_ROOT}}/
 CMD ["hybrid_batch.inference.cloud.function.handler.handle"]
 """
 _SERVER = """\
-# The tail of {name} ({sha256}) behind HTTP:   docker run -p 8000:8000 IMAGE
-# as a worker of a queue:   docker run IMAGE python -m hybrid_batch.inference.serving.sqs.worker --queue NAME
+# The tails of {name} ({sha256}) over HTTP:   docker run -p 8000:8000 IMAGE
+# As a worker of a queue:   docker run IMAGE python -m hybrid_batch worker /app/bundle --queue NAME
+# Other commands (run, cuts, profile, plan):   docker run IMAGE python -m hybrid_batch --help
 FROM --platform={platform} python:{python}-slim
 COPY {task}/ /app/
 WORKDIR /app
@@ -29,7 +29,7 @@ _TEMPLATES = {"lambda-image": _LAMBDA, "container": _SERVER}
 
 
 def dockerfile(target: str, bundle: Bundle, architecture: str, python: str) -> str:
-    """The Dockerfile of a target."""
+    """The text of a target's Dockerfile."""
     return _TEMPLATES[target].format(
         name=bundle.name, sha256=bundle.sha256[:12], platform=_PLATFORMS[architecture], python=python, task=TASK
     )

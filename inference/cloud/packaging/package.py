@@ -1,4 +1,4 @@
-"""The package of a tail: libraries, our code and a bundle, as a zip for Lambda or as what `docker build` takes."""
+"""Packages: libraries, code and bundle, as a zip for Lambda or as a folder for `docker build`."""
 
 import hashlib
 import shutil
@@ -15,37 +15,34 @@ from hybrid_batch.data.packaging.archive import code_files, write_zip
 from hybrid_batch.inference.cloud.packaging.dependencies import (
     PYTHON,
     compile_code,
-    fetch_server,
-    interpreter,
+    fetch_command_libraries,
+    find_interpreter,
     library_archive,
 )
 from hybrid_batch.inference.cloud.packaging.dockerfile import TASK, dockerfile
-from hybrid_batch.inference.model.atomic_directory import new_folder
+from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import Bundle
 
 ZIP, IMAGE, CONTAINER = TARGETS = ("lambda-zip", "lambda-image", "container")
-MAX_UNPACKED_BYTES = 262_144_000  # 250 MiB, of a Lambda function that is a zip
+MAX_UNPACKED_BYTES = 262_144_000  # 250 MiB, the limit of Lambda for zips
+# The modules and whole packages of the code in a package, below `hybrid_batch`.
 _TAIL = (
-    *("data.errors", "data.aws", "data.images", "data.packaging", "data.storage", "data.terminal"),
+    *("data.errors", "data.backoff", "data.aws", "data.images", "data.storage"),
     *("inference.model", "inference.protocol", "inference.serving"),
 )
-_LAMBDA = (*_TAIL, "inference.cloud.function")
-_CONTAINER = (
+LAMBDA_CODE = (*_TAIL, "inference.cloud.function")
+CONTAINER_COMMANDS = ("run", "cuts", "profile", "plan", "serve", "worker")
+CONTAINER_CODE = (
     *_TAIL,
-    "cli",
-    "__main__",
-    "data.log",
-    "inference.tails",
-    "inference.runner",
-    "inference.planner",
-    "inference.cloud",
-    "inference.commands",
+    *("__main__", "cli", "data.log", "data.terminal"),
+    *("inference.tails", "inference.runner", "inference.planner"),
+    *(f"inference.commands.{name}" for name in ("options", *CONTAINER_COMMANDS)),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class PackageSettings:
-    """What is packaged, as one of TARGETS, for which processor ("x86_64" or "arm64") and Python."""
+    """The bundle, one of TARGETS, the processor ("x86_64" or "arm64") and the Python version of a package."""
 
     bundle: Bundle
     target: str = ZIP
@@ -54,14 +51,14 @@ class PackageSettings:
 
     @property
     def name(self) -> str:
-        """How the package is called unless it is told otherwise."""
+        """The default file name."""
         return f"{self.bundle.name}-{self.target}-{self.architecture}{'.zip' if self.target == ZIP else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that was made: a zip, or a folder for `docker build`. `sha256` is that of the zip or of the files;
-    `compiled` says whether the byte code of its modules is in it, without which it starts later."""
+    """A package on disk: a zip, or a folder for `docker build`. `sha256` is the hash of the zip of its files;
+    `compiled` is whether it has the byte code of its modules, without which it starts slower."""
 
     path: Path
     target: str
@@ -74,13 +71,13 @@ class Package:
 
     @property
     def runtime(self) -> str:
-        """Lambda's name of the Python it is for."""
+        """Lambda's name of the Python version."""
         return f"python{self.python}"
 
 
-def make_package(settings: PackageSettings, output: Path) -> Package:
-    """Write the package to `output`, replacing what stands there; it appears whole or not at all. Equal content gives
-    equal bytes. Raises PackageFailed: a zip too large for Lambda, no libraries to be had, nowhere to write."""
+def build_package(settings: PackageSettings, output: Path) -> Package:
+    """Write the package to `output` atomically, replacing an existing package. Equal content gives equal bytes. Raises
+    PackageFailed for a zip too large for Lambda, libraries that cannot be downloaded, and errors on writing."""
     libraries = library_archive(settings.architecture, settings.python)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -102,14 +99,14 @@ def make_package(settings: PackageSettings, output: Path) -> Package:
 
 @contextmanager
 def _own_files(settings: PackageSettings, scratch: Path) -> Iterator[dict[str, Path]]:
-    """Our code and the bundle, by their names in the package; in a container the server and the command as well."""
-    code = code_files(_CONTAINER if settings.target == CONTAINER else _LAMBDA)
+    """The files of the code and the bundle, by name in the package; for a container also the libraries of commands."""
+    code = code_files(CONTAINER_CODE if settings.target == CONTAINER else LAMBDA_CODE)
     if settings.target == CONTAINER:
-        fetch_server(scratch, settings.architecture, settings.python)
+        fetch_command_libraries(scratch, settings.architecture, settings.python)
     for name, file in code.items():
         (scratch / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, scratch / name)
-    # The server tells its version, and Python knows of none but in such a file.
+    # The server reports its version, which Python reads from this file.
     released = version("hybrid-batch")
     metadata = scratch / f"hybrid_batch-{released}.dist-info" / "METADATA"
     metadata.parent.mkdir()
@@ -132,22 +129,22 @@ def _describe(settings: PackageSettings, archive: Path, output: Path) -> Package
         bundle_sha256=settings.bundle.sha256,
         sha256=digest,
         unpacked_bytes=unpacked,
-        compiled=interpreter(settings.python) is not None,
+        compiled=find_interpreter(settings.python) is not None,
     )
 
 
 def _check_size(settings: PackageSettings, unpacked: int) -> None:
     if unpacked > MAX_UNPACKED_BYTES:
         raise PackageFailed(
-            f"{settings.bundle.name} takes {unpacked:,} bytes with what runs it, and Lambda unpacks at most "
-            f"{MAX_UNPACKED_BYTES:,} from a zip; use --target {IMAGE}."
+            f"The package of {settings.bundle.name} has {unpacked:,} bytes unpacked, and Lambda allows "
+            f"{MAX_UNPACKED_BYTES:,} for a zip; use --target {IMAGE}."
         )
 
 
 def _write_context(settings: PackageSettings, archive: Path, output: Path) -> None:
     if output.exists() and not (output / "Dockerfile").is_file() and (not output.is_dir() or any(output.iterdir())):
-        raise PackageFailed(f"{output} holds something else; choose another --output.")
-    with new_folder(output) as folder:
+        raise PackageFailed(f"{output} exists and is not a package; choose another --output.")
+    with atomic_directory(output) as folder:
         with zipfile.ZipFile(archive) as content:
             content.extractall(folder / TASK)
         text = dockerfile(settings.target, settings.bundle, settings.architecture, settings.python)

@@ -1,4 +1,4 @@
-"""`hybrid-batch cloud`: a model's tail in the cloud of AWS."""
+"""`hybrid-batch cloud`: deploy the tails of a model to AWS."""
 
 import click
 
@@ -10,11 +10,11 @@ from hybrid_batch.inference.commands.cloud.status import status
 
 @click.group(
     "cloud",
-    short_help="Put a model's tail into the cloud of AWS.",
+    short_help="Deploy a model's tails to AWS.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Put a model's tail into the cloud of AWS: Lambda functions, workers of a queue.
+    """Deploy a model's tails to AWS: as a Lambda function, and as workers of a queue.
 
     \b
     Example:

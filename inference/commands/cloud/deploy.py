@@ -1,4 +1,4 @@
-"""`hybrid-batch cloud deploy`: a model's tail in the cloud."""
+"""`hybrid-batch cloud deploy`: create or update a model's deployment in AWS."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -6,46 +6,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.inference.commands.cloud.show import name_option, show_json, tell, waiting_options, yes_option
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.inference.commands.cloud.output import name_option, print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.cloud.deploy import Deployment
-    from hybrid_batch.inference.cloud.deployment_spec import Wanted
+    from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
     from hybrid_batch.inference.cloud.estimate import Estimate
     from hybrid_batch.inference.cloud.stack import Stack
     from hybrid_batch.inference.model.bundle import Bundle
 
 
-class Parts(click.ParamType):  # type: ignore[type-arg]
-    """Ways into the cloud, separated by commas."""
+class EntryPoints(click.ParamType):  # type: ignore[type-arg]
+    """Entry points, separated by commas."""
 
-    name = "PARTS"
+    name = "NAME,…"
 
     def convert(
         self, value: str | frozenset[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> frozenset[str]:
-        """See click.ParamType."""
-        from hybrid_batch.inference.cloud.deployment_spec import PARTS
+        """Return the set of names."""
+        from hybrid_batch.inference.cloud.deployment_spec import ENTRY_POINTS
 
         if isinstance(value, frozenset):
             return value
-        parts = frozenset(part.strip() for part in value.split(",") if part.strip())
-        if not parts or (unknown := sorted(parts - set(PARTS))):
-            self.fail(f"{unknown[0] if parts else ''!r} is none of {', '.join(PARTS)}.", param, ctx)
-        return parts
+        names = frozenset(name.strip() for name in value.split(",") if name.strip())
+        if not names or (unknown := sorted(names - set(ENTRY_POINTS))):
+            self.fail(f"{unknown[0] if names else ''!r} is not one of {', '.join(ENTRY_POINTS)}.", param, ctx)
+        return names
 
 
 @dataclass(frozen=True, slots=True)
 class DeployOptions:
-    """The options of the command, whole."""
+    """The options of `cloud deploy`."""
 
     model: str
     name: str | None
-    parts: frozenset[str]
+    entry_points: frozenset[str]
     arch: str
     python: str
     memory: int
-    timeout: int
+    function_timeout: int
     concurrency: int
     cuts: str
     auth: str
@@ -59,112 +60,130 @@ class DeployOptions:
     dry_run: bool
     yes: bool
     as_json: bool
-    poll: float
-    wait: float
+    poll_interval: float
+    wait_timeout: float
 
 
-@click.command("deploy", short_help="Make or change a model's tail in AWS.")
+@click.command("deploy", short_help="Create or update a deployment.")
 @click.argument("model", default="digits")
 @name_option
 @click.option(
-    "--with",
-    "parts",
-    type=Parts(),
+    "--entry-points",
+    type=EntryPoints(),
     default="lambda,api",
     show_default=True,
-    help="Ways in: lambda, api (HTTP), url (of the function), queue, trigger (pictures put into S3).",
+    help="Entry points: lambda, api (HTTP API), url (function URL), queue (SQS), trigger (images uploaded to S3). "
+    "Existing entry points not listed are removed.",
 )
-@click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True)
+@click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True, help="Processor.")
 @click.option(
     "--python",
     type=click.Choice(["3.11", "3.12"]),
     default="3.12",
     show_default=True,
-    help="Version there, see `package`.",
+    help="Python version of the machines.",
 )
-@click.option("--memory", type=click.IntRange(256, 10240), default=1769, show_default=True, metavar="MB")
-@click.option("--timeout", type=click.IntRange(1, 900), default=30, show_default=True, help="Seconds for an answer.")
-@click.option("--concurrency", type=click.IntRange(0), default=0, help="Requests at once.  [default: the account's]")
+@click.option(
+    "--memory",
+    type=click.IntRange(256, 10240),
+    default=1769,
+    show_default=True,
+    metavar="MB",
+    help="Memory of the function.",
+)
+@click.option(
+    "--function-timeout",
+    type=click.IntRange(1, 900),
+    default=30,
+    show_default=True,
+    help="Timeout of the function in seconds.",
+)
+@click.option("--concurrency", type=click.IntRange(0), default=0, help="Reserved concurrency.  [default: none]")
 @click.option("--cuts", default="", metavar="CUT,…", help="Cuts to compile while the function starts.")
-@click.option("--auth", type=click.Choice(["token", "iam"]), default="token", show_default=True, help="For the API.")
-@click.option("--new-token", is_flag=True, help="Make another token; the one before is no longer good.")
-@click.option("--token-file", type=click.Path(dir_okay=False), help="Write a new token there and do not print it.")
-@click.option("--max-workers", type=click.IntRange(0, 100), default=15, show_default=True, help="Machines at most.")
-@click.option("--spot", is_flag=True, help="Workers on spot machines: cheaper, and may be taken away.")
-@click.option("--subnets", default="", metavar="ID,…", help="Where workers stand.  [default: the default VPC's]")
-@click.option("--alarm-topic", metavar="ARN", help="The SNS topic that alarms tell.")
-@click.option("--prices", metavar="FILE", help="What AWS takes, a TOML table.  [default: us-east-1]")
-@click.option("--dry-run", is_flag=True, help="Print what would be made and what it would cost, and make nothing.")
+@click.option(
+    "--auth", type=click.Choice(["token", "iam"]), default="token", show_default=True, help="Authorization of the API."
+)
+@click.option("--new-token", is_flag=True, help="Rotate the token; the old one stops working.")
+@click.option("--token-file", type=click.Path(dir_okay=False), help="File for a new token, instead of printing it.")
+@click.option(
+    "--max-workers", type=click.IntRange(0, 100), default=15, show_default=True, help="Maximum number of workers."
+)
+@click.option("--spot", is_flag=True, help="Use spot instances for workers: cheaper, but AWS may stop them.")
+@click.option("--subnets", default="", metavar="ID,…", help="Subnets for workers.  [default: those of the default VPC]")
+@click.option("--alarm-topic", metavar="ARN", help="SNS topic for alarms.")
+@click.option("--prices", metavar="FILE", help="Price table (TOML).  [default: AWS in us-east-1]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost; change nothing.")
 @yes_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @waiting_options
 def deploy(**options: object) -> None:
-    """Make a tail of MODEL in the cloud of AWS, or bring the one that stands up to date.
+    """Create or update a deployment of MODEL in AWS.
 
-    Says first what it will cost. Prints the addresses for --tail, and a new token once: only its hash is kept. Idle it
-    costs next to nothing. What a first deployment made before it failed is removed again.
+    Prints the estimated cost and asks for confirmation. Then prints the addresses for --tail, and a new token, which is
+    shown once because AWS stores only its hash. An idle deployment costs about one dollar per month for its alarms.
+    If the first deployment fails, its resources are deleted.
 
     \b
     Example:
-      hybrid-batch cloud deploy digits --with lambda,api,queue
+      hybrid-batch cloud deploy digits --entry-points lambda,api,queue
       hybrid-batch run ./images --model digits --tail lambda:hybrid-batch-digits
     """
     _deploy(DeployOptions(**options))  # type: ignore[arg-type]
 
 
 def _deploy(options: DeployOptions) -> None:
-    from hybrid_batch.data.aws.poll_schedule import Patience
+    from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
-    from hybrid_batch.inference.cloud.api import open_api
-    from hybrid_batch.inference.cloud.deploy import deploy as carry_out
-    from hybrid_batch.inference.cloud.deploy import plan_deployment
-    from hybrid_batch.inference.cloud.packaging.package import PackageSettings, make_package
+    from hybrid_batch.inference.cloud.api import open_aws
+    from hybrid_batch.inference.cloud.deploy import apply_deployment, plan_deployment
+    from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
     from hybrid_batch.inference.model.cache import cache_folder
-    from hybrid_batch.inference.model.importing.resolve_model import open_model
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
-    bundle = open_model(options.model, lambda line: click.echo(line, err=True))
-    wanted = _wanted(options, bundle)
-    wanted.check()
-    settings = PackageSettings(bundle, architecture=wanted.architecture, python=wanted.python)
-    package = make_package(settings, cache_folder("cloud") / f"{bundle.sha256[:16]}-{settings.name}")
-    deployment = plan_deployment(open_api(), wanted, package, renew_token=options.new_token)
-    costs = _estimate(options, wanted, bundle, package.path.stat().st_size)
+    bundle = resolve_model(options.model, print_note)
+    spec = _spec(options, bundle)
+    spec.check()
+    settings = PackageSettings(bundle, architecture=spec.architecture, python=spec.python)
+    package = build_package(settings, cache_folder("cloud") / f"{bundle.sha256[:16]}-{settings.name}")
+    deployment = plan_deployment(open_aws(), spec, package, renew_token=options.new_token)
+    costs = _estimate(options, spec, bundle, package.path.stat().st_size)
     if options.dry_run:
-        _show_plan(deployment, costs, options.as_json)
+        _print_plan(deployment, costs, options.as_json)
         return
-    _confirm(deployment, costs, options.yes)
+    _ask(deployment, costs, options.yes)
     try:
-        with _token_kept(deployment, options.token_file):
-            stack, changed = carry_out(deployment, Patience(options.poll, options.wait), tell)
+        with _written_token(deployment, options.token_file):
+            schedule = PollSchedule(options.poll_interval, options.wait_timeout)
+            stack, changed = apply_deployment(deployment, schedule, print_step)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Interrupted: what was begun of {wanted.name} goes on in the cloud; `hybrid-batch cloud status` shows it, "
-            f"`hybrid-batch cloud destroy {wanted.name}` removes it."
+            f"Interrupted: AWS continues to change {spec.name}; check it with `hybrid-batch cloud status`, delete it "
+            f"with `hybrid-batch cloud destroy {spec.name}`."
         ) from None
     if not changed:
-        click.echo("Everything stands as it should; nothing was changed.", err=True)
-    _show(stack, deployment, options)
+        print_note("Already up to date; nothing was changed.")
+    _print_deployment(stack, deployment, options)
 
 
-def _token_kept(deployment: "Deployment", file: str | None) -> AbstractContextManager[None]:
-    """A new token is in the file before anything is changed."""
+def _written_token(deployment: "Deployment", file: str | None) -> AbstractContextManager[None]:
+    """Write a new token to the file before it is activated."""
     from pathlib import Path
 
-    from hybrid_batch.inference.cloud.token import replacing
+    from hybrid_batch.inference.cloud.token import replace_token_file
 
-    return replacing(Path(file), deployment.token, tell) if deployment.token and file else nullcontext()
+    return replace_token_file(Path(file), deployment.token, print_step) if deployment.token and file else nullcontext()
 
 
-def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
-    from hybrid_batch.inference.cloud.deployment_spec import Wanted, default_name
+def _spec(options: DeployOptions, bundle: "Bundle") -> "DeploymentSpec":
+    from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec, default_name
 
-    return Wanted(
+    return DeploymentSpec(
         name=default_name(bundle.name) if options.name is None else options.name,
-        parts=options.parts,
+        entry_points=options.entry_points,
         architecture=options.arch,
         python=options.python,
         memory_mb=options.memory,
-        timeout_s=options.timeout,
+        timeout_s=options.function_timeout,
         concurrency=options.concurrency,
         auth=options.auth,
         cuts=tuple(bundle.cut(cut.strip()).id for cut in options.cuts.split(",") if cut.strip()),
@@ -175,59 +194,62 @@ def _wanted(options: DeployOptions, bundle: "Bundle") -> "Wanted":
     )
 
 
-def _estimate(options: DeployOptions, wanted: "Wanted", bundle: "Bundle", package_bytes: int) -> "Estimate":
+def _estimate(options: DeployOptions, spec: "DeploymentSpec", bundle: "Bundle", package_bytes: int) -> "Estimate":
     from pathlib import Path
 
     from hybrid_batch.inference.cloud.estimate import estimate, measure_core_us
-    from hybrid_batch.inference.planner.plan.prices import TABLE, read_prices
+    from hybrid_batch.inference.planner.plan.prices import DEFAULT_PRICES, read_prices
 
-    prices = read_prices(Path(options.prices) if options.prices else TABLE)
-    return estimate(wanted, package_bytes, measure_core_us(bundle), prices)
+    prices = read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES)
+    return estimate(spec, package_bytes, measure_core_us(bundle), prices)
 
 
-def _confirm(deployment: "Deployment", costs: "Estimate", sure: bool) -> None:
-    from hybrid_batch.inference.commands.confirm import confirm
-
+def _ask(deployment: "Deployment", costs: "Estimate", yes: bool) -> None:
     for line in costs.lines():
-        click.echo(line, err=True)
-    name, region = deployment.wanted.name, deployment.api.region
-    if before := deployment.replaces():
-        click.echo(f"{name} serves bundle {before[:12]} now, and will serve {deployment.bundle[:12]}.", err=True)
-    if lost := deployment.removes():
-        click.echo(f"removes: {', '.join(lost)}", err=True)
-    verb = "Update" if deployment.standing else "Make"
-    confirm(f"{verb} {name} in {region}?", sure=sure)
+        print_note(line)
+    name, region = deployment.spec.name, deployment.aws.region
+    if before := deployment.replaced_bundle():
+        print_note(f"{name} serves bundle {before[:12]} and will serve {deployment.bundle[:12]}.")
+    if lost := deployment.removed_entry_points():
+        print_note(f"removes: {', '.join(lost)}")
+    verb = "Update" if deployment.existing else "Create"
+    confirm(f"{verb} {name} in {region}?", yes=yes)
 
 
-def _show_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> None:
+def _print_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> None:
     plan = deployment.describe() | {"costs": costs.describe()}
     if as_json:
-        show_json(plan)
+        print_json(plan)
         return
     for step in plan["plan"]:
         detail = step.get("to") or ", ".join(
-            f"{one['ParameterKey']}={one.get('ParameterValue', '(as it is)')}" for one in step["with"]["Parameters"]
+            f"{one['ParameterKey']}={one.get('ParameterValue', '(unchanged)')}" for one in step["with"]["Parameters"]
         )
         click.echo(f"{step['do']}: {detail}")
     if plan["removes"]:
         click.echo(f"removes: {', '.join(plan['removes'])}")
     for line in costs.lines():
         click.echo(line)
-    click.echo("Nothing was done.", err=True)
+    print_note("Nothing was done.")
 
 
-def _show(stack: "Stack", deployment: "Deployment", options: DeployOptions) -> None:
-    from hybrid_batch.inference.cloud.status import tails_of
+def _print_deployment(stack: "Stack", deployment: "Deployment", options: DeployOptions) -> None:
+    from hybrid_batch.inference.cloud.status import tail_addresses
 
-    tails, spill = tails_of(stack), stack.outputs["Spill"]
+    tails, spill = tail_addresses(stack), stack.outputs["Spill"]
     shown = deployment.token if not options.token_file else None
     if options.as_json:
-        told = {"deployment": stack.name, "tails": tails, "spill": spill, "removed": deployment.removes()}
-        show_json(told | ({"token": shown} if shown else {}))
+        result = {
+            "deployment": stack.name,
+            "tails": tails,
+            "spill": spill,
+            "removed": deployment.removed_entry_points(),
+        }
+        print_json(result | ({"token": shown} if shown else {}))
         return
     for address in tails.values():
         click.echo(f"tail   {address}")
     click.echo(f"spill  {spill}")
     if shown:
         click.echo(f"token  {shown}")
-        click.echo("The token is shown this once; runs take it from HYBRID_BATCH_TAIL_TOKEN.", err=True)
+        print_note("The token is shown only once; runs read it from HYBRID_BATCH_TAIL_TOKEN.")

@@ -1,65 +1,65 @@
-"""`hybrid-batch cloud destroy`: a deployment removed."""
+"""`hybrid-batch cloud destroy`: delete a deployment."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.inference.commands.cloud.show import show_json, tell, waiting_options, yes_option
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.inference.commands.cloud.output import print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
-    from hybrid_batch.inference.cloud.destroy import Remains
+    from hybrid_batch.inference.cloud.destroy import Inventory
 
 
-@click.command("destroy", short_help="Remove a deployment with all that is in it.")
+@click.command("destroy", short_help="Delete a deployment with all its resources.")
 @click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the resources; delete nothing.")
 @yes_option
-@click.option("--json", "as_json", is_flag=True, help="What there was, as one JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the resources as one JSON object on stdout.")
 @waiting_options
-def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll: float, wait: float) -> None:
-    """Remove the deployment NAME with all that is in it, whole or half: nothing is left that costs money.
+def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval: float, wait_timeout: float) -> None:
+    """Delete the deployment NAME with all its resources, including its bucket. It need not be complete.
 
     \b
     Example:
       hybrid-batch cloud destroy hybrid-batch-digits
     """
-    from hybrid_batch.data.aws.poll_schedule import Patience
+    from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
-    from hybrid_batch.inference.cloud.api import open_api
+    from hybrid_batch.inference.cloud.api import open_aws
     from hybrid_batch.inference.cloud.deployment_spec import check_name
-    from hybrid_batch.inference.cloud.destroy import destroy as carry_out
-    from hybrid_batch.inference.cloud.destroy import find_remains
-    from hybrid_batch.inference.commands.confirm import confirm
+    from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
 
     check_name(name)
-    api = open_api()
-    remains = find_remains(api, name)
-    if remains.is_nothing:
-        click.echo(f"There is nothing of {name} in {api.region}.", err=True)
+    aws = open_aws()
+    inventory = take_inventory(aws, name)
+    if inventory.is_empty:
+        print_note(f"No resources of {name} exist in {aws.region}.")
     elif not (as_json and dry_run):
-        _show(remains)
+        _print_inventory(inventory)
     if dry_run:
-        click.echo("Nothing was removed.", err=True)
-    elif not remains.is_nothing:
-        confirm(f"Remove all this from {api.region}?", sure=yes)
+        print_note("Nothing was deleted.")
+    elif not inventory.is_empty:
+        confirm(f"Delete these resources in {aws.region}?", yes=yes)
         try:
-            carry_out(api, name, Patience(poll, wait), tell)
+            delete_deployment(aws, name, PollSchedule(poll_interval, wait_timeout), print_step)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"Interrupted: some of {name} may stand; `hybrid-batch cloud destroy {name}` removes the rest."
+                f"Interrupted: some resources of {name} may be left; delete them with `hybrid-batch cloud destroy "
+                f"{name}`."
             ) from None
-        click.echo(f"Nothing is left of {name}.", err=True)
+        print_note(f"Deleted all resources of {name}.")
     if as_json:
-        show_json(remains.describe())
+        print_json(inventory.describe())
 
 
-def _show(remains: "Remains") -> None:
-    if remains.stack:
-        click.echo(f"stack {remains.name} ({remains.stack.state}), {len(remains.resources)} resources", err=True)
-    if remains.bucket:
-        logs = f", {remains.logs:,} of them below logs/" if remains.logs else ""
-        click.echo(f"bucket {remains.bucket.name}, {remains.objects:,} objects{logs}", err=True)
-    for queue in remains.queues:
-        click.echo(f"queue {queue}", err=True)
-    for group in remains.log_groups:
-        click.echo(f"log group {group}", err=True)
+def _print_inventory(inventory: "Inventory") -> None:
+    if inventory.stack:
+        print_note(f"stack {inventory.name} ({inventory.stack.state}), {len(inventory.resources)} resources")
+    if inventory.bucket:
+        logs = f", {inventory.logs:,} of them in logs/" if inventory.logs else ""
+        print_note(f"bucket {inventory.bucket.name}, {inventory.objects:,} objects{logs}")
+    for queue in inventory.queues:
+        print_note(f"queue {queue}")
+    for group in inventory.log_groups:
+        print_note(f"log group {group}")

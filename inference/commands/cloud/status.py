@@ -1,70 +1,69 @@
-"""`hybrid-batch cloud status`: how deployments stand."""
+"""`hybrid-batch cloud status`: print the status of deployments."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.inference.commands.cloud.show import show_json
+from hybrid_batch.data.terminal.messages import print_json, print_note
 
 if TYPE_CHECKING:
-    from hybrid_batch.inference.cloud.status import Status
+    from hybrid_batch.inference.cloud.status import DeploymentStatus
 
 
-@click.command("status", short_help="Say how deployments stand.")
+@click.command("status", short_help="Print the status of deployments.")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A JSON list on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list on stdout.")
 def status(name: str | None, as_json: bool) -> None:
-    """Say how the deployment NAME stands, or all of this account and region: its tails, its queue, its workers.
+    """Print the status of the deployment NAME, or of all in this account and region: tails, queue, workers.
 
-    It is a failure if NAME lacks its bucket, a function or a queue, because somebody deleted that.
+    The command fails if the bucket, a function or a queue of NAME is missing.
 
     \b
     Example:
       hybrid-batch cloud status hybrid-batch-digits
     """
-    from hybrid_batch.data.errors import StackFailed, WrongUsage
-    from hybrid_batch.inference.cloud.api import open_api
+    from hybrid_batch.data.errors import DeploymentFailed, WrongUsage
+    from hybrid_batch.inference.cloud.api import open_aws
     from hybrid_batch.inference.cloud.deployment_spec import check_name
     from hybrid_batch.inference.cloud.stack import find_stack, find_stacks
-    from hybrid_batch.inference.cloud.status import read_status, tell_gone
+    from hybrid_batch.inference.cloud.status import missing_message, read_status
 
     if name is not None:
         check_name(name)
-    api = open_api()
+    aws = open_aws()
     if name is None:
-        stacks = list(find_stacks(api))
+        stacks = list(find_stacks(aws))
     else:
-        stack = find_stack(api, name)
+        stack = find_stack(aws, name)
         if stack is None or not stack.is_ours:
             raise WrongUsage(
-                f"There is no deployment {name!r} in {api.region}; `hybrid-batch cloud status` lists all there, and "
-                "AWS_REGION may name another region."
+                f"No deployment {name!r} in {aws.region}; list all with `hybrid-batch cloud status`, or choose another "
+                "region with AWS_REGION."
             )
         stacks = [stack]
-    found = [read_status(api, stack) for stack in stacks]
+    found = [read_status(aws, stack) for stack in stacks]
     if as_json:
-        show_json([one.describe() for one in found])
+        print_json([one.describe() for one in found])
     else:
         for one in found:
-            _show(one)
+            _print_status(one)
         if not found:
-            click.echo(f"There is no deployment in {api.region}.", err=True)
-    if name is not None and (gone := found[0].gone):
-        raise StackFailed(tell_gone(name, gone))
+            print_note(f"No deployments in {aws.region}.")
+    if name is not None and (missing := found[0].missing):
+        raise DeploymentFailed(missing_message(name, missing))
 
 
-def _show(status: "Status") -> None:
-    told = status.describe()
-    click.echo(f"{told['deployment']}  {told['state']}  bundle {(told['bundle'] or '?')[:12]}")
-    for address in told["tails"].values():
+def _print_status(status: "DeploymentStatus") -> None:
+    described = status.describe()
+    click.echo(f"{described['deployment']}  {described['state']}  bundle {(described['bundle'] or '?')[:12]}")
+    for address in described["tails"].values():
         click.echo(f"  tail     {address}")
     if status.messages:
         queue = status.messages
-        click.echo(f"  queue    {queue.waiting} waiting, {queue.in_hand} in hand, {queue.dead} dead")
-    if status.clients and status.clients.queues:
-        left = status.clients.left_behind
-        click.echo(f"  replies  {status.clients.queues} queues, {left} of them left behind by runs that were killed")
+        click.echo(f"  queue    {queue.waiting} waiting, {queue.in_flight} in flight, {queue.dead} dead")
+    if status.reply_queues and status.reply_queues.queues:
+        click.echo(f"  replies  {status.reply_queues.queues} queues, {status.reply_queues.stale} of them stale")
     if status.workers:
-        click.echo(f"  workers  {status.workers.running} of at most {status.workers.most}")
-    for lost in status.gone:
-        click.echo(f"  gone     {lost}")
+        click.echo(f"  workers  {status.workers.running} of at most {status.workers.maximum}")
+    for resource in status.missing:
+        click.echo(f"  missing  {resource}")

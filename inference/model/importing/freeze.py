@@ -1,7 +1,7 @@
-"""Freezing: any classifier TensorFlow can call becomes one graph without variables, in float32 throughout.
+"""Freezing: turn a model that TensorFlow can call into one graph without variables, in float32 throughout.
 
-One precision, because the graph is to give the same scores wherever it is divided and whichever engine runs it:
-float16 in a graph is rounded at every op by TensorFlow, and by OpenVINO only where a cut happens to be.
+The graph has one precision, because its scores must not depend on the cut or the runtime: TensorFlow rounds float16
+at every op, and OpenVINO only at the cuts.
 """
 
 from collections.abc import Iterator
@@ -13,20 +13,21 @@ from hybrid_batch.data.errors import ModelRefused
 from hybrid_batch.inference.model.bundle import OutputKind
 from hybrid_batch.inference.model.cuts import Op
 from hybrid_batch.inference.model.importing.graph import list_ops, output_kind
-from hybrid_batch.inference.model.importing.traceable_model import Source
-from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, quiet
+from hybrid_batch.inference.model.importing.traceable_model import TraceableModel
+from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 
-# What Keras compiles with XLA, such as grouped convolutions, freezing leaves as calls.
-_COMPILED = {"PartitionedCall", "StatefulPartitionedCall"}
-# Calls, loops and branches run functions of the graph's library, which are looked at like the graph itself.
-_CALLS = {"While", "If", *_COMPILED}
+# Freezing leaves what Keras compiles with XLA, such as grouped convolutions, as calls.
+_COMPILED_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+# Calls, loops and branches run functions of the graph's library, whose nodes are checked like the graph's own.
+_CALLS = {"While", "If", *_COMPILED_CALLS}
 _INPUT = "image"
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """`graph` is a serialised GraphDef, `ops` its nodes. `input` and `output` name the tensors of the images, float32
-    (batch, height, width, channels), and of what the model makes of them."""
+class FrozenGraph:
+    """A frozen model: `graph` is a serialised GraphDef, `ops` its nodes.
+
+    `input` and `output` are tensor names: float32 images (batch, height, width, channels), and the model's output."""
 
     graph: bytes
     ops: list[Op]
@@ -35,43 +36,43 @@ class Frozen:
     output_kind: OutputKind
 
 
-def freeze(source: Source) -> Frozen:
-    """Trace and freeze a source. Raises ModelRefused if it cannot be, or would do more than compute."""
+def freeze(model: TraceableModel) -> FrozenGraph:
+    """Trace and freeze a model. Raises ModelRefused if TensorFlow cannot, or the model has side effects."""
     tf = import_tensorflow()
-    graph_def, output = _frozen(_traced(tf, source))
-    if any(node.op in _COMPILED for node in graph_def.node):
-        with suppress(ModelRefused), _uncompiled(tf):
-            graph_def, output = _frozen(_traced(tf, source))
-    _as_float32(tf, graph_def)
-    if effects := sorted(node.op for node in _nodes(graph_def) if _has_effect(node)):
+    graph_def, output = _frozen(_trace(tf, model))
+    if any(node.op in _COMPILED_CALLS for node in graph_def.node):
+        with suppress(ModelRefused), _inline_functions(tf):
+            graph_def, output = _frozen(_trace(tf, model))
+    _convert_to_float32(tf, graph_def)
+    if effects := sorted(node.op for node in _all_nodes(graph_def) if _has_side_effect(node)):
         raise ModelRefused(
-            "The model does more than compute: it runs code, touches files, keeps state or rolls dice"
-            f" ({', '.join(dict.fromkeys(effects))}); it is refused."
+            "The model has side effects (state, files, Python code or random ops:"
+            f" {', '.join(dict.fromkeys(effects))}) and cannot be imported; export it without them."
         )
-    return Frozen(
+    return FrozenGraph(
         graph=graph_def.SerializeToString(deterministic=True),
-        ops=list_ops(graph_def, _INPUT, source.layers),
+        ops=list_ops(graph_def, _INPUT, model.layers),
         input=f"{_INPUT}:0",
         output=output,
         output_kind=output_kind(graph_def, output),
     )
 
 
-def _traced(tf: Any, source: Source) -> Any:  # noqa: ANN401
-    """A function of float32 images, whatever the model takes, to float32 scores."""
-    dtype = tf.as_dtype(source.dtype)
+def _trace(tf: Any, model: TraceableModel) -> Any:  # noqa: ANN401
+    """Trace a function from float32 images to float32 scores, for any input datatype of the model."""
+    dtype = tf.as_dtype(model.dtype)
     if not (dtype.is_floating or dtype.is_integer):
-        raise ModelRefused(f"The model takes {source.dtype}, not pixels; export it with an input of numbers.")
+        raise ModelRefused(f"The model's input is {model.dtype}, not pixels; export it with a numeric input.")
 
     def to_float32(scores: Any) -> Any:  # noqa: ANN401
         return tf.cast(scores, tf.float32) if scores.dtype.is_floating else scores
 
     def classify(image: Any) -> Any:  # noqa: ANN401
-        return tf.nest.map_structure(to_float32, source.call(tf.cast(image, dtype)))
+        return tf.nest.map_structure(to_float32, model.call(tf.cast(image, dtype)))
 
-    signature = [tf.TensorSpec((None, *source.shape), tf.float32, _INPUT)]
+    signature = [tf.TensorSpec((None, *model.shape), tf.float32, _INPUT)]
     try:
-        with quiet():
+        with suppress_output():
             function = tf.function(classify, input_signature=signature).get_concrete_function()
     except Exception as error:  # the model's own code runs here
         raise ModelRefused(f"TensorFlow cannot trace this model: {first_line(error)}") from error
@@ -81,8 +82,8 @@ def _traced(tf: Any, source: Source) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def _uncompiled(tf: Any) -> Iterator[None]:  # noqa: ANN401
-    """Inner functions are traced in place, as ops like any others."""
+def _inline_functions(tf: Any) -> Iterator[None]:  # noqa: ANN401
+    """Trace inner functions in place, as ops of the graph."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -92,49 +93,48 @@ def _uncompiled(tf: Any) -> Iterator[None]:  # noqa: ANN401
 
 
 def _frozen(function: Any) -> tuple[Any, str]:  # noqa: ANN401
-    """The GraphDef of a traced function and its output tensor's name.
+    """Return the GraphDef of a traced function, and the name of its output tensor.
 
-    Control inputs only order side effects, and a graph that computes has none, so they go, and with them the
-    assertions and prints that hang on them. Loops stay whole, as one op each."""
+    Control inputs are removed, because they only order side effects, and with them the assertions and prints that
+    depend on them. A loop stays one op."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     from tensorflow.python.framework.graph_util_impl import extract_sub_graph
 
     try:
-        with quiet():
+        with suppress_output():
             frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
             graph_def = frozen.graph.as_graph_def()
             for node in graph_def.node:
                 node.input[:] = [name for name in node.input if not name.startswith("^")]
             (output,) = frozen.outputs
             graph_def = extract_sub_graph(graph_def, [output.op.name])
-    except Exception as error:  # the converter raises anything on what it does not know
+    except Exception as error:  # the converter raises any exception for ops it does not know
         raise ModelRefused(f"TensorFlow cannot freeze this model: {first_line(error)}") from error
-    _keep_called(graph_def)
+    _drop_unused_functions(graph_def)
     return graph_def, output.name
 
 
-def _keep_called(graph_def: Any) -> None:  # noqa: ANN401
-    """Drop the library's functions that nothing calls."""
+def _drop_unused_functions(graph_def: Any) -> None:  # noqa: ANN401
     library = {function.signature.name: function for function in graph_def.library.function}
-    called: set[str] = set()
-    waiting = list(graph_def.node)
-    while waiting:
-        for value in waiting.pop().attr.values():
+    used: set[str] = set()
+    pending = list(graph_def.node)
+    while pending:
+        for value in pending.pop().attr.values():
             for name in (value.func.name, *(func.name for func in value.list.func)):
-                if name in library and name not in called:
-                    called.add(name)
-                    waiting.extend(library[name].node_def)
-    kept = [library[name] for name in sorted(called)]
+                if name in library and name not in used:
+                    used.add(name)
+                    pending.extend(library[name].node_def)
+    kept = [library[name] for name in sorted(used)]
     graph_def.library.Clear()
     graph_def.library.function.extend(kept)
 
 
-def _as_float32(tf: Any, graph_def: Any) -> None:  # noqa: ANN401
+def _convert_to_float32(tf: Any, graph_def: Any) -> None:  # noqa: ANN401
     others = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum, tf.float64.as_datatype_enum}
     single = tf.float32.as_datatype_enum
-    for node in _nodes(graph_def):
+    for node in _all_nodes(graph_def):
         for value in node.attr.values():
-            # Only fields that are there may be touched: each is one of a union.
+            # Each value is a union, so only the field that is set may be written.
             if value.type in others:
                 value.type = single
             elif value.list.type:
@@ -147,19 +147,19 @@ def _as_float32(tf: Any, graph_def: Any) -> None:  # noqa: ANN401
                 argument.type = single
 
 
-def _nodes(graph_def: Any) -> Iterator[Any]:  # noqa: ANN401
+def _all_nodes(graph_def: Any) -> Iterator[Any]:  # noqa: ANN401
     yield from graph_def.node
     for function in graph_def.library.function:
         yield from function.node_def
 
 
-def _has_effect(node: Any) -> bool:  # noqa: ANN401
-    """Whether an op does more than compute numbers from numbers. Files are named by strings."""
+def _has_side_effect(node: Any) -> bool:  # noqa: ANN401
+    """Whether an op does more than compute numbers from numbers. Strings count, because files are named by them."""
     from tensorflow.core.framework.types_pb2 import DT_STRING
     from tensorflow.python.framework import op_def_registry
 
-    kind = op_def_registry.get(node.op)
-    if kind is None or node.op == "PyFuncStateless" or (kind.is_stateful and node.op not in _CALLS):
+    definition = op_def_registry.get(node.op)
+    if definition is None or node.op == "PyFuncStateless" or (definition.is_stateful and node.op not in _CALLS):
         return True
-    types = {argument.type for argument in (*kind.input_arg, *kind.output_arg)}
+    types = {argument.type for argument in (*definition.input_arg, *definition.output_arg)}
     return DT_STRING in types | {value.type for value in node.attr.values()}

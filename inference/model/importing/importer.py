@@ -1,21 +1,18 @@
-"""Import: trace a model once, fold its variables to constants, find its cuts, and write the bundle.
-
-TensorFlow is needed here and nowhere else.
-"""
+"""Import a model: freeze it, find its cuts, and write the bundle. No later step needs TensorFlow."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from hybrid_batch.data.errors import BadLabels, ModelRefused, NotABundle, WrongUsage
-from hybrid_batch.data.images.decode import Colour, Preparation, Resize, Scale
+from hybrid_batch.data.images.decode import Colour, Preprocessing, Resize, Scale
 from hybrid_batch.inference.model.bundle import Bundle, write_bundle
 from hybrid_batch.inference.model.cuts import Cut, find_cuts, operations_between
-from hybrid_batch.inference.model.importing.freeze import Frozen, freeze
-from hybrid_batch.inference.model.importing.keras_applications import APP, make_application
+from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
+from hybrid_batch.inference.model.importing.keras_applications import APP, load_application
 from hybrid_batch.inference.model.importing.keras_files import read_keras
-from hybrid_batch.inference.model.importing.min_cut import hull_frontiers
+from hybrid_batch.inference.model.importing.min_cut import hull_cuts
 from hybrid_batch.inference.model.importing.saved_models import read_saved_model
-from hybrid_batch.inference.model.importing.traceable_model import Source, trace
+from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
 _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
@@ -23,7 +20,10 @@ _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 
 @dataclass(frozen=True, slots=True)
 class ImportSettings:
-    """What the user states of a model; None where its source or a default decides."""
+    """The user's settings for an import. None leaves the choice to the model file or a default.
+
+    `size` is (height, width), `classes` a file of class names, `weights` of an application is none, imagenet or a
+    file. `trust` allows code in a Keras file to run."""
 
     scale: Scale | None = None
     resize: Resize = "squash"
@@ -35,41 +35,43 @@ class ImportSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """The bundle, and what was assumed for want of a word from the user."""
+class ImportResult:
+    """The bundle, and a note for each value that was assumed because the user did not give it."""
 
     bundle: Bundle
     notes: tuple[str, ...]
 
 
-def import_model(text: str, path: Path, settings: ImportSettings) -> Imported:
-    """Import the model `text` names into the folder `path`.
+def import_model(reference: str, path: Path, settings: ImportSettings) -> ImportResult:
+    """Import a model file, a SavedModel folder or `app:NAME` into the folder `path`.
 
-    Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels
-    (the classes file does not fit the outputs), WrongUsage (a setting that cannot be), MissingExtra (no TensorFlow).
+    Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels (the classes
+    file does not match the outputs), WrongUsage (an impossible setting), MissingExtra (no TensorFlow).
     """
     labels = None if settings.classes is None else read_classes(settings.classes)
-    source = _load(text, settings, None if labels is None else len(labels))
-    return import_source(source, Path(text).name, path, settings)
+    model = _load(reference, settings, None if labels is None else len(labels))
+    return import_traceable_model(model, Path(reference).name, path, settings)
 
 
-def _load(text: str, settings: ImportSettings, classes: int | None) -> Source:
-    if text.startswith(APP):
-        return make_application(text, settings.size, settings.weights, classes)
-    path = Path(text)
+def _load(reference: str, settings: ImportSettings, classes: int | None) -> TraceableModel:
+    if reference.startswith(APP):
+        return load_application(reference, settings.size, settings.weights, classes)
+    path = Path(reference)
     if path.is_dir():
         return read_saved_model(path, settings.size)
     if not path.exists():
-        raise NotABundle(f"No model at {text}; give a model file, a SavedModel folder or app:NAME.")
+        raise NotABundle(f"No model at {reference}; give a model file, a SavedModel folder or app:NAME.")
     if path.suffix.lower() in _KERAS_SUFFIXES:
-        return trace(read_keras(path, trust=settings.trust), settings.size)
-    raise NotABundle(f"{text} is no model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME.")
+        return wrap_keras_model(read_keras(path, trust=settings.trust), settings.size)
+    raise NotABundle(f"{reference} is not a model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME.")
 
 
-def import_source(source: Source, named: str, path: Path, settings: ImportSettings) -> Imported:
-    """Import a model that is in memory already; `named` is what the bundle says of its origin."""
-    colour, (scale, notes) = _colour(settings.colour, source.shape[2]), _scale(settings.scale, source)
-    frozen = freeze(source)
+def import_traceable_model(model: TraceableModel, source: str, path: Path, settings: ImportSettings) -> ImportResult:
+    """Import a model in memory into the folder `path`. The bundle stores `source` as its origin.
+
+    Raises ModelRefused, BadLabels, WrongUsage, StorageFailed."""
+    colour, (scale, notes) = _colour(settings.colour, model.shape[2]), _scale(settings.scale, model)
+    frozen = freeze(model)
     tensors = {spec.name: spec for op in frozen.ops for spec in op.outputs if spec is not None}
     scores = tensors.get(frozen.output)
     if scores is None or len(scores.shape) != 1 or scores.datatype != "FP32":
@@ -79,30 +81,30 @@ def import_source(source: Source, named: str, path: Path, settings: ImportSettin
     labels = _labels(settings.classes, classes)
     if settings.classes is None:
         notes = (*notes, f"named the classes 0 to {classes - 1} (name them with --classes FILE)")
-    height, width, _ = source.shape
+    height, width, _ = model.shape
     bundle = Bundle(
         path=path,
         name=path.name.removesuffix(".bundle"),
-        source=named,
+        source=source,
         sha256="",
         input=tensors[frozen.input],
         output=scores,
-        preparation=Preparation(height, width, colour, settings.resize, scale),
+        preprocessing=Preprocessing(height, width, colour, settings.resize, scale),
         labels=labels,
         output_kind=frozen.output_kind,
         cuts=_cuts(frozen),
     )
-    return Imported(write_bundle(bundle, frozen.graph), notes)
+    return ImportResult(write_bundle(bundle, frozen.graph), notes)
 
 
-def _cuts(frozen: Frozen) -> tuple[Cut, ...]:
-    """Those that a walk meets, and those across branches that no walk does."""
+def _cuts(frozen: FrozenGraph) -> tuple[Cut, ...]:
+    """The cuts on one walk through the graph, and those across branches that the walk does not pass."""
     cuts = find_cuts(frozen.ops, frozen.input, frozen.output)
-    return (*cuts, *hull_frontiers(operations_between(frozen.ops, frozen.input, frozen.output), cuts))
+    return (*cuts, *hull_cuts(operations_between(frozen.ops, frozen.input, frozen.output), cuts))
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, in the order of the model's outputs. Raises BadLabels."""
+    """Read class names, one per line, in the order of the model's outputs. Raises BadLabels."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -111,27 +113,27 @@ def read_classes(path: Path) -> tuple[str, ...]:
     while names and not names[-1]:
         names = names[:-1]
     if not names or "" in names:
-        raise BadLabels(f"{path} must name one class a line; line {names.index('') + 1 if names else 1} is empty.")
+        raise BadLabels(f"{path} must name one class per line; line {names.index('') + 1 if names else 1} is empty.")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadLabels(f"{path} names the class {twice!r} twice; every class needs a name of its own.")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise BadLabels(f"{path} names the class {duplicate!r} twice; give each class its own name.")
     return names
 
 
-def _scale(stated: Scale | None, source: Source) -> tuple[Scale, tuple[str, ...]]:
+def _scale(given: Scale | None, model: TraceableModel) -> tuple[Scale, tuple[str, ...]]:
     """The scale, and a note if it was assumed."""
-    if not source.dtype.startswith(("float", "bfloat")):
-        if stated not in (None, "0-255"):
-            raise WrongUsage(f"The model takes {source.dtype} pixels, which --scale {stated} does not give; use 0-255.")
+    if not model.dtype.startswith(("float", "bfloat")):
+        if given not in (None, "0-255"):
+            raise WrongUsage(f"The model takes {model.dtype} pixels, but --scale {given} gives floats; use 0-255.")
         return "0-255", ()
-    known = stated or source.scale
-    return known or "0-1", () if known else ("assumed pixels from 0 to 1 (state it with --scale)",)
+    known = given or model.scale
+    return known or "0-1", () if known else ("assumed pixels from 0 to 1 (set it with --scale)",)
 
 
-def _colour(stated: Colour | None, channels: int) -> Colour:
-    if channels not in _COLOURS or (stated is not None and (stated == "grey") != (channels == 1)):
-        raise ModelRefused(f"The model takes {channels} channels, which does not fit --colour {stated or 'rgb'}.")
-    return stated or _COLOURS[channels]
+def _colour(given: Colour | None, channels: int) -> Colour:
+    if channels not in _COLOURS or (given is not None and (given == "grey") != (channels == 1)):
+        raise ModelRefused(f"The model takes {channels} channels, which does not match --colour {given or 'rgb'}.")
+    return given or _COLOURS[channels]
 
 
 def _labels(path: Path | None, classes: int) -> tuple[str, ...]:
@@ -139,5 +141,5 @@ def _labels(path: Path | None, classes: int) -> tuple[str, ...]:
         return tuple(str(index) for index in range(classes))
     names = read_classes(path)
     if len(names) != classes:
-        raise BadLabels(f"{path} names {len(names)} classes but the model has {classes}; give one name an output.")
+        raise BadLabels(f"{path} names {len(names)} classes but the model has {classes}; give one name per output.")
     return names

@@ -1,4 +1,4 @@
-"""Models of keras.applications, `app:NAME`."""
+"""Load the models of keras.applications by `app:NAME`."""
 
 import socket
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Any
 
 from hybrid_batch.data.errors import NotABundle, WrongUsage
 from hybrid_batch.data.images.decode import Scale
-from hybrid_batch.inference.model.importing.traceable_model import Source, trace
-from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, quiet
+from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
+from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, suppress_output
 
 APP = "app:"
 _DOWNLOAD_TIMEOUT_S = 10.0
-# How each family of keras.applications wants its pixels (its own `preprocess_input`); the others scale themselves.
+# The pixel scale of each family, as in its own `preprocess_input`. All other families scale pixels in the model.
 _SCALES: dict[Scale, tuple[str, ...]] = {
     "caffe": ("ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19"),
     "torch": ("DenseNet121", "DenseNet169", "DenseNet201"),
@@ -26,16 +26,16 @@ _SCALES: dict[Scale, tuple[str, ...]] = {
 _SCALE_OF = {app: scale for scale, apps in _SCALES.items() for app in apps}
 
 
-def make_application(text: str, size: tuple[int, int] | None, weights: str, classes: int | None) -> Source:
-    """The model `app:NAME` with `weights` none (random, the same at every import), imagenet, or of a file.
+def load_application(reference: str, size: tuple[int, int] | None, weights: str, classes: int | None) -> TraceableModel:
+    """Load the model `app:NAME`. `weights` is none (random, equal in every import), imagenet or a file.
 
     Raises NotABundle, WrongUsage, MissingExtra."""
     keras = import_keras(3)
-    name = text.removeprefix(APP)
+    name = reference.removeprefix(APP)
     known = [word for word in dir(keras.applications) if word[0].isupper()]
     if name not in known:
-        near = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}."
+        similar = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else f"it has {', '.join(known)}."
         raise NotABundle(f"keras.applications has no {name!r}; {hint}")
     if weights not in ("none", "imagenet") and not Path(weights).is_file():
         raise WrongUsage(f"--weights {weights} is neither none, imagenet nor a file.")
@@ -44,21 +44,21 @@ def make_application(text: str, size: tuple[int, int] | None, weights: str, clas
         options["classes"] = classes
     if size is not None:
         options["input_shape"] = (*size, 3)
-    keras.utils.clear_session()  # layers are numbered anew, so that their names do not depend on earlier models
+    keras.utils.clear_session()  # restarts the numbers in layer names, so that they do not depend on earlier models
     keras.utils.set_random_seed(0)
     try:
-        with quiet(), _patience():
+        with suppress_output(), _socket_timeout():
             model = getattr(keras.applications, name)(**options)
-    except Exception as error:  # downloads, shapes and files fail in as many ways as there are
+    except Exception as error:  # downloads, shapes and files raise many kinds of exceptions
         raise NotABundle(
             f"keras.applications cannot make {name} with weights {weights}: {first_line(error)}"
         ) from error
-    return trace(model, size, _SCALE_OF.get(name, "0-255"))
+    return wrap_keras_model(model, size, _SCALE_OF.get(name, "0-255"))
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """Keras downloads without a time limit: where nothing answers, it would wait for minutes."""
+def _socket_timeout() -> Iterator[None]:
+    """Limit the time of downloads. Keras sets no limit and waits for minutes for a server that does not answer."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:

@@ -1,7 +1,7 @@
-"""Read Keras models from files without running anything they carry.
+"""Read Keras models from files without running code from the file.
 
-Files saved by Keras 3 are read by Keras 3, those of Keras 1 and 2 by `tf_keras`. The configuration is looked at
-before any layer is made, because making a layer may import a module, load a file or unpack Python code.
+Keras 3 reads its own files, `tf_keras` those of Keras 1 and 2. The configuration is checked before a layer is made,
+because making a layer may import a module, load a file or unpack Python bytecode.
 """
 
 import json
@@ -13,63 +13,66 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_batch.data.errors import ModelRefused, NotABundle
-from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, quiet
+from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, suppress_output
 
 _CONFIG_LIMIT_BYTES = 64 << 20
-# Keras stores weights as they are; a file that unpacks to many times its size is no model.
-_UNPACKED_LIMIT = 20
-# Layers made of somebody's code or files: Python bytecode, pickled torch modules, other SavedModels.
-_CODE = {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer"}
+# Keras does not compress weights, so a file that unpacks to many times its size is not a model.
+_MAX_UNPACKED_RATIO = 20
+# Layers made from code or other files: Python bytecode, pickled torch modules, SavedModels.
+_CODE_LAYERS = {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer"}
 _KERAS_MODULES = {"builtins", "keras", "tf_keras"}
-# TensorFlow functions that Keras 2 records as layers (`TFOpLambda`) may come from these modules only.
-_ARITHMETIC = {"__operators__", "bitwise", "image", "linalg", "math", "nn", "signal"}
+# Keras 2 records TensorFlow functions as layers (`TFOpLambda`); only functions of these modules are accepted.
+_ARITHMETIC_MODULES = {"__operators__", "bitwise", "image", "linalg", "math", "nn", "signal"}
 _NOT_ARITHMETIC = re.compile(r"load_|py_func|numpy_func|print|function$|.*file")
 _ANY_JSON = Any
 
 
 def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
-    """The model in a `.keras`, `.h5` or `.hdf5` file, whichever of them it really is. Raises ModelRefused and
-    NotABundle, and MissingExtra."""
+    """Read the model in a `.keras`, `.h5` or `.hdf5` file; the content decides the format, not the suffix.
+
+    `trust` accepts layers that are code. Raises ModelRefused, NotABundle, MissingExtra."""
     zipped = zipfile.is_zipfile(path)
-    major, config = _config_of_zip(path) if zipped else _config_of_h5(path)
+    major, config = _read_zip_config(path) if zipped else _read_h5_config(path)
     if not trust:
         _refuse_code(path, config)
     keras = import_keras(major)
     try:
-        # Keras chooses its reader by the suffix; through this link it reads the contents that were looked at.
-        with quiet(), tempfile.TemporaryDirectory() as folder:
+        # Keras chooses its reader by the suffix. The link makes it read the content that was checked.
+        with suppress_output(), tempfile.TemporaryDirectory() as folder:
             link = Path(folder) / ("model.keras" if zipped else "model.h5")
             link.symlink_to(path.resolve())
             return keras.models.load_model(link, compile=False, safe_mode=not trust)
-    except Exception as error:  # a reader of foreign files raises anything
+    except Exception as error:  # Keras raises any exception for a damaged file
         if unknown := re.search(r"(?:Unknown layer:|Could not locate \w+) '?([\w>]+)", str(error)):
             raise ModelRefused(
-                f"{path.name} uses {unknown[1]!r}, a layer whose code is not in the file; where that code is,"
-                " export the model with model.export('folder') and import the folder."
+                f"{path.name} uses the layer {unknown[1]!r}, whose code is not in the file; export the model with"
+                " model.export('folder') where the code is, and import the folder."
             ) from error
         raise NotABundle(f"Keras {keras.__version__} cannot read {path.name}: {first_line(error)}") from error
 
 
-def _config_of_zip(path: Path) -> tuple[int, _ANY_JSON]:
+def _read_zip_config(path: Path) -> tuple[int, _ANY_JSON]:
+    """The major version of Keras, and the model's configuration."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
             if archive.getinfo("config.json").file_size > _CONFIG_LIMIT_BYTES:
-                raise NotABundle(f"{path.name} describes itself in over 64 MiB; that is no Keras model.")
-            if unpacked > _CONFIG_LIMIT_BYTES + _UNPACKED_LIMIT * path.stat().st_size:
-                raise NotABundle(f"{path.name} would unpack to {unpacked >> 20} MiB; that is no Keras model.")
+                raise NotABundle(f"{path.name} has a configuration of over 64 MiB; that is not a Keras model.")
+            if unpacked > _CONFIG_LIMIT_BYTES + _MAX_UNPACKED_RATIO * path.stat().st_size:
+                raise NotABundle(f"{path.name} would unpack to {unpacked >> 20} MiB; that is not a Keras model.")
             config = json.loads(archive.read("config.json"))
             version = json.loads(archive.read("metadata.json")).get("keras_version", "3")
     except (KeyError, ValueError, RecursionError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        raise NotABundle(f"{path.name} is not a whole .keras file: {first_line(error)}") from error
+        raise NotABundle(f"{path.name} is not a complete .keras file: {first_line(error)}") from error
     return _major(version), config
 
 
-def _config_of_h5(path: Path) -> tuple[int, _ANY_JSON]:
+def _read_h5_config(path: Path) -> tuple[int, _ANY_JSON]:
+    """The major version of Keras, and the model's configuration."""
     try:
         import h5py
     except ImportError:
-        import_keras(2)  # brings h5py, or says how to install both
+        import_keras(2)  # brings h5py, or reports how to install both
         raise
     try:
         with h5py.File(path, "r") as file:
@@ -77,48 +80,49 @@ def _config_of_h5(path: Path) -> tuple[int, _ANY_JSON]:
             layers = "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
         description = None if config is None else json.loads(_text(config))
     except (OSError, ValueError, RuntimeError, RecursionError) as error:
-        raise NotABundle(f"{path.name} is damaged or no Keras model: {first_line(error)}") from error
+        raise NotABundle(f"{path.name} is damaged or not a Keras model: {first_line(error)}") from error
     if description is None:
-        what = "holds weights only, no model" if layers else "holds no Keras model"
+        content = "holds only weights" if layers else "holds no Keras model"
         raise NotABundle(
-            f"{path.name} {what}; save the whole model with model.save(), or for a model of keras.applications"
+            f"{path.name} {content}; save the whole model with model.save(), or for a model of keras.applications"
             f" use app:NAME --weights {path.name}."
         )
     return _major(_text(version)), description
 
 
 def _refuse_code(path: Path, config: _ANY_JSON) -> None:
+    """Raise ModelRefused if a layer would run code that is not Keras' own."""
     for item in _objects(config):
         kind = str(item.get("class_name")).rpartition(">")[2]
-        if kind in _CODE:
+        if kind in _CODE_LAYERS:
             raise ModelRefused(
                 f"{path.name} has a {kind} layer, which is code that would run on this machine;"
-                " if you trust where it comes from, add --trust-model."
+                " if you trust the file's source, add --trust-model."
             )
         module = item.get("module")
         if isinstance(module, str) and module.partition(".")[0] not in _KERAS_MODULES:
             raise ModelRefused(
-                f"{path.name} uses {kind!r} of the Python module {module!r}, which is not Keras; where that code is,"
-                " export the model with model.export('folder') and import the folder."
+                f"{path.name} uses {kind!r} of the Python module {module!r}, which is not Keras; export the model with"
+                " model.export('folder') where the code is, and import the folder."
             )
         inner = item.get("config")
         function = inner.get("function") if kind == "TFOpLambda" and isinstance(inner, dict) else None
         if function is not None and not _is_arithmetic(str(function)):
             raise ModelRefused(
-                f"{path.name} calls tf.{function}, which is no arithmetic on images;"
-                " if you trust where it comes from, add --trust-model."
+                f"{path.name} calls tf.{function}, which is not arithmetic on images;"
+                " if you trust the file's source, add --trust-model."
             )
 
 
 def _is_arithmetic(function: str) -> bool:
-    """Whether a function of TensorFlow's API, `math.reduce_mean` or `concat`, computes and does nothing else."""
+    """Whether a function of TensorFlow's API, such as `math.reduce_mean` or `concat`, only computes."""
     module, _, name = function.removeprefix("compat.v1.").rpartition(".")
-    known = module.partition(".")[0] in _ARITHMETIC or module in ("", "keras.backend", "keras.activations")
+    known = module.partition(".")[0] in _ARITHMETIC_MODULES or module in ("", "keras.backend", "keras.activations")
     return known and not _NOT_ARITHMETIC.match(name)
 
 
 def _objects(config: _ANY_JSON) -> Iterator[dict[str, Any]]:
-    """Every JSON object anywhere in a configuration."""
+    """Every JSON object in a configuration, at any depth."""
     stack = [config]
     while stack:
         item = stack.pop()

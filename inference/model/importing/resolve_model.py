@@ -1,4 +1,4 @@
-"""From what the user calls a model to its bundle; a model that is no bundle is imported once into the cache."""
+"""Resolve a model reference to a bundle; a model that is not a bundle is imported once into the user's cache."""
 
 import fcntl
 import hashlib
@@ -16,58 +16,62 @@ BUILT_IN = "digits"
 BUILT_IN_PATH = Path(hybrid_batch.__file__).parent / "data" / "digits" / "digits.bundle"
 
 
-def open_model(text: str, say: Callable[[str], None] = lambda _: None) -> Bundle:
-    """The bundle of a bundle folder, a model file, `app:NAME`, or `digits`. `say` gets one line when an import
-    is needed. Raises NotABundle, ModelRefused, StorageFailed, MissingExtra."""
-    path = Path(text)
-    if text == BUILT_IN and not path.exists():
+def resolve_model(reference: str, notify: Callable[[str], None] = lambda _: None) -> Bundle:
+    """Return the bundle of a bundle folder, a model file, a SavedModel folder, `app:NAME` or `digits`.
+
+    `notify` receives one line for each step of an import. Raises NotABundle, ModelRefused, StorageFailed,
+    MissingExtra."""
+    path = Path(reference)
+    if reference == BUILT_IN and not path.exists():
         return read_bundle(BUILT_IN_PATH)
     if is_bundle(path):
         return read_bundle(path)
-    if not text.startswith("app:") and not path.exists():
-        raise NotABundle(f"No model at {text}; give a bundle, a model file, a SavedModel folder, app:NAME or digits.")
-    return _imported(text, say)
+    if not reference.startswith("app:") and not path.exists():
+        raise NotABundle(
+            f"No model at {reference}; give a bundle, a model file, a SavedModel folder, app:NAME or digits."
+        )
+    return _read_or_import(reference, notify)
 
 
-def _imported(text: str, say: Callable[[str], None]) -> Bundle:
-    name = Path(text).resolve().stem.removeprefix("app:")
-    place = cache_folder("bundles") / _key(text) / f"{name}.bundle"
-    with _lock(place.parent):
-        if place.exists():
+def _read_or_import(reference: str, notify: Callable[[str], None]) -> Bundle:
+    name = Path(reference).resolve().stem.removeprefix("app:")
+    path = cache_folder("bundles") / _key(reference) / f"{name}.bundle"
+    with _lock(path.parent):
+        if path.exists():
             try:
-                return read_bundle(place)
+                return read_bundle(path)
             except NotABundle:
-                say(f"The imported {text} in the cache is damaged.")
-                shutil.rmtree(place, ignore_errors=True)
+                notify(f"The cached import of {reference} is damaged.")
+                shutil.rmtree(path, ignore_errors=True)
         from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model
 
-        say(f"Importing {text} into the cache, once …")
-        imported = import_model(text, place, ImportSettings())
+        notify(f"Importing {reference} into the cache, once …")
+        imported = import_model(reference, path, ImportSettings())
         for note in imported.notes:
-            say(f"{name}: {note}; `hybrid-batch import` states it for good.")
+            notify(f"{name}: {note}; use `hybrid-batch import` to set it.")
         return imported.bundle
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Of processes that need the same model one imports it and the others wait."""
+    """Let one process import a model while others that need the same model wait."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
     except OSError as error:
         raise StorageFailed(
-            f"Cannot keep imported models in {folder}: {error.strerror or error}; import the model with"
-            " `hybrid-batch import`, or set HYBRID_BATCH_CACHE to a folder that can be written."
+            f"Cannot store imported models in {folder}: {error.strerror or error}; import the model with"
+            " `hybrid-batch import`, or set HYBRID_BATCH_CACHE to a writable folder."
         ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _key(text: str) -> str:
-    """The content of the model, whatever its path, and the format it is imported to."""
+def _key(reference: str) -> str:
+    """Hash the model's content, not its path, and the bundle format."""
     digest = hashlib.sha256(f"{FORMAT_VERSION}\n".encode())
-    path = Path(text)
+    path = Path(reference)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
         digest.update(f"{file.relative_to(path)}\n".encode())
@@ -75,5 +79,5 @@ def _key(text: str) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         else:
-            digest.update(text.encode())
+            digest.update(reference.encode())
     return digest.hexdigest()[:32]

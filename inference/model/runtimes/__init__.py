@@ -1,59 +1,67 @@
-"""Engines compile a part of a bundle's graph and run it; this is what every engine offers, and the table of them."""
+"""Runtimes compile a part of a bundle's graph and run it: their interface and their table.
+
+A new runtime is one module with a function `open_runtime(bundle, *, cached)`, and one line in RUNTIMES. Reading the
+table imports neither numpy nor a runtime, so that commands can list the names in their help.
+"""
 
 import sys
 from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.cuts import Cut, TensorSpec
 
-ENGINES = ("openvino", "tensorflow")
+if TYPE_CHECKING:
+    import numpy as np
 
-# OpenVINO's package reports each of its imports to Google Analytics, by a forked process that may hang and then keeps
-# our port and pipes open. Where the reporting package is missing it falls silent, so here it is missing.
+    from hybrid_batch.inference.model.bundle import Bundle
+    from hybrid_batch.inference.model.cuts import Cut, TensorSpec
+
+# The module of each runtime, imported on use. The first is the default.
+RUNTIMES: dict[str, str] = {
+    "openvino": f"{__name__}.openvino",
+    "tensorflow": f"{__name__}.tensorflow",
+}
+DEFAULT_RUNTIME = next(iter(RUNTIMES))
+
+# OpenVINO reports each of its imports to Google Analytics from a forked process, which may hang and then keeps our
+# ports and pipes open. It reports nothing if this package is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class Segment(Protocol):
-    """A compiled part of the graph; threads may call it at once."""
+    """A compiled part of the graph. Thread-safe."""
 
-    def __call__(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Inputs in the boundary's order, each (batch, …); outputs likewise, owned by the caller."""
+    def __call__(self, tensors: "Sequence[np.ndarray]") -> "list[np.ndarray]":
+        """Compute the outputs from the inputs, each (batch, …) and in the order of `compile`. The caller owns them."""
         ...
 
 
-class Engine(Protocol):
-    """Compiles any part of one bundle."""
+class Runtime(Protocol):
+    """Compiles any part of one bundle's graph."""
 
     name: str
 
-    def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Segment:
-        """The part of the graph from these tensors to those, for any batch."""
+    def compile(self, inputs: "Sequence[TensorSpec]", outputs: "Sequence[TensorSpec]") -> Segment:
+        """Compile the part of the graph between these tensors, for any batch size. Raises NotABundle if it cannot."""
         ...
 
 
-def open_engine(name: str, bundle: Bundle, *, cached: bool = True) -> Engine:
-    """The engine of this name on a bundle; `cached` keeps what it compiles in the user cache. Raises WrongUsage for
-    an unknown name, MissingExtra if it is not installed."""
-    if name == "openvino":
-        from hybrid_batch.inference.model.runtimes.openvino import OpenVinoEngine
+def open_runtime(name: str, bundle: "Bundle", *, cached: bool = True) -> Runtime:
+    """Open the runtime of this name on a bundle. `cached` allows it to keep compiled segments in the user's cache.
 
-        return OpenVinoEngine(bundle, cached=cached)
-    if name == "tensorflow":
-        from hybrid_batch.inference.model.runtimes.tensorflow import TensorFlowEngine
-
-        return TensorFlowEngine(bundle)
-    raise WrongUsage(f"No engine named {name!r}; choose one of {', '.join(ENGINES)}.")
+    Raises WrongUsage for an unknown name, MissingExtra if the runtime is not installed."""
+    if name not in RUNTIMES:
+        raise WrongUsage(f"No runtime named {name!r}; choose one of {', '.join(RUNTIMES)}.")
+    runtime: Runtime = import_module(RUNTIMES[name]).open_runtime(bundle, cached=cached)
+    return runtime
 
 
-def compile_head(engine: Engine, bundle: Bundle, cut: Cut) -> Segment:
-    """Input to boundary."""
-    return engine.compile([bundle.input], cut.boundary)
+def compile_head(runtime: Runtime, bundle: "Bundle", cut: "Cut") -> Segment:
+    """Compile the part from the input to the boundary."""
+    return runtime.compile([bundle.input], cut.boundary)
 
 
-def compile_tail(engine: Engine, bundle: Bundle, cut: Cut) -> Segment:
-    """Boundary to scores; of `c000` the whole model."""
-    return engine.compile(cut.boundary, [bundle.output])
+def compile_tail(runtime: Runtime, bundle: "Bundle", cut: "Cut") -> Segment:
+    """Compile the part from the boundary to the output; for the input cut this is the whole model."""
+    return runtime.compile(cut.boundary, [bundle.output])

@@ -1,8 +1,8 @@
-"""OpenVINO on the CPU, the default engine. TensorFlow is not imported: OpenVINO's own front end reads the graph.
+"""OpenVINO on the CPU, the default runtime. Its own front end reads the graph, so TensorFlow is not imported.
 
-Cuts are made by tensor name before conversion, because conversion renames tensors and changes the layout.
-The batch stays dynamic: measured on 2 cores it costs 0 to 13 % against a fixed one, and results are equal to
-the last bit whatever the batch (docs/decisions.md).
+The graph is divided by tensor name before conversion, because conversion renames tensors and changes the layout.
+The batch size stays dynamic: on 2 cores this costs 0 to 13 % against a fixed one, and the results are equal to the
+last bit for every batch size (docs/decisions.md).
 """
 
 import contextlib
@@ -17,20 +17,21 @@ import openvino as ov
 from openvino.frontend import FrontEndManager
 
 from hybrid_batch.data.errors import NotABundle
-from hybrid_batch.inference.model.atomic_directory import new_folder
+from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cache import cache_folder, prune
 from hybrid_batch.inference.model.cuts import TensorSpec
 
-_DESCRIPTION, _WEIGHTS = "segment.xml", "segment.bin"
-# On a CPU with bf16 the default precision is bf16, which moves probabilities by up to 0.017.
+_MODEL_FILE, _WEIGHTS_FILE = "segment.xml", "segment.bin"
+# On a CPU with bf16 the default precision is bf16, which changes probabilities by up to 0.017.
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class OpenVinoSegment:
-    """A compiled model that runs one call after the other, whichever threads they come from: with a request for each
-    thread, some processes stopped for ever in `get_tensor`, which waits, the interpreter's lock in hand, for another
-    thread's call. The CPU has one stream for all of them anyway."""
+    """A compiled model that runs one call at a time, from any thread.
+
+    With one request per thread some processes hung in `get_tensor`, which holds the interpreter's lock while it
+    waits for another thread's call. The CPU has a single stream for all requests anyway."""
 
     def __init__(self, compiled: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:  # noqa: ANN401
         self._inputs = [_port(compiled.inputs, tensor, i) for i, tensor in enumerate(inputs)]
@@ -46,8 +47,8 @@ class OpenVinoSegment:
             return [np.array(results[port]) for port in self._outputs]
 
 
-class OpenVinoEngine:
-    """Compiles parts of one bundle, through the segment cache unless `cached` is false."""
+class OpenVinoRuntime:
+    """Compiles parts of one bundle's graph, through the segment cache unless `cached` is false."""
 
     name = "openvino"
 
@@ -57,28 +58,30 @@ class OpenVinoEngine:
         self._core = ov.Core()
 
     def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> OpenVinoSegment:
-        """See Engine."""
+        """See Runtime."""
         model = self._load(inputs, outputs) if self._cached else self._convert(inputs, outputs)
         return OpenVinoSegment(self._core.compile_model(model, "CPU", _PRECISION), inputs, outputs)
 
     def _load(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
-        """The converted part from the cache. It is read back even when just written, so that the first run
-        and the next compile the same thing and agree to the last bit."""
+        """Read the converted part from the cache, or convert and cache it.
+
+        A part that was just written is read back, so that the first run and later ones compile the same file and
+        agree to the last bit."""
         folder = cache_folder("segments")
-        words = [ov.__version__, self._bundle.sha256, *(t.name for t in inputs), ">", *(t.name for t in outputs)]
-        place = folder / hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
-        with contextlib.suppress(RuntimeError):  # absent, or damaged
-            return self._read(place)
+        key = [ov.__version__, self._bundle.sha256, *(t.name for t in inputs), ">", *(t.name for t in outputs)]
+        path = folder / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
+        with contextlib.suppress(RuntimeError):  # the entry is absent or damaged
+            return self._read(path)
         model = self._convert(inputs, outputs)
-        with contextlib.suppress(OSError, RuntimeError):  # a cache that cannot be written only costs the conversion
-            with new_folder(place) as temporary:
-                ov.save_model(model, temporary / _DESCRIPTION, compress_to_fp16=False)
+        with contextlib.suppress(OSError, RuntimeError):  # without a writable cache the next start converts again
+            with atomic_directory(path) as temporary:
+                ov.save_model(model, temporary / _MODEL_FILE, compress_to_fp16=False)
             prune(folder)
-            return self._read(place)
+            return self._read(path)
         return model
 
-    def _read(self, place: Path) -> Any:  # noqa: ANN401
-        return self._core.read_model(place / _DESCRIPTION, place / _WEIGHTS)
+    def _read(self, path: Path) -> Any:  # noqa: ANN401
+        return self._core.read_model(path / _MODEL_FILE, path / _WEIGHTS_FILE)
 
     def _convert(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
         front_end = FrontEndManager().load_by_framework("tf")
@@ -91,10 +94,15 @@ class OpenVinoEngine:
                 graph.set_partial_shape(place, ov.PartialShape([-1, *tensor.shape]))
             return front_end.convert(graph)
         except RuntimeError as error:
-            line = str(error).strip().splitlines()[-1]
+            reason = str(error).strip().splitlines()[-1]
             raise NotABundle(
-                f"OpenVINO cannot compile {self._bundle.name} ({line}); use --engine tensorflow."
+                f"OpenVINO cannot compile {self._bundle.name} ({reason}); use --runtime tensorflow."
             ) from error
+
+
+def open_runtime(bundle: Bundle, *, cached: bool) -> OpenVinoRuntime:
+    """Open OpenVINO on a bundle."""
+    return OpenVinoRuntime(bundle, cached=cached)
 
 
 def _port(ports: Sequence[Any], tensor: TensorSpec, position: int) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
-"""TensorFlow: the reference, and the engine for GPUs.
+"""TensorFlow: the reference, and the runtime for GPUs.
 
-A session, not functions: it prunes the graph to any part in C++, in 0.1 s where `prune` of a function takes 0.3 s,
-and answers as fast or faster (docs/decisions.md).
+It runs a session, not functions. A session prunes the graph to any part in C++ in 0.1 s, where `prune` of a function
+takes 0.3 s, and its calls are as fast or faster (docs/decisions.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow, quiet
+from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow, suppress_output
 
 
 class TensorFlowSegment:
@@ -25,7 +25,7 @@ class TensorFlowSegment:
         return self._run(*tensors)
 
 
-class TensorFlowEngine:
+class TensorFlowRuntime:
     """Runs parts of the frozen graph. Raises MissingExtra without TensorFlow."""
 
     name = "tensorflow"
@@ -35,21 +35,27 @@ class TensorFlowEngine:
         from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
         graph = tf.Graph()
-        with quiet(), graph.as_default():
-            # GPUs would round products to 10 bits.
+        with suppress_output(), graph.as_default():
+            # TensorFloat-32 on GPUs would round the factors of products to 10 bits.
             tf.config.experimental.enable_tensor_float_32_execution(False)
             tf.import_graph_def(tf.compat.v1.GraphDef.FromString(bundle.graph_path.read_bytes()), name="")
             options = tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))
-            # Fusing ops loses tensors that are fed: ResNet50's tails at its additions would not start.
+            # Fusing ops removes tensors that are fed: ResNet50's tails at its additions would not start.
             options.graph_options.rewrite_options.remapping = RewriterConfig.OFF
             self._session: Any = tf.compat.v1.Session(graph=graph, config=options)
-            self._session.run(tf.no_op())  # the first run of a process may have something to say
+            self._session.run(tf.no_op())  # the first run in a process may print warnings
 
     def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> TensorFlowSegment:
-        """See Engine."""
+        """See Runtime."""
         tensor = self._session.graph.get_tensor_by_name
         return TensorFlowSegment(
             self._session.make_callable(
                 [tensor(spec.name) for spec in outputs], feed_list=[tensor(spec.name) for spec in inputs]
             )
         )
+
+
+def open_runtime(bundle: Bundle, *, cached: bool) -> TensorFlowRuntime:
+    """Open TensorFlow on a bundle. A session compiles nothing that could be cached. Raises MissingExtra."""
+    del cached
+    return TensorFlowRuntime(bundle)

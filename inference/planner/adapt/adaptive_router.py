@@ -1,231 +1,188 @@
-"""Follow the link: during a run, watch, plan again, and switch between batches without draining the pipeline.
+"""The router of an adaptive run: estimates the conditions, plans again, and switches the split between batches.
 
-Sharing needs no number: at its head a batch stays whole here whenever the tail already has as many batches as keep
-it and the link busy. So the share is what it can be, whatever the speeds turn out to be. Switches need a gain beyond
-the errors of measuring, seen twice, and either a link that became another one or half a minute since the last.
+The runner's threads route and observe batches; a thread of the router's own estimates, plans, switches and probes.
+Batches that are under way keep their split, so a switch does not drain the pipeline.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hybrid_batch.data.errors import HybridBatchError, TailUnreachable
+from hybrid_batch.data.errors import HybridBatchError
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.model.cuts import WHOLE
-from hybrid_batch.inference.planner.adapt.in_flight import Flights, now_us
-from hybrid_batch.inference.planner.adapt.link_estimator import Seen, Watch
-from hybrid_batch.inference.planner.adapt.probe import Probe
-from hybrid_batch.inference.planner.adapt.transfers import Transfer
-from hybrid_batch.inference.planner.plan.candidates import Candidate, Conditions
-from hybrid_batch.inference.planner.plan.plan import Plan, Wishes, make_plan
+from hybrid_batch.inference.model.cuts import INPUT_CUT
+from hybrid_batch.inference.planner.adapt.estimator import ConditionsEstimator
+from hybrid_batch.inference.planner.adapt.policy import SwitchPolicy, TrialPolicy, is_worth_sending
+from hybrid_batch.inference.planner.adapt.prober import TailProber
+from hybrid_batch.inference.planner.adapt.replanner import Replanner
+from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.plan import Plan, PlanRequest, make_plan
 from hybrid_batch.inference.planner.plan.prices import read_prices
 from hybrid_batch.inference.planner.profile.profile import Profile
 from hybrid_batch.inference.runner.batch import Batch
-from hybrid_batch.inference.runner.drain import TooLate
+from hybrid_batch.inference.runner.pipeline import Draining
 from hybrid_batch.inference.runner.routing import Route
-from hybrid_batch.inference.runner.split import HERE, NO_CODEC, Split
+from hybrid_batch.inference.runner.split import LocalSplit, Split
 from hybrid_batch.inference.tails import Tail
 
 _TICK_S = 0.2
-_GAIN, _OTHER_LINK, _DWELL_S = 1.15, 1.5, 30.0
-_TRY_S = 1.0  # while all runs here, so often one image is sent to learn what the link would do
-_MOST_BYTES = 64 << 20
-_TELLING = 0.1  # of the whole model; of shorter parts overheads are told, which speeds do not scale
-_GRACE_S = 1.0  # to end in; it may be asking a tail that does not answer
+_JOIN_S = 1.0  # for a thread that may be waiting for a tail
 
 
-class Follower:
-    """See Follow. `plan` is the plan now; `say` is told of switches and of a tail that went or came back."""
+class AdaptiveRouter:
+    """See Router. `switches` counts the changes of the split; `notify` receives a line for the user for each of them,
+    and when the tail fails or responds again."""
 
     def __init__(
-        self, bundle: Bundle, profile: Profile, wishes: Wishes, tail: Tail, say: Callable[[str], None]
+        self, bundle: Bundle, profile: Profile, request: PlanRequest, tail: Tail, notify: Callable[[str], None]
     ) -> None:
-        self._bundle, self._profile, self._wishes, self._tail, self._say = bundle, profile, wishes, tail, say
-        self._prices = read_prices()
-        self._watch = Watch(profile, wishes.in_flight)
-        self._lock = threading.Lock()
-        self._conditions: Conditions | None = None
-        self.plan = self._replanned(None)
-        self._told = {_key(one): one for one in self.plan.candidates}
-        self._now = dict(self._told)
-        self._whole = self._told["local", NO_CODEC, 1]
-        self._chosen = _key(self.plan.chosen)
-        self._flights = Flights()
-        self._left = 0
-        self._away = False
-        self._probe: Probe | None = None  # while it may come back
-        self._switched_bps, self._switched_at = self._watch.link.rate_bps, -math.inf
-        self._better = self.switches = 0
+        prices = read_prices()
+        self._replanner = Replanner(lambda conditions: make_plan(bundle, profile, request, prices, conditions))
+        self._estimator = ConditionsEstimator(profile, self._replanner.predictions, request.in_flight)
+        self._switch_policy = SwitchPolicy(self._estimator.link.rate_bps)
+        self._trial_policy = TrialPolicy(shares_cores=profile.tail is not None and profile.tail.shares_cores)
+        self._prober = TailProber(tail)
+        self._tail, self._notify, self._max_in_flight = tail, notify, request.in_flight
+        self._lock = threading.Lock()  # for the estimator, the prober and the following
+        self._chosen = self.plan.chosen
         self._trial: Candidate | None = None
-        self._tried_at = 0.0
+        self._images_left = 0
+        self.switches = 0
+
+    @property
+    def plan(self) -> Plan:
+        """The present plan."""
+        return self._replanner.plan
+
+    @property
+    def fixed_split(self) -> None:
+        """See Router."""
 
     def route(self) -> Route:
-        """See Follow."""
+        """See Router."""
         with self._lock:
-            candidate, self._trial = self._trial or self._now[self._chosen], None
-            return Route(HERE if self._away else candidate.split, candidate.batch)
+            candidate, self._trial = self._trial or self._chosen, None
+            return Route(candidate.split if self._prober.is_usable else LocalSplit(), candidate.batch)
 
     def admit(self, batch: Batch) -> Split:
-        """See Follow."""
+        """See Router."""
         with self._lock:
-            self._left -= len(batch.images)
-            if self._away or batch.split.cut is None or not self._worth_sending(batch):
-                return HERE
-            self._flights.expect(batch, self._told[self._key_of(batch)])
+            self._images_left -= len(batch.images)
+            if isinstance(batch.split, LocalSplit) or not self._prober.is_usable or not self._is_worth_sending(batch):
+                return LocalSplit()
+            self._estimator.on_admit(batch)
             return batch.split
 
-    def sending(self, batch: Batch) -> None:
-        """See Follow."""
+    def on_send(self, batch: Batch, frame_bytes: int) -> None:
+        """See Router."""
         with self._lock:
-            self._flights.leave(batch)
+            self._estimator.on_send(batch, frame_bytes)
 
-    def answered(self, batch: Batch) -> None:
-        """See Follow."""
+    def on_response(self, batch: Batch) -> None:
+        """See Router."""
         with self._lock:
-            flight = self._flights.end(batch)
-            if not batch.good:
-                return
-            now, count = now_us(), len(batch.good)
-            told = flight.told if flight else self._told[self._key_of(batch)]
-            if told.head_us > _TELLING * self._whole.head_us:
-                self._watch.head(batch.head_ns / 1000 / count / told.head_us)
-            if flight is None or not flight.sent_us:
-                return
-            away_us = batch.tail_us + batch.queue_us + self._watch.link.round_trip_us
-            ended_us = max(flight.sent_us + 50, now - away_us)
-            transfer = Transfer(batch.sent_bytes, batch.received_bytes, flight.sent_us, ended_us)
-            tail_us = batch.tail_us / count if told.tail_us > _TELLING * self._whole.head_us else told.tail_us
-            self._watch.answer(Seen(count, tail_us, told.tail_us, transfer, now), batch.link_us)
+            self._estimator.on_response(batch)
 
-    def lost(self, batch: Batch, error: Exception) -> None:
-        """See Follow."""
+    def on_failure(self, batch: Batch, error: Exception) -> None:
+        """See Router."""
         with self._lock:
-            self._flights.end(batch)
-            if self._away:
+            self._estimator.on_failure(batch)
+            if not self._prober.is_usable:
                 return
-            self._leave(error)
-            self._watch.forget()
-        self._say(f"{error} Going on here{' until it answers again' if self._probe else ''}.")
+            self._prober.on_failure(error)
+            self._estimator.reset()
+        until = " until the tail responds again" if self._prober.is_probing else ""
+        self._notify(f"{error} Running locally{until}.")
 
     @contextmanager
-    def running(self, images: int, ready: Callable[[Split], None]) -> Iterator[None]:
-        """See Follow."""
-        self._left = images
-        self._prepare(self.plan.chosen, ready)
+    def session(self, images: int, compile_split: Callable[[Split], None]) -> Iterator[None]:
+        """See Router."""
+        self._images_left = images
+        self._prepare(self._chosen, compile_split)
         stop = threading.Event()
-        follower = threading.Thread(target=self._follow, args=(stop, ready), name="follow", daemon=True)
-        follower.start()
+        thread = threading.Thread(target=self._adapt, args=(stop, compile_split), name="adapt", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             stop.set()
-            follower.join(_GRACE_S)
+            thread.join(_JOIN_S)
 
-    def _worth_sending(self, batch: Batch) -> bool:
-        """Whether the tail has less to do than keeps it and the link busy, and can be done before this machine alone
-        would have done the rest of the run."""
-        if self._now[self._chosen].cut is None:  # a trial
-            return not self._flights
-        one = self._now[self._key_of(batch)]
-        each_us, trip_us = max(one.away_us * one.batch, 1.0), (one.link_us + one.tail_us) * one.batch
-        whole_us = 1e6 / self._now["local", NO_CODEC, one.batch].rate
-        # Enough for link and tail together, and for the time in which this machine does a batch alone.
-        room = max(math.ceil(trip_us / each_us), math.ceil(whole_us * one.batch / each_us)) + 1
-        room = min(room, self._wishes.in_flight, max(2, int(_MOST_BYTES / (one.sent_bytes * one.batch))))
-        left_us = (self._left + len(batch.images)) * whole_us
-        return len(self._flights) < room and len(self._flights) * each_us + trip_us <= left_us
-
-    def _key_of(self, batch: Batch) -> tuple[str, str, int]:
-        """Of the smallest batch size measured that holds the batch."""
-        size = min(
-            (size for size in self._profile.times if size >= len(batch.images)), default=max(self._profile.times)
+    def _is_worth_sending(self, batch: Batch) -> bool:
+        if self._chosen.cut is None:  # a trial
+            return not self._estimator.in_flight
+        predictions = self._replanner.predictions
+        remote = predictions.of_batch(batch)
+        return is_worth_sending(
+            remote,
+            predictions.local(remote.batch),
+            queued=self._estimator.in_flight,
+            max_queued=self._max_in_flight,
+            images=len(batch.images),
+            images_left=self._images_left,
         )
-        return batch.split.name, batch.split.codec, size
 
-    def _follow(self, stop: threading.Event, ready: Callable[[Split], None]) -> None:
+    def _adapt(self, stop: threading.Event, compile_split: Callable[[Split], None]) -> None:
+        """Until `stop` is set or the run drains, probe an unusable tail, or estimate, plan, switch and try."""
         while not stop.wait(_TICK_S):
-            if self._away:
-                self._look_for_it()
+            if not self._prober.is_usable:
+                self._probe()
                 continue
             with self._lock:
-                self._watch.tell(*self._flights.silence(self._watch, self._usual_us), self._flights.waiting_since())
-                conditions = self._watch.conditions
-            if conditions != self._conditions:
-                self.plan = self._replanned(conditions)
-                with self._lock:
-                    self._now = {_key(one): one for one in self.plan.candidates}
+                conditions = self._estimator.estimate(self._replanner.predictions)
+            self._replanner.update(conditions)
             try:
-                self._switch(ready)
-                self._try(ready)
-            except TooLate:
+                self._switch(compile_split)
+                self._try_tail(compile_split)
+            except Draining:
                 return
             except HybridBatchError as error:
                 if stop.is_set():
                     return
                 with self._lock:
-                    self._leave(error)
-                self._say(f"{error} Going on here.")
+                    self._prober.on_failure(error)
+                self._notify(f"{error} Running locally.")
 
-    def _replanned(self, conditions: Conditions | None) -> Plan:
-        self._conditions = conditions
-        return make_plan(self._bundle, self._profile, self._wishes, self._prices, conditions)
-
-    def _usual_us(self, told: Candidate) -> float:
-        """Between answers to batches like this, as things are now."""
-        return self._now[_key(told)].away_us * told.batch
-
-    def _switch(self, ready: Callable[[Split], None]) -> None:
-        """To the plan's candidate, if it has been better for long enough and the last switch is long ago."""
-        chosen, current = self.plan.chosen, self._now[self._chosen]
-        bps = self._watch.link.rate_bps
-        other = not 1 / _OTHER_LINK < bps / max(self._switched_bps, 1) < _OTHER_LINK
-        due = other or time.monotonic() - self._switched_at > _DWELL_S
-        self._better = self._better + 1 if due and chosen.shared_rate > _GAIN * current.shared_rate else 0
-        if self._better < 2:
+    def _switch(self, compile_split: Callable[[Split], None]) -> None:
+        """Switch to the plan's candidate if the policy allows it."""
+        best, current = self.plan.chosen, self._replanner.predictions.same(self._chosen)
+        rate_bps = self._estimator.link.rate_bps
+        if not self._switch_policy.should_switch(best, current, rate_bps, time.monotonic()):
             return
-        self._prepare(chosen, ready)
+        self._prepare(best, compile_split)
         with self._lock:
-            self._chosen, self._better = _key(chosen), 0
-            self._switched_bps, self._switched_at = bps, time.monotonic()
-            self._watch.forget()
+            self._chosen = best
+            self._switch_policy.on_switch(rate_bps, time.monotonic())
+            self._estimator.reset()
         self.switches += 1
-        self._say(f"The link is {self._watch.link.told} now: {self.plan.why}")
+        self._notify(f"The link now has {self._estimator.link.rate_text}: {self.plan.reason}")
 
-    def _try(self, ready: Callable[[Split], None]) -> None:
-        """While all runs here, now and then send a smallest batch, to learn when that is no longer best."""
-        sending, speed = self.plan.sending, self._profile.tail
-        if self._now[self._chosen].cut is not None or sending is None or speed is None or speed.shares_cores:
+    def _try_tail(self, compile_split: Callable[[Split], None]) -> None:
+        """While the run is local, send a smallest batch now and then, to learn when sending is better."""
+        best = self.plan.best_remote
+        if best is None or not self._trial_policy.should_try(self._chosen, time.monotonic()):
             return
-        if time.monotonic() - self._tried_at > _TRY_S:
-            trial = self._now[sending.split.name, sending.codec, min(self._profile.times)]
-            self._prepare(trial, ready)
-            with self._lock:
-                self._trial, self._tried_at = trial, time.monotonic()
+        trial = self._replanner.predictions.find(best.split, self._replanner.predictions.smallest_batch)
+        self._prepare(trial, compile_split)
+        with self._lock:
+            self._trial = trial
+        self._trial_policy.on_trial(time.monotonic())
 
-    def _prepare(self, candidate: Candidate, ready: Callable[[Split], None]) -> None:
-        """Compile here and there before the first batch goes that way."""
-        ready(candidate.split)
+    def _prepare(self, candidate: Candidate, compile_split: Callable[[Split], None]) -> None:
+        """Have both ends compile the candidate's split before the first batch uses it."""
+        compile_split(candidate.split)
         if candidate.cut is not None:
             self._tail.check(candidate.cut.id)
 
-    def _leave(self, error: Exception) -> None:
-        self._away, self._probe = True, Probe(self._tail) if isinstance(error, TailUnreachable) else None
-
-    def _look_for_it(self) -> None:
-        cut = self._now[self._chosen].cut
+    def _probe(self) -> None:
+        cut_id = self._chosen.cut.id if self._chosen.cut else INPUT_CUT
         try:
-            if self._probe is None or not self._probe.finds(cut.id if cut else WHOLE):
+            if not self._prober.is_back(cut_id):
                 return
         except HybridBatchError as error:
-            self._probe = None
-            self._say(f"{error} Going on here.")
+            self._notify(f"{error} Running locally.")
             return
         with self._lock:
-            self._away = False
-        self._say("The tail answers again.")
-
-
-def _key(candidate: Candidate) -> tuple[str, str, int]:
-    return candidate.split.name, candidate.codec, candidate.batch
+            self._prober.resume()
+        self._notify("The tail responds again.")

@@ -1,69 +1,72 @@
-"""The batches that are meant for the tail and not answered yet, and how long it has been silent about them."""
+"""The batches that were admitted for the tail and have no response yet, and the detection of a stall."""
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hybrid_batch.inference.planner.adapt.link_estimator import Watch
+from hybrid_batch.inference.planner.adapt.link_estimator import LinkEstimator
 from hybrid_batch.inference.planner.plan.candidates import Candidate
 from hybrid_batch.inference.runner.batch import Batch
 
-_SILENCE_US, _SILENCE = 500_000, 3  # so long, and so many times what an answer takes, is a change
+# Without a response for this long, and this many times the usual time between responses, the link has changed.
+_STALL_US, _STALL_FACTOR = 500_000, 3
 
 
 @dataclass(slots=True)
-class Flight:
-    """A batch on its way, as the profile tells it; when (µs) and with how many bytes its frame left, 0 before."""
+class InFlightBatch:
+    """A batch, with the profile's prediction. `sent_us` and `sent_bytes` are 0 until its frame is sent."""
 
-    told: Candidate
+    predicted: Candidate
     sent_us: float = 0.0
     sent_bytes: int = 0
 
 
-class Flights:
-    """Not for several threads at once."""
+class InFlightBatches:
+    """Not thread-safe."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, Flight] = {}
+        self._batches: dict[int, InFlightBatch] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._batches)
 
-    def expect(self, batch: Batch, told: Candidate) -> None:
-        """It will be sent."""
-        self._flights[id(batch)] = Flight(told)
+    def add(self, batch: Batch, predicted: Candidate) -> None:
+        """Add a batch that will be sent."""
+        self._batches[id(batch)] = InFlightBatch(predicted)
 
-    def leave(self, batch: Batch) -> None:
-        """Its frame leaves now."""
-        flight = self._flights[id(batch)]
-        flight.sent_us, flight.sent_bytes = now_us(), sum(len(tensor.data) for tensor in batch.load.tensors)
+    def mark_sent(self, batch: Batch, frame_bytes: int) -> None:
+        """Record that the batch's frame is sent now."""
+        entry = self._batches[id(batch)]
+        entry.sent_us, entry.sent_bytes = now_us(), frame_bytes
 
-    def end(self, batch: Batch) -> Flight | None:
-        """It is answered or lost; None for one that was never expected."""
-        return self._flights.pop(id(batch), None)
+    def remove(self, batch: Batch) -> InFlightBatch | None:
+        """Remove a batch that has its response or has failed; None if it was not added."""
+        return self._batches.pop(id(batch), None)
 
-    def waiting_since(self) -> float:
-        """When (µs) the first of the frames on their way left."""
-        return min((flight.sent_us for flight in self._sent()), default=math.inf)
+    def oldest_sent_us(self) -> float:
+        """The time at which the oldest frame in flight was sent; infinity without one."""
+        return min((entry.sent_us for entry in self._sent()), default=math.inf)
 
-    def silence(self, watch: Watch, usual_us: Callable[[Candidate], float]) -> tuple[float, int]:
-        """For how long (µs) no answer came that was due, and the bytes on their way; nothing while all is usual, as
-        `usual_us` tells of a batch's time between answers."""
+    def stall(self, estimator: LinkEstimator, interval_us: Callable[[Candidate], float]) -> tuple[float, int]:
+        """The µs by which a response is overdue, and the bytes in flight; zeros without a stall.
+
+        `interval_us` gives the usual time between responses to batches like one with this prediction."""
         sent = self._sent()
         if not sent:
             return 0.0, 0
-        began = max(watch.last_us, min(flight.sent_us for flight in sent))
-        tail_us = max(flight.told.tail_us * flight.told.batch for flight in sent) * watch.conditions.tail
-        silence_us = now_us() - began - tail_us - watch.link.round_trip_us
-        if silence_us < max(_SILENCE_US, _SILENCE * max(usual_us(flight.told) for flight in sent)):
+        start_us = max(estimator.last_response_us, min(entry.sent_us for entry in sent))
+        longest_us = max(entry.predicted.times.tail_us * entry.predicted.batch for entry in sent)
+        expected_us = longest_us * estimator.conditions.tail_factor + estimator.link.round_trip_us
+        overdue_us = now_us() - start_us - expected_us
+        if overdue_us < max(_STALL_US, _STALL_FACTOR * max(interval_us(entry.predicted) for entry in sent)):
             return 0.0, 0
-        return silence_us, sum(flight.sent_bytes for flight in sent)
+        return overdue_us, sum(entry.sent_bytes for entry in sent)
 
-    def _sent(self) -> list[Flight]:
-        return [flight for flight in self._flights.values() if flight.sent_us]
+    def _sent(self) -> list[InFlightBatch]:
+        return [entry for entry in self._batches.values() if entry.sent_us]
 
 
 def now_us() -> float:
-    """The clock of flights and transfers."""
+    """The clock of transfers and of batches in flight."""
     return time.perf_counter_ns() / 1000

@@ -1,19 +1,20 @@
-"""The plan: of all candidates the one that serves the objective best within the constraints, and why."""
+"""The plan: the candidate that serves an objective best within the constraints, and the reason."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.terminal.numbers import figure, percent
+from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.planner.calibration.calibration import Choice
-from hybrid_batch.inference.planner.plan.candidates import Candidate, Conditions, list_candidates
+from hybrid_batch.inference.planner.calibration.calibration import CodecChoice
+from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.cost_model import Conditions, CostModel
 from hybrid_batch.inference.planner.plan.prices import Prices, read_prices
-from hybrid_batch.inference.planner.profile.profile import Profile
+from hybrid_batch.inference.planner.profile.profile import Link, Profile
 from hybrid_batch.inference.protocol import codecs
 
-# What each makes least.
+# Each objective is minimised.
 OBJECTIVES: dict[str, Callable[[Candidate], float]] = {
     "throughput": lambda candidate: 1 / candidate.shared_rate,
     "latency": lambda candidate: candidate.latency_us,
@@ -21,23 +22,25 @@ OBJECTIVES: dict[str, Callable[[Candidate], float]] = {
     "cloud-seconds": lambda candidate: candidate.cloud_s,
     "cost": lambda candidate: candidate.cost,
 }
-_WORTH = 1.03  # gains smaller than the errors of measuring are none; then fewer bytes and smaller batches win
-_FEW = 8  # but where many images a second are wanted, no smaller: in a run each request costs more than by itself
+_TOLERANCE = 1.03  # smaller gains are within the measurement error: then fewer bytes and smaller batches win
+_MIN_BATCH = 8  # for throughput, because in a run requests cost more than measured one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user wants. `min_cut` is a cut's id or name: at least its layers here. Bytes are an image's, the
-    rate is images/s. `codecs` are those that may be used, besides the pictures' own upload and the codecs that were
-    calibrated, `choices` by the cut's id."""
+class PlanRequest:
+    """An objective and constraints.
+
+    `earliest_cut` is the id or name of a cut whose layers must stay on this machine. `max_sent_bytes` is per image,
+    `min_rate` in images/s. `codecs` are allowed besides the upload of image files as stored, and besides
+    `codec_choices`, the calibrated codecs by cut id. Raises WrongUsage for an unknown objective."""
 
     objective: str = "throughput"
-    min_cut: str | None = None
+    earliest_cut: str | None = None
     max_sent_bytes: int | None = None
     min_rate: float | None = None
     codecs: tuple[str, ...] = ("fp16",)
     in_flight: int = 4
-    choices: Mapping[str, Choice] = field(default_factory=dict)
+    codec_choices: Mapping[str, CodecChoice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -46,119 +49,131 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The chosen candidate, the best that sends anything within the constraints, one sentence that says why, all
-    candidates, and of them those within the constraints."""
+    """The chosen candidate; the best allowed candidate that sends anything; one sentence with the reason; all
+    candidates; and those within the constraints."""
 
     chosen: Candidate
-    sending: Candidate | None
-    why: str
+    best_remote: Candidate | None
+    reason: str
     candidates: tuple[Candidate, ...]
     allowed: tuple[Candidate, ...]
 
 
 def make_plan(
-    bundle: Bundle, profile: Profile, wishes: Wishes, prices: Prices | None = None, now: Conditions | None = None
+    bundle: Bundle,
+    profile: Profile,
+    request: PlanRequest,
+    prices: Prices | None = None,
+    conditions: Conditions | None = None,
 ) -> Plan:
-    """The best plan; the same for the same profile, always. Raises CutNotFound, and WrongUsage when no candidate
-    keeps the constraints."""
-    names = [name for name in wishes.codecs if name not in codecs.PICTURE_CODECS]
-    candidates = list_candidates(
-        bundle, profile, names, wishes.in_flight, prices or read_prices(), now=now, choices=wishes.choices
-    )
-    allowed = _allowed(bundle, candidates, wishes)
-    value = OBJECTIVES[wishes.objective]
-    best = min(map(value, allowed))
-    near = [candidate for candidate in allowed if value(candidate) <= best * _WORTH]
-    few = min(_FEW, max(profile.times)) if wishes.objective == "throughput" else 0
-    chosen = min(near, key=lambda one: (one.sent_bytes > 0, one.batch < few, one.batch, value(one)))
-    link = now.link if now else profile.tail.link if profile.tail else None
-    sending = min((one for one in allowed if one.cut is not None), key=value, default=None)
-    why = _why(chosen, allowed, profile, wishes, link.told if link else "")
-    return Plan(chosen, sending, why, tuple(candidates), tuple(allowed))
+    """Choose the best candidate; without `conditions`, at those of the profile. Equal arguments give equal plans.
+
+    Raises CutNotFound, and WrongUsage when no candidate satisfies the constraints."""
+    codec_names = [name for name in request.codecs if name not in codecs.IMAGE_CODECS]
+    model = CostModel(bundle, profile, prices or read_prices(), request.in_flight, conditions)
+    candidates = model.list_candidates(codec_names, request.codec_choices)
+    allowed = _constrain(bundle, candidates, request)
+    objective = OBJECTIVES[request.objective]
+    valued = [(candidate, objective(candidate)) for candidate in allowed]
+    best = min(value for _, value in valued)
+    near = [(candidate, value) for candidate, value in valued if value <= best * _TOLERANCE]
+    min_batch = min(_MIN_BATCH, max(profile.times)) if request.objective == "throughput" else 0
+    chosen, _ = min(near, key=lambda pair: (pair[0].cut is not None, pair[0].batch < min_batch, pair[0].batch, pair[1]))
+    remote = [(candidate, value) for candidate, value in valued if candidate.cut is not None]
+    best_remote = min(remote, key=lambda pair: pair[1])[0] if remote else None
+    if chosen.cut is None:
+        link = conditions.link if conditions else profile.tail.link if profile.tail else None
+        reason = _explain_local(chosen, best_remote, link, request)
+    else:
+        local = min((pair for pair in valued if pair[0].cut is None), key=lambda pair: pair[1], default=(None, 0.0))[0]
+        reason = _explain_remote(chosen, local, request, shares_cores=bool(profile.tail and profile.tail.shares_cores))
+    return Plan(chosen, best_remote, reason, tuple(candidates), tuple(allowed))
 
 
-def _allowed(bundle: Bundle, candidates: Sequence[Candidate], wishes: Wishes) -> list[Candidate]:
-    cuts = _cuts_from(bundle, wishes.min_cut)
-    kept = [
+def _constrain(bundle: Bundle, candidates: Sequence[Candidate], request: PlanRequest) -> list[Candidate]:
+    cuts = _cuts_from(bundle, request.earliest_cut)
+    allowed = [
         candidate
         for candidate in candidates
         if (
-            candidate.cut is None or (candidate.cut.id in cuts and candidate.codec in _codecs_of(candidate.cut, wishes))
+            candidate.cut is None
+            or (candidate.cut.id in cuts and candidate.codec in _allowed_codecs(candidate.cut, request))
         )
-        and (wishes.max_sent_bytes is None or candidate.sent_bytes <= wishes.max_sent_bytes)
+        and (request.max_sent_bytes is None or candidate.sent_bytes <= request.max_sent_bytes)
     ]
-    if wishes.min_rate is None:
-        return kept
-    fast = [candidate for candidate in kept if _rate(candidate, wishes) >= wishes.min_rate]
+    if request.min_rate is None:
+        return allowed
+    fast = [candidate for candidate in allowed if _rate(candidate, request) >= request.min_rate]
     if not fast:
-        best = max(kept, key=lambda candidate: _rate(candidate, wishes))
+        fastest = max(allowed, key=lambda candidate: _rate(candidate, request))
         raise WrongUsage(
-            f"No plan reaches --min-rate {wishes.min_rate:g} images/s within the other constraints; "
-            f"the fastest is {best.name} with {figure(_rate(best, wishes))}, so ask for less or allow more."
+            f"No plan reaches --min-rate {request.min_rate:g} images/s within the other constraints; the fastest is "
+            f"{fastest.name} with {format_number(_rate(fastest, request))}, so lower the rate or relax a constraint."
         )
     return fast
 
 
-def _cuts_from(bundle: Bundle, min_cut: str | None) -> frozenset[str]:
-    """The ids of the cuts that keep here at least what this one does. Work tells which they are; of cuts with equal
-    work, as before and after a pooling, their order in the bundle, which is that of a walk through the graph for all
-    but some of those with several tensors."""
-    least = bundle.whole if min_cut is None else bundle.cut(min_cut)
-    if least is bundle.whole:
+def _cuts_from(bundle: Bundle, earliest_cut: str | None) -> frozenset[str]:
+    """The ids of the cuts whose heads contain at least the layers of this one.
+
+    The work tells which cuts these are. Cuts with equal work, as before and after a pooling, are told apart by their
+    order in the bundle, which follows the graph except for some cuts with several tensors."""
+    earliest = bundle.input_cut if earliest_cut is None else bundle.cut(earliest_cut)
+    if earliest is bundle.input_cut:
         return frozenset(cut.id for cut in bundle.cuts)
-    after = bundle.cuts[bundle.cuts.index(least) + 1 :]
-    equal = [cut for cut in after if cut.head_macs == least.head_macs and not cut.is_frontier]
-    more = [cut for cut in bundle.cuts if cut.head_macs > least.head_macs]
-    return frozenset(cut.id for cut in (least, *equal, *more))
+    after = bundle.cuts[bundle.cuts.index(earliest) + 1 :]
+    equal = [cut for cut in after if cut.head_macs == earliest.head_macs and not cut.is_multi_tensor]
+    more = [cut for cut in bundle.cuts if cut.head_macs > earliest.head_macs]
+    return frozenset(cut.id for cut in (earliest, *equal, *more))
 
 
-def _codecs_of(cut: Cut, wishes: Wishes) -> tuple[str, ...]:
-    choice = wishes.choices.get(cut.id)
-    return (codecs.IMAGE, *wishes.codecs, *([choice.codec] if choice else []))
+def _allowed_codecs(cut: Cut, request: PlanRequest) -> tuple[str, ...]:
+    choice = request.codec_choices.get(cut.id)
+    return (codecs.IMAGE, *request.codecs, *([choice.codec] if choice else []))
 
 
-def _rate(candidate: Candidate, wishes: Wishes) -> float:
-    return candidate.shared_rate if wishes.objective == "throughput" else candidate.rate
+def _rate(candidate: Candidate, request: PlanRequest) -> float:
+    return candidate.shared_rate if request.objective == "throughput" else candidate.rate
 
 
-def _why(chosen: Candidate, allowed: Sequence[Candidate], profile: Profile, wishes: Wishes, link: str) -> str:
-    local = min((one for one in allowed if one.cut is None), key=OBJECTIVES[wishes.objective], default=None)
-    sending = [one for one in allowed if one.cut is not None]
-    if chosen.cut is None:
-        if profile.tail is None:
-            return (
-                f"run locally: {figure(chosen.rate)} images/s here, and there is no tail to compare with (--tail URL)."
-            )
-        if not sending:
-            return f"run locally: no cut keeps the constraints, and this machine does {figure(chosen.rate)} images/s."
-        value = OBJECTIVES[wishes.objective]
-        best = min(sending, key=value)
-        little = ", a gain within the errors of measuring" if value(best) < value(chosen) else ""
-        return (
-            f"run locally: {_told(chosen, wishes)}, and the best way to send over this link of "
-            f"{link}, {best.name} in {best.codec}, gives {_told(best, wishes)}{_shared(best, wishes)}{little}."
-        )
-    words = f"{chosen.name} in {chosen.codec}, batch {chosen.batch}: {_told(chosen, wishes)}"
-    words += _shared(chosen, wishes) or f", bound by the {chosen.bound} stage"
+def _explain_local(chosen: Candidate, best_remote: Candidate | None, link: Link | None, request: PlanRequest) -> str:
+    rate = f"{format_number(chosen.rate)} images/s"
+    if link is None:
+        return f"run locally: {rate} on this machine, and no tail to compare with (--tail URL)."
+    if best_remote is None:
+        return f"run locally: no cut satisfies the constraints; this machine reaches {rate}."
+    objective = OBJECTIVES[request.objective]
+    small = ", a gain within the measurement error" if objective(best_remote) < objective(chosen) else ""
+    return (
+        f"run locally: {_value(chosen, request)}; over this link of {link.rate_text} the best alternative is "
+        f"{best_remote.name} with codec {best_remote.codec}: {_value(best_remote, request)}"
+        f"{_sharing(best_remote, request)}{small}."
+    )
+
+
+def _explain_remote(chosen: Candidate, local: Candidate | None, request: PlanRequest, *, shares_cores: bool) -> str:
+    how = _sharing(chosen, request) or f", limited by the {chosen.bottleneck} stage"
+    clauses = [f"{chosen.name} with codec {chosen.codec}, batch {chosen.batch}: {_value(chosen, request)}{how}"]
     if local is not None:
-        words += f"; all local gives {_told(local, wishes)}"
-    if profile.tail is not None and profile.tail.shares_cores:
-        words += "; the tail works on this machine's own cores"
-    return words + "."
+        clauses.append(f"all local: {_value(local, request)}")
+    if shares_cores:
+        clauses.append("the tail runs on this machine's own cores")
+    return "; ".join(clauses) + "."
 
 
-def _shared(candidate: Candidate, wishes: Wishes) -> str:
-    """How the work is shared, where it is."""
-    if wishes.objective != "throughput" or candidate.share >= 1:
+def _sharing(candidate: Candidate, request: PlanRequest) -> str:
+    """How images are divided between both ends, as the end of a clause; empty if all are sent."""
+    if request.objective != "throughput" or candidate.offload_share >= 1:
         return ""
-    return f" with {percent(candidate.share)} of the images sent and the others whole here"
+    return f" with {format_percent(candidate.offload_share)} of the images sent and the others run locally"
 
 
-def _told(candidate: Candidate, wishes: Wishes) -> str:
+def _value(candidate: Candidate, request: PlanRequest) -> str:
+    """The candidate's value of the objective, for people."""
     return {
-        "throughput": f"{figure(candidate.shared_rate)} images/s",
-        "latency": f"{figure(candidate.latency_us / 1000)} ms an image",
-        "bytes": f"{candidate.sent_bytes:,.0f} bytes an image",
-        "cloud-seconds": f"{figure(candidate.cloud_s)} s of the cloud for 1,000 images",
-        "cost": f"${candidate.cost:,.3g} for 1,000 images",
-    }[wishes.objective]
+        "throughput": f"{format_number(candidate.shared_rate)} images/s",
+        "latency": f"{format_number(candidate.latency_us / 1000)} ms per image",
+        "bytes": f"{candidate.sent_bytes:,.0f} bytes per image",
+        "cloud-seconds": f"{format_number(candidate.cloud_s)} s in the cloud per 1,000 images",
+        "cost": f"${candidate.cost:,.3g} per 1,000 images",
+    }[request.objective]

@@ -1,35 +1,37 @@
-"""What the cloud takes: a small table that the user may edit."""
+"""Prices of the cloud, from a small table that users may replace by their own."""
 
 import tomllib
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from hybrid_batch.data.errors import WrongUsage
 
-TABLE = Path(__file__).with_name("prices.toml")
+DEFAULT_PRICES = Path(__file__).with_name("prices.toml")
+Usd = Annotated[float, msgspec.Meta(ge=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """In US dollars; memory in GB, transfer and storage by 10^9 bytes."""
+class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices in US dollars; memory is in GB, transfer and storage in units of 10^9 bytes."""
 
-    lambda_gb_second: float
-    lambda_memory_gb: float
-    lambda_million_requests: float
-    transfer_in_gb: float
-    transfer_out_gb: float
-    lambda_arm_gb_second: float
-    http_api_million_requests: float
-    sqs_million_requests: float
-    s3_million_puts: float
-    s3_million_gets: float
-    s3_gb_month: float
-    alarm_month: float
-    worker_hour: float
-    worker_arm_hour: float
+    lambda_gb_second: Usd
+    lambda_memory_gb: Annotated[float, msgspec.Meta(ge=0)]
+    lambda_million_requests: Usd
+    transfer_in_gb: Usd
+    transfer_out_gb: Usd
+    lambda_arm_gb_second: Usd
+    http_api_million_requests: Usd
+    sqs_million_requests: Usd
+    s3_million_puts: Usd
+    s3_million_gets: Usd
+    s3_gb_month: Usd
+    alarm_month: Usd
+    worker_hour: Usd
+    worker_arm_hour: Usd
 
     def cost(self, seconds: float, requests: float, sent_bytes: float, received_bytes: float) -> float:
-        """Of so many seconds and requests in the cloud, and bytes sent to it and received from it."""
+        """US dollars for Lambda's compute time and requests, and for bytes sent to and received from the cloud."""
         return (
             seconds * self.lambda_memory_gb * self.lambda_gb_second
             + requests * self.lambda_million_requests / 1e6
@@ -38,20 +40,11 @@ class Prices:
         )
 
 
-def read_prices(path: Path = TABLE) -> Prices:
-    """The prices in a TOML file. Raises WrongUsage unless it has them all, none below zero, and nothing else."""
-    names = [field.name for field in fields(Prices)]
+def read_prices(path: Path = DEFAULT_PRICES) -> Prices:
+    """Read a TOML file. Raises WrongUsage unless it has all prices, none below zero, and nothing else."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        prices = {name: float(table[name]) for name in names}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WrongUsage(f"{path} is no table of prices ({_cause(error)}); it must have {', '.join(names)}.") from error
-    if set(table) != set(names) or min(prices.values()) < 0:
-        raise WrongUsage(f"{path} must have {', '.join(names)}, none below zero, and nothing else.")
-    return Prices(**prices)
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error.args[0]}"
-    return str(getattr(error, "strerror", None) or error)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Prices)
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
+        names = ", ".join(Prices.__struct_fields__)
+        raise WrongUsage(f"{path} is not a price table ({cause}); define {names}, none below zero.") from error

@@ -1,7 +1,7 @@
-"""What this machine does in a second: heads of growing length timed whole, codecs timed on what heads make.
+"""Measure this machine: heads of growing length, each compiled whole, and codecs on the tensors that heads produce.
 
-Never a sum of single layers: compiled together they are 1.5 to 5 times faster than one by one. And never in a row by
-themselves: a run decodes pictures in between, and what was in the processor's cache is gone then.
+Times of single layers are not summed: layers compiled together are 1.5 to 5 times faster than one by one. An image is
+decoded before each timed call, as in a run, because decoding evicts the head's data from the processor's cache.
 """
 
 import statistics
@@ -14,79 +14,164 @@ import numpy as np
 from hybrid_batch.data.images.decode import decode, scale_pixels
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.datatypes import NUMPY
-from hybrid_batch.inference.model.runtimes import Engine, Segment, compile_head, compile_tail
-from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
+from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
+from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_head, compile_tail
+from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
 from hybrid_batch.inference.planner.profile.profile import CodecCost
 from hybrid_batch.inference.planner.profile.sample import take_sample
-from hybrid_batch.inference.planner.profile.target import Subject
-from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.planner.profile.target import ProfileTarget
+from hybrid_batch.inference.protocol.codecs import wire_tensors
 
-WHOLE_BATCH = 1
-_FEWEST, _MOST, _ERROR = 5, 17, 0.03
-_LEAST_S, _LEAST_CALLS, _MOST_CALLS = 0.15, 3, 20
+WHOLE_MODEL_BATCH = 1  # the batch size whose time of the whole model tells whether a cached profile is still valid
+_FIRST_HEADS, _MAX_HEADS, _MAX_ERROR = 5, 17, 0.03
+_MIN_S, _MIN_CALLS, _MAX_CALLS = 0.15, 3, 20
+_CODEC_MIN_S, _CODEC_BATCH = 0.02, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """Head times by batch, and what codecs cost here; µs to decode in the tail are not known yet and 0."""
+class LocalCosts:
+    """`head_times` maps a batch size to µs per image over the head's multiply-accumulates. `codecs` has the costs of
+    this machine only: the tail's decoding times are 0."""
 
-    times: dict[int, Curve]
+    head_times: dict[int, PiecewiseLinear]
     codecs: dict[str, CodecCost]
 
 
-def measure_here(subject: Subject, pixels: np.ndarray | None, names: Sequence[str], budget_s: float) -> Here:
-    """Time heads at these batch sizes: first evenly over the work, then where the line between neighbours is
-    furthest off, until that is below 3 % of the whole model or the budget is spent."""
-    bundle, engine, batches = subject.bundle, subject.engine, subject.batches
-    end = time.monotonic() + budget_s
-    feed, between = _feed(bundle, max(batches), pixels), _decoding(bundle)
-    total = bundle.whole.tail_macs
-    whole = compile_tail(engine, bundle, bundle.whole)
-    found: dict[int, dict[float, float]] = {
-        batch: {0.0: 0.0, float(total): _time_batch(whole, feed[:batch], between)} for batch in batches
-    }
-    encoded: list[tuple[Cut, dict[str, _Encoded]]] = []
-    cuts = inner_cuts(bundle)
-    for cut in dict.fromkeys([*evenly(cuts, _FEWEST + 1), *cuts[-1:]]):
-        if cut.head_macs not in found[batches[0]] and (time.monotonic() < end or not encoded):
-            encoded.append((cut, _time_head(subject, cut, feed, found, names=names, between=between)))
-    while len(encoded) < _MOST and time.monotonic() < end:
-        cut_or_none = _worst(cuts, [Curve.of(points.items()) for points in found.values()])
-        if cut_or_none is None:
+def measure_local(
+    target: ProfileTarget, pixels: np.ndarray | None, codec_names: Sequence[str], budget_s: float
+) -> LocalCosts:
+    """Measure heads and codecs in about `budget_s`, with `pixels` (count, H, W, C) or noise as input.
+
+    The first cuts divide the work evenly. Each further cut divides the interval with the largest interpolation error,
+    until that error is below 3 % of the whole model's time, 17 heads are measured, or the budget is spent."""
+    deadline = time.monotonic() + budget_s
+    profiler = _LocalProfiler(target, pixels, codec_names)
+    cuts = inner_cuts(target.bundle)
+    for cut in dict.fromkeys([*evenly_spaced_cuts(cuts, _FIRST_HEADS + 1), *cuts[-1:]]):
+        if not profiler.has_measured(cut) and (time.monotonic() < deadline or not profiler.count):
+            profiler.measure(cut)
+    while profiler.count < _MAX_HEADS and time.monotonic() < deadline:
+        worst = _find_worst(cuts, [*profiler.head_times().values()])
+        if worst is None:
             break
-        encoded.append((cut_or_none, _time_head(subject, cut_or_none, feed, found, names=names, between=between)))
-    if not encoded:
-        encoded.append((bundle.whole, _time_codecs(bundle.whole, [feed], names)))
-    return Here({batch: Curve.of(points.items()) for batch, points in found.items()}, _costs(encoded, names))
+        profiler.measure(worst)
+    if not profiler.count:
+        profiler.measure_upload()
+    return LocalCosts(profiler.head_times(), profiler.codec_costs())
 
 
-def whole_us(bundle: Bundle, engine: Engine) -> float:
-    """µs of the whole model on one image now, to compare with what a profile says."""
-    whole, feed = compile_tail(engine, bundle, bundle.whole), _feed(bundle, WHOLE_BATCH, None)
-    return _time_batch(whole, feed, _decoding(bundle))
+def measure_whole_us(bundle: Bundle, runtime: Runtime) -> float:
+    """Measure µs of the whole model on one image, to compare with a cached profile."""
+    whole, images = compile_tail(runtime, bundle, bundle.input_cut), _input_batch(bundle, WHOLE_MODEL_BATCH, None)
+    return _us_per_image(whole, images, _image_decoder(bundle))
 
 
 def inner_cuts(bundle: Bundle) -> list[Cut]:
-    """The cuts that leave work on both sides, by the head's work."""
+    """The cuts with work on both sides, by the head's work in ascending order."""
     return sorted((cut for cut in bundle.cuts if cut.head_macs), key=lambda cut: cut.head_macs)
 
 
-def evenly(cuts: Sequence[Cut], parts: int) -> list[Cut]:
-    """The cuts nearest to where the work falls into so many even parts, each once."""
+def evenly_spaced_cuts(cuts: Sequence[Cut], parts: int) -> list[Cut]:
+    """The cuts nearest to the borders of `parts` equal parts of the work, without duplicates."""
     wanted = [(cut.head_macs + cut.tail_macs) * part / parts for cut in cuts[:1] for part in range(1, parts)]
     near = [min(cuts, key=lambda cut, at=at: abs(cut.head_macs - at)) for at in wanted]  # type: ignore[misc]
     return list(dict.fromkeys(near))
 
 
-def _worst(cuts: Sequence[Cut], curves: Sequence[Curve]) -> Cut | None:
-    """A cut in the middle of the widest interval beside the worst told point; None when all are told well."""
-    error, at = max((gap[::-1] for curve in curves for gap in curve.gaps()), default=(0.0, 0.0))
-    if error < _ERROR:
+def fit_affine(frames: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Fit frames (elements, µs) to (µs per element, µs per frame).
+
+    The smallest frame is taken as exact; the median slope from it to the larger frames is the cost per element."""
+    (fewest, base_us), *others = sorted(frames)
+    slopes = [(spent_us - base_us) / (elements - fewest) for elements, spent_us in others if elements > fewest]
+    element_us = max(0.0, statistics.median(slopes)) if slopes else base_us / fewest
+    return element_us, max(0.0, base_us - element_us * fewest)
+
+
+@dataclass(frozen=True, slots=True)
+class _CodecTimes:
+    """Measurements of a codec at a cut: frames as (elements, µs to encode), and bytes per element."""
+
+    frames: tuple[tuple[int, float], ...]
+    element_bytes: float
+
+
+class _LocalProfiler:
+    """Collects measurements cut by cut; the whole model is measured at construction."""
+
+    def __init__(self, target: ProfileTarget, pixels: np.ndarray | None, codec_names: Sequence[str]) -> None:
+        self._bundle, self._runtime, self._codec_names = target.bundle, target.runtime, codec_names
+        self._images = _input_batch(target.bundle, max(target.batches), pixels)
+        self._decode_image = _image_decoder(target.bundle)
+        whole = compile_tail(target.runtime, target.bundle, target.bundle.input_cut)
+        work = float(target.bundle.input_cut.tail_macs)
+        self._points = {batch: {0.0: 0.0, work: self._head_us(whole, batch)} for batch in target.batches}
+        self._codec_times: list[tuple[Cut, dict[str, _CodecTimes]]] = []
+
+    @property
+    def count(self) -> int:
+        """How many cuts were measured."""
+        return len(self._codec_times)
+
+    def has_measured(self, cut: Cut) -> bool:
+        """Whether a head of equal work was measured."""
+        return all(cut.head_macs in points for points in self._points.values())
+
+    def measure(self, cut: Cut) -> None:
+        """Measure the head at all batch sizes, and the codecs on its output."""
+        head = compile_head(self._runtime, self._bundle, cut)
+        for batch, points in self._points.items():
+            points[float(cut.head_macs)] = self._head_us(head, batch)
+        self._measure_codecs(cut, head([self._images[:_CODEC_BATCH]]))
+
+    def measure_upload(self) -> None:
+        """Measure the codecs on the model's input, for a model without inner cuts."""
+        self._measure_codecs(self._bundle.input_cut, [self._images])
+
+    def head_times(self) -> dict[int, PiecewiseLinear]:
+        """By batch size, µs per image over work."""
+        return {batch: PiecewiseLinear.from_points(points.items()) for batch, points in self._points.items()}
+
+    def codec_costs(self) -> dict[str, CodecCost]:
+        """The codecs' costs fitted over all measured cuts."""
+        measured = sorted(self._codec_times, key=lambda pair: pair[0].head_macs)
+        costs = {}
+        for name in self._codec_names:
+            element_us, frame_us = fit_affine([frame for _, times in measured for frame in times[name].frames])
+            sizes = PiecewiseLinear(tuple((float(cut.head_macs), times[name].element_bytes) for cut, times in measured))
+            costs[name] = CodecCost(element_us, 0.0, sizes, frame_us)
+        return costs
+
+    def _head_us(self, segment: Segment, batch: int) -> float:
+        return _us_per_image(segment, self._images[:batch], self._decode_image)
+
+    def _measure_codecs(self, cut: Cut, tensors: Sequence[np.ndarray]) -> None:
+        """Encode frames of one image and of all images."""
+        times = {}
+        for name in self._codec_names:
+            frames = []
+            for batch in (1, len(tensors[0])):
+                part = [tensor[:batch] for tensor in tensors]
+                encoded = wire_tensors.encode(name, cut.boundary, part)
+                spent_us = _fastest_call_us(
+                    lambda name=name, part=part: wire_tensors.encode(name, cut.boundary, part),  # type: ignore[misc]
+                    _CODEC_MIN_S,
+                )
+                frames.append((cut.elements * batch, spent_us))
+            element_bytes = sum(len(tensor.data) for tensor in encoded) / frames[-1][0]
+            times[name] = _CodecTimes(tuple(frames), element_bytes)
+        self._codec_times.append((cut, times))
+
+
+def _find_worst(cuts: Sequence[Cut], curves: Sequence[PiecewiseLinear]) -> Cut | None:
+    """A cut near the middle of the wider interval beside the point with the largest interpolation error; None when all
+    errors are small."""
+    error, work = max((pair[::-1] for curve in curves for pair in curve.leave_one_out_errors()), default=(0.0, 0.0))
+    if error < _MAX_ERROR:
         return None
-    known = [work for work, _ in curves[0].points]
-    place = known.index(at)
-    sides = [(known[place - 1], at), (at, known[place + 1])]
+    measured = [point for point, _ in curves[0].points]
+    place = measured.index(work)
+    sides = [(measured[place - 1], work), (work, measured[place + 1])]
     for low, high in sorted(sides, key=lambda side: side[0] - side[1]):
         between = [cut for cut in cuts if low < cut.head_macs < high]
         if between:
@@ -94,92 +179,33 @@ def _worst(cuts: Sequence[Cut], curves: Sequence[Curve]) -> Cut | None:
     return None
 
 
-def _time_head(
-    subject: Subject,
-    cut: Cut,
-    feed: np.ndarray,
-    found: dict[int, dict[float, float]],
-    *,
-    names: Sequence[str],
-    between: Callable[[], object],
-) -> "dict[str, _Encoded]":
-    """One visit to a cut: the times of all batches into `found`, and those of the codecs."""
-    head = compile_head(subject.engine, subject.bundle, cut)
-    for batch, points in found.items():
-        points[float(cut.head_macs)] = _time_batch(head, feed[:batch], between)
-    return _time_codecs(cut, head([feed[:8]]), names)
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Of a codec at a cut: frames as (elements, µs to encode), and bytes an element."""
-
-    frames: tuple[tuple[int, float], ...]
-    size: float
-
-
-def _time_codecs(cut: Cut, tensors: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, _Encoded]:
-    """Frames of one image and of all."""
-    costs = {}
-    for name in names:
-        frames = []
-        for batch in (1, len(tensors[0])):
-            part = [tensor[:batch] for tensor in tensors]
-            encoded = codecs.encode(name, cut.boundary, part)
-            spent = _time(lambda name=name, part=part: codecs.encode(name, cut.boundary, part), 0.02)  # type: ignore[misc]
-            frames.append((cut.elements * batch, spent))
-        costs[name] = _Encoded(tuple(frames), sum(len(tensor.data) for tensor in encoded) / frames[-1][0])
-    return costs
-
-
-def line(frames: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """µs an element, and µs a frame whatever is in it, of frames (elements, µs): the smallest is believed, the others
-    tell what more elements take."""
-    (few, least), *others = sorted(frames)
-    slopes = [(spent - least) / (elements - few) for elements, spent in others if elements > few]
-    each = max(0.0, statistics.median(slopes)) if slopes else least / few
-    return each, max(0.0, least - each * few)
-
-
-def _costs(encoded: "list[tuple[Cut, dict[str, _Encoded]]]", names: Sequence[str]) -> dict[str, CodecCost]:
-    encoded = sorted(encoded, key=lambda pair: pair[0].head_macs)
-    costs = {}
-    for name in names:
-        each, frame = line([one for _, found in encoded for one in found[name].frames])
-        sizes = Curve(tuple((float(cut.head_macs), found[name].size) for cut, found in encoded))
-        costs[name] = CodecCost(each, 0.0, sizes, frame)
-    return costs
-
-
-def _feed(bundle: Bundle, batch: int, pixels: np.ndarray | None) -> np.ndarray:
-    """Pictures repeated to a batch; without any, noise, which takes engines as long."""
+def _input_batch(bundle: Bundle, batch: int, pixels: np.ndarray | None) -> np.ndarray:
+    """Pixels repeated to a batch (batch, H, W, C). Without pixels noise, which takes runtimes equally long."""
     if pixels is None or not len(pixels):
         noise = np.random.default_rng(0).uniform(0, 255, (batch, *bundle.input.shape)).astype(np.float32)
-        pixels = scale_pixels(noise, bundle.preparation)
-    repeated: np.ndarray = np.resize(pixels, (batch, *pixels.shape[1:])).astype(
-        NUMPY[bundle.input.datatype], copy=False
-    )
+        pixels = scale_pixels(noise, bundle.preprocessing)
+    dtype = NUMPY_DTYPES[bundle.input.datatype]
+    repeated: np.ndarray = np.resize(pixels, (batch, *pixels.shape[1:])).astype(dtype, copy=False)
     return repeated
 
 
-def _decoding(bundle: Bundle) -> Callable[[], object]:
-    """Decodes a picture, as a run does between two batches."""
-    file = take_sample(bundle.preparation).files[0]
-    return lambda: decode(file, bundle.preparation)
+def _image_decoder(bundle: Bundle) -> Callable[[], object]:
+    """A function that decodes an image."""
+    file = take_sample(bundle.preprocessing).files[0]
+    return lambda: decode(file, bundle.preprocessing)
 
 
-def _time_batch(segment: Segment, feed: np.ndarray, between: Callable[[], object]) -> float:
-    """µs an image."""
-    return _time(lambda: segment([feed]), _LEAST_S, between) / len(feed)
+def _us_per_image(segment: Segment, images: np.ndarray, before_each: Callable[[], object]) -> float:
+    return _fastest_call_us(lambda: segment([images]), _MIN_S, before_each) / len(images)
 
 
-def _time(call: Callable[[], object], least_s: float, between: Callable[[], object] = int) -> float:
-    """µs of the quickest call after one that is not counted: others' work only ever adds."""
+def _fastest_call_us(call: Callable[[], object], min_s: float, before_each: Callable[[], object] = int) -> float:
+    """µs of the fastest of several calls after a warm-up, because other processes only add time."""
     call()
-    spent: list[float] = []
-    while len(spent) < _LEAST_CALLS or (sum(spent) < least_s * 1e6 and len(spent) < _MOST_CALLS):
-        between()
-        began = time.perf_counter_ns()
+    spent_us: list[float] = []
+    while len(spent_us) < _MIN_CALLS or (sum(spent_us) < min_s * 1e6 and len(spent_us) < _MAX_CALLS):
+        before_each()
+        start = time.perf_counter_ns()
         call()
-        spent.append((time.perf_counter_ns() - began) / 1000)
-    return min(spent)
+        spent_us.append((time.perf_counter_ns() - start) / 1000)
+    return min(spent_us)

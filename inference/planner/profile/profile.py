@@ -1,162 +1,114 @@
-"""The profile: what was measured of one bundle on one machine with one tail. Plans are functions of it alone."""
+"""The profile: the measurements of one bundle on one machine with one tail. A plan is a function of it alone."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from hybrid_batch.data.terminal.numbers import figure
+import msgspec
+from msgspec import Meta
+
+from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.planner.profile.device import Device
-from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
+from hybrid_batch.inference.planner.profile.piecewise_linear import Measure, PiecewiseLinear
 
-FORMAT = 4
-Made = TypeVar("Made")
+FORMAT = 5
+Count = Annotated[int, Meta(ge=0)]
+TimesByBatch = Annotated[Mapping[int, PiecewiseLinear], Meta(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class CodecCost:
-    """Of one codec. µs an element to encode here and to decode in the tail; bytes an element over the head's work; and
-    µs that encoding and decoding a frame takes whatever is in it, which is nearly all for what entropy codes little."""
+    """The cost of a codec: µs per element to encode here and to decode in the tail, bytes per element over the head's
+    multiply-accumulates, and the fixed µs per frame of both ends, which dominate for small entropy-coded frames."""
 
-    encode_us: float
-    decode_us: float
-    bytes: Curve
-    encode_frame_us: float = 0.0
-    decode_frame_us: float = 0.0
+    encode_us: Measure
+    decode_us: Measure
+    bytes: PiecewiseLinear
+    encode_frame_us: Measure = 0.0
+    decode_frame_us: Measure = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Of the pictures measured with, a mean: bytes of a file, µs to decode it here on one thread; and by codec, bytes
-    and µs of it as JPEG of the model's size."""
+class ImageStats:
+    """Means over the sample images: bytes of a file, µs to decode it on one thread of this machine, and for each JPEG
+    codec (bytes, µs to encode) at the model's input size."""
 
-    count: int
-    bytes: float
-    decode_us: float
-    jpeg: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    count: Count
+    bytes: Measure
+    decode_us: Measure
+    jpeg: Mapping[str, tuple[Measure, Measure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`rate_bps` in bits a second, each way, the least it can be where `at_least`; `round_trip_us` of a frame without
-    bytes."""
+    """`rate_bps`, in bits per second in each direction, is a lower bound where `is_lower_bound`; `round_trip_us` is
+    that of a frame of zero bytes."""
 
-    rate_bps: float
-    round_trip_us: float
-    at_least: bool = False
+    rate_bps: Measure
+    round_trip_us: Measure
+    is_lower_bound: bool = False
 
     @property
-    def told(self) -> str:
-        """The rate for people."""
-        return f"{'at least ' if self.at_least else ''}{figure(self.rate_bps / 1e6)} Mbit/s"
+    def rate_text(self) -> str:
+        """The rate for people: "12 Mbit/s", "at least 100 Mbit/s"."""
+        return f"{'at least ' if self.is_lower_bound else ''}{format_number(self.rate_bps / 1e6)} Mbit/s"
 
 
 @dataclass(frozen=True, slots=True)
-class TailSpeed:
-    """The tail at an address: times of the batch's engine call over its images (µs), by batch, over the work of the
-    tail; µs to decode one picture of its own; whether it takes this machine's cores while it works; and what a request
-    costs whatever is in it: µs of this machine's processor to ask, and µs of the tail to answer. `room` is the most
-    bytes of a frame, None: any."""
+class TailProfile:
+    """The tail at an address.
+
+    `times` maps a batch size to µs per image of the runtime's call over the tail's multiply-accumulates.
+    `image_decode_us` is the tail's time to decode one image file. `shares_cores` is true where the tail slows work on
+    this machine. Each request has a fixed cost: `client_overhead_us` of this machine's CPU time and
+    `server_overhead_us` of the tail's time. A frame has at most `max_frame_bytes`; None is unlimited."""
 
     address: str
-    times: Mapping[int, Curve]
-    picture_us: float
+    times: TimesByBatch
+    image_decode_us: Measure
     link: Link
     shares_cores: bool = False
     notes: tuple[str, ...] = ()
-    ask_us: float = 0.0
-    answer_us: float = 0.0
-    room: int | None = None
+    client_overhead_us: Measure = 0.0
+    server_overhead_us: Measure = 0.0
+    max_frame_bytes: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`times` are of the head, µs an image by batch, over its work; at all of the work that of the whole model.
-    `measured_at` is in seconds of the Unix clock."""
+    """`times` maps a batch size to µs per image of the head over its multiply-accumulates; the last point is the whole
+    model. `bundle` is the bundle's sha256, `measured_at` is in seconds of the Unix clock."""
 
     bundle: str
-    engine: str
+    runtime: str
     device: Device
-    pictures: Pictures
-    times: Mapping[int, Curve]
+    images: ImageStats
+    times: TimesByBatch
     codecs: Mapping[str, CodecCost]
-    tail: TailSpeed | None = None
+    tail: TailProfile | None = None
     measured_at: float = 0.0
     format: int = field(default=FORMAT)
 
     @property
-    def error(self) -> float:
-        """How far the head's time between measured cuts may be off, as a share of the whole model's time."""
+    def interpolation_error(self) -> float:
+        """The largest error of a head's time between measured cuts, as a share of the whole model's time."""
         return max(curve.error for curve in self.times.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The profile as a JSON object."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "Profile":
-        """What `to_dict` gave. Raises ValueError, KeyError or TypeError for anything else."""
-        if stored["format"] != FORMAT:
-            raise ValueError(f"format {stored['format']!r}, not {FORMAT}")
-        tail = stored["tail"]
-        values = dict(stored) | {
-            "device": _read(Device, stored["device"], "cores", "memory_bytes"),
-            "pictures": _read(
-                Pictures,
-                stored["pictures"] | {"jpeg": {name: _pair(pair) for name, pair in stored["pictures"]["jpeg"].items()}},
-                *("count", "bytes", "decode_us"),
-            ),
-            "times": _curves(stored["times"]),
-            "codecs": {
-                name: _read(
-                    CodecCost,
-                    cost | {"bytes": _curve(cost["bytes"])},
-                    *("encode_us", "decode_us", "encode_frame_us", "decode_frame_us"),
-                )
-                for name, cost in stored["codecs"].items()
-            },
-            "tail": None
-            if tail is None
-            else _read(
-                TailSpeed,
-                tail
-                | {
-                    "times": _curves(tail["times"]),
-                    "link": _read(Link, tail["link"], "rate_bps", "round_trip_us"),
-                    "notes": tuple(map(str, tail["notes"])),
-                },
-                *("picture_us", "ask_us", "answer_us", *(["room"] if tail["room"] is not None else [])),
-            ),
-        }
-        return cls(**values)
+    def from_json(cls, text: str | bytes) -> "Profile":
+        """Read a JSON object made by `to_dict`. Raises ValueError for anything else, and for another format."""
+        found = msgspec.json.decode(text, type=_Header).format
+        if found != FORMAT:
+            raise ValueError(f"format {found}, expected {FORMAT}")
+        return msgspec.json.decode(text, type=cls)
 
 
-def _read(kind: type[Made], stored: Mapping[str, Any], *numbers: str) -> Made:
-    for name in numbers:
-        _number(stored[name])
-    return kind(**stored)
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What all formats have in common."""
 
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{value!r} for a number")
-    return value
-
-
-def _pair(stored: Sequence[Any]) -> tuple[float, float]:
-    first, second = map(_number, stored)
-    return first, second
-
-
-def _curves(stored: Mapping[str, Any]) -> dict[int, Curve]:
-    curves = {int(batch): _curve(curve) for batch, curve in stored.items()}
-    if not curves:
-        raise ValueError("no times")
-    return curves
-
-
-def _curve(stored: Mapping[str, Any]) -> Curve:
-    points = tuple(_pair(point) for point in stored["points"])
-    if not points:
-        raise ValueError("a curve without points")
-    return Curve(points)
+    format: int

@@ -1,10 +1,10 @@
-"""Profiles in the user's cache: one for each bundle, machine, engine, tail and size of pictures (to an octave, for what
-uploading them costs is part of it); made when missing, reused while true.
+"""Profiles in the user's cache: measured when missing, reused while valid.
 
-A profile is measured again when it cannot be read, when the cores this process may use or the batch sizes are
-others, and when the whole model on one image takes 1.25 times longer or shorter than it says, in the tail 1.5 times
-(and 0.2 ms): that is how a moved load or frequency shows, or another tail at the address. The link is measured at every
-opening that is given a tail, for it changes by the hour.
+A profile belongs to a bundle, a machine, a runtime, a tail and an octave of image file sizes, because the cost of
+uploads depends on it. It is measured again when the file is not readable, when the available cores or the batch sizes
+changed, and when the whole model on one image takes 1.25 times longer or shorter than in the profile (in the tail 1.5
+times), and by at least 0.2 ms: the load, the CPU frequency or the server at the address changed. The link changes
+within hours, so it is measured whenever a profile is opened with a tail.
 """
 
 import hashlib
@@ -17,128 +17,133 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybrid_batch.data.errors import StorageFailed
-from hybrid_batch.inference.model.cache import cache_folder, keep_file
-from hybrid_batch.inference.model.cuts import WHOLE
+from hybrid_batch.inference.model.cache import cache_folder, write_cache_file
+from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.model.runtimes import compile_tail
-from hybrid_batch.inference.planner.profile.device import cores, find_device
-from hybrid_batch.inference.planner.profile.local_profiler import WHOLE_BATCH, measure_here, whole_us
-from hybrid_batch.inference.planner.profile.profile import CodecCost, Pictures, Profile
-from hybrid_batch.inference.planner.profile.remote_profiler import measure_link, measure_there, whole_there_us
-from hybrid_batch.inference.planner.profile.sample import Sample, take_sample
-from hybrid_batch.inference.planner.profile.target import Subject
+from hybrid_batch.inference.planner.profile.device import count_cores, find_device
+from hybrid_batch.inference.planner.profile.local_profiler import WHOLE_MODEL_BATCH, measure_local, measure_whole_us
+from hybrid_batch.inference.planner.profile.profile import ImageStats, Profile
+from hybrid_batch.inference.planner.profile.remote_profiler import measure_link, measure_remote, measure_remote_whole_us
+from hybrid_batch.inference.planner.profile.sample import ImageSample, take_sample
+from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.tails import Tail
 
 BUDGET_S = 40.0
-_MOVED, _TAIL_MOVED, _MOVED_US = 1.25, 1.5, 200.0  # a tail may have others to serve
+_CHANGED, _TAIL_CHANGED, _CHANGED_US = 1.25, 1.5, 200.0  # the tail's factor is larger: it may have other clients
 _WINDOWS, _WINDOW_S = 8, 0.06
-_TENSOR_CODECS = codecs.TENSOR_CODECS
 
 
 def open_profile(
-    subject: Subject, say: Callable[[str], None], *, budget_s: float = BUDGET_S, fresh: bool = False
+    target: ProfileTarget, notify: Callable[[str], None], *, budget_s: float = BUDGET_S, remeasure: bool = False
 ) -> Profile:
-    """The profile as it is now, from the cache or measured in about `budget_s`. `say` is given one line when it has
-    to be measured. Raises TailUnreachable, OtherBundle, TailRefused."""
-    if subject.tail is not None:
-        subject.tail.check(WHOLE)  # before time is spent here; and it tells how much it takes at once
-    sample = take_sample(subject.bundle.preparation, subject.images)
-    place = profile_path(subject, sample.pictures)
-    profile = None if fresh else _read(place, subject, say)
+    """Read the profile from the cache if it is still valid, else measure it in about `budget_s`.
+
+    `notify` receives a line for the user before a measurement, and the reason for a repeated one. Raises
+    TailUnreachable, BundleMismatch, TailRefused."""
+    if target.tail is not None:
+        target.tail.check(INPUT_CUT)  # before time is spent on this machine; also fetches the largest frame size
+    sample = take_sample(target.bundle.preprocessing, target.images)
+    path = profile_path(target, sample.stats)
+    profile = None if remeasure else _read_valid(path, target, notify)
     if profile is None:
-        say(f"Measuring {subject.bundle.name} here{f' and at {subject.address}' if subject.tail else ''}, once …")
-        profile = measure(subject, sample, budget_s)
-        with suppress(StorageFailed):  # a cache that cannot be written only costs the measuring
-            keep_file(place, json.dumps(profile.to_dict()))
+        places = f"this machine and {target.address}" if target.tail else "this machine"
+        notify(f"Measuring {target.bundle.name} on {places}; later runs use the cached profile …")
+        profile = measure_profile(target, sample, budget_s)
+        with suppress(StorageFailed):  # without a cache the next run measures again
+            write_cache_file(path, json.dumps(profile.to_dict()))
         return profile
-    profile = replace(profile, pictures=sample.pictures)
-    if subject.tail is not None and profile.tail is not None:
-        link, room = measure_link(subject.bundle, subject.tail), subject.tail.room
-        profile = replace(profile, tail=replace(profile.tail, link=link, room=room))
+    profile = replace(profile, images=sample.stats)
+    if target.tail is not None and profile.tail is not None:
+        link = measure_link(target.bundle, target.tail)
+        profile = replace(profile, tail=replace(profile.tail, link=link, max_frame_bytes=target.tail.max_frame_bytes))
     return profile
 
 
-def measure(subject: Subject, sample: Sample, budget_s: float = BUDGET_S) -> Profile:
-    """Measure all of it now."""
-    bundle = subject.bundle
-    here = measure_here(subject, sample.pixels, _TENSOR_CODECS, budget_s / 2)
+def measure_profile(target: ProfileTarget, sample: ImageSample, budget_s: float = BUDGET_S) -> Profile:
+    """Measure this machine, and the tail and the link if the target has a tail, in about `budget_s`."""
+    local = measure_local(target, sample.pixels, list(codecs.TENSOR_CODECS), budget_s / 2)
     profile = Profile(
-        bundle=bundle.sha256,
-        engine=subject.engine.name,
+        bundle=target.bundle.sha256,
+        runtime=target.runtime.name,
         device=find_device(),
-        pictures=sample.pictures,
-        times=here.times,
-        codecs=here.codecs,
+        images=sample.stats,
+        times=local.head_times,
+        codecs=local.codecs,
         measured_at=time.time(),
     )
-    if subject.tail is None:
+    if target.tail is None:
         return profile
-    return _with_tail(profile, subject, subject.tail, sample, budget_s / 2)
+    return _add_tail(profile, target, target.tail, sample, budget_s / 2)
 
 
-def _with_tail(profile: Profile, subject: Subject, tail: Tail, sample: Sample, budget_s: float) -> Profile:
-    bundle = subject.bundle
-    whole = compile_tail(subject.engine, bundle, bundle.whole)
+def profile_path(target: ProfileTarget, stats: ImageStats) -> Path:
+    """The path of the profile in the cache."""
+    device = find_device()
+    octave = str(round(math.log2(stats.bytes)))
+    key = [target.bundle.sha256, target.runtime.name, device.name, device.processor]
+    key += [octave, target.address if target.tail is not None else ""]
+    return cache_folder("profiles") / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 
-    def busy() -> float:
+
+def _add_tail(profile: Profile, target: ProfileTarget, tail: Tail, sample: ImageSample, budget_s: float) -> Profile:
+    whole = compile_tail(target.runtime, target.bundle, target.bundle.input_cut)
+
+    def time_whole_model() -> float:
+        """µs per image, the least over several windows, because load of other processes comes in bursts."""
         windows = []
         for _ in range(_WINDOWS):
-            began, calls = time.perf_counter(), 0
-            while time.perf_counter() - began < _WINDOW_S:
+            start, calls = time.perf_counter(), 0
+            while time.perf_counter() - start < _WINDOW_S:
                 whole([sample.pixels[:1]])
                 calls += 1
-            windows.append((time.perf_counter() - began) * 1e6 / calls)
-        return min(windows)  # a stranger's burst of work is over in some of them
+            windows.append((time.perf_counter() - start) * 1e6 / calls)
+        return min(windows)
 
-    there = measure_there(subject, tail, sample.files, _TENSOR_CODECS, busy, budget_s=budget_s)
-    costs: dict[str, CodecCost] = {
-        name: replace(cost, decode_us=there.decode_us[name][0], decode_frame_us=there.decode_us[name][1])
-        for name, cost in profile.codecs.items()
-    }
-    return replace(profile, codecs=costs, tail=there.speed)
-
-
-def profile_path(subject: Subject, pictures: Pictures) -> Path:
-    """Where the profile is kept."""
-    device = find_device()
-    octave = str(round(math.log2(pictures.bytes)))
-    words = [subject.bundle.sha256, subject.engine.name, device.name, device.processor]
-    words += [octave, subject.address if subject.tail is not None else ""]
-    return cache_folder("profiles") / f"{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]}.json"
+    remote = measure_remote(target, tail, sample.files, list(codecs.TENSOR_CODECS), time_whole_model, budget_s=budget_s)
+    costs = {}
+    for name, cost in profile.codecs.items():
+        element_us, frame_us = remote.decode_us[name]
+        costs[name] = replace(cost, decode_us=element_us, decode_frame_us=frame_us)
+    return replace(profile, codecs=costs, tail=remote.tail)
 
 
-def _read(place: Path, subject: Subject, say: Callable[[str], None]) -> Profile | None:
-    """The profile that stands, if it is still true; says why it is not."""
+def _read_valid(path: Path, target: ProfileTarget, notify: Callable[[str], None]) -> Profile | None:
+    """The cached profile if there is one and it is valid; else None, with the reason to `notify`."""
     try:
-        profile = Profile.from_dict(json.loads(place.read_text(encoding="utf-8")))
+        profile = Profile.from_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        cause = getattr(error, "strerror", None) or "what it holds is no profile"
-        say(f"The profile {place} cannot be used ({cause}); measuring again.")
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or error
+        notify(f"The cached profile {path} is not readable ({cause}); measuring again.")
         return None
-    if not profile.codecs.keys() >= set(_TENSOR_CODECS):
-        say("The profile lacks codecs that were added since; measuring again.")
+    if not profile.codecs.keys() >= set(codecs.TENSOR_CODECS):
+        notify("The cached profile lacks new codecs; measuring again.")
         return None
-    if tuple(profile.times) != subject.batches or profile.device.cores != cores():
-        say(
-            f"The profile is of batches {[*profile.times]} on {profile.device.cores} cores, "
-            f"now it is {[*subject.batches]} on {cores()}; measuring again."
+    if tuple(profile.times) != target.batches or profile.device.cores != count_cores():
+        notify(
+            f"The cached profile has batch sizes {[*profile.times]} on {profile.device.cores} cores, "
+            f"this run {[*target.batches]} on {count_cores()}; measuring again."
         )
         return None
-    return profile if _is_as_fast(profile, subject, say) else None
+    return profile if _is_as_fast(profile, target, notify) else None
 
 
-def _is_as_fast(profile: Profile, subject: Subject, say: Callable[[str], None]) -> bool:
-    """Whether machine and tail take as long as the profile says; says which of them does not. What a tail told that was
-    not believed is not asked for again."""
-    bundle, tail = subject.bundle, subject.tail
-    pairs = [("this machine", _MOVED, profile.times, whole_us(bundle, subject.engine))]
+def _is_as_fast(profile: Profile, target: ProfileTarget, notify: Callable[[str], None]) -> bool:
+    """Whether this machine and the tail still take the profile's times; if not, the difference to `notify`.
+
+    A tail whose reported times were implausible when it was measured is not compared."""
+    bundle, tail = target.bundle, target.tail
+    pairs = [("This machine", _CHANGED, profile.times, measure_whole_us(bundle, target.runtime))]
     if tail is not None and profile.tail is not None and not profile.tail.notes:
-        pairs.append((subject.address, _TAIL_MOVED, profile.tail.times, whole_there_us(bundle, tail)))
-    for who, moved, times, now in pairs:
-        then = times[WHOLE_BATCH].points[-1][1]
-        if abs(now - then) > _MOVED_US and not 1 / moved <= now / max(then, 1e-3) <= moved:
-            say(f"An image takes {who} {now / 1000:.2f} ms now and took {then / 1000:.2f} ms then; measuring again.")
+        pairs.append((target.address, _TAIL_CHANGED, profile.tail.times, measure_remote_whole_us(bundle, tail)))
+    for name, factor, times, now_us in pairs:
+        cached_us = times[WHOLE_MODEL_BATCH].points[-1][1]
+        if abs(now_us - cached_us) > _CHANGED_US and not 1 / factor <= now_us / max(cached_us, 1e-3) <= factor:
+            notify(
+                f"{name} now takes {now_us / 1000:.2f} ms per image ({cached_us / 1000:.2f} ms in the cached profile); "
+                "measuring again."
+            )
             return False
     return True

@@ -1,14 +1,14 @@
-"""What the tail and the link do in a second, found with real frames through the tail's own server.
+"""Measure the tail and the link with real frames through the tail's own server.
 
-The tail's speed is found with frames of zeros that hardly take bytes, so a slow link does not slow the measuring.
-The link's rate is found with frames that do not compress, of two sizes, so that what is equal in both drops out.
+The tail's speed is measured with frames of zeros, which compress to few bytes, so that a slow link does not slow the
+measurement. The link's rate is measured with incompressible frames of two sizes: their fixed costs cancel out.
 """
 
 import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,219 +16,259 @@ import numpy as np
 from hybrid_batch.data.errors import TailUnreachable
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.model.datatypes import FLOATS, NUMPY
-from hybrid_batch.inference.planner.profile.local_profiler import evenly, inner_cuts, line
-from hybrid_batch.inference.planner.profile.piecewise_linear import Curve
-from hybrid_batch.inference.planner.profile.profile import Link, TailSpeed
-from hybrid_batch.inference.planner.profile.target import Subject
+from hybrid_batch.inference.model.datatypes import FLOAT_DATATYPES, NUMPY_DTYPES
+from hybrid_batch.inference.planner.profile.local_profiler import evenly_spaced_cuts, fit_affine, inner_cuts
+from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
+from hybrid_batch.inference.planner.profile.profile import Link, TailProfile
+from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.protocol.infer_response import Answer
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.infer_response import InferResponse
 from hybrid_batch.inference.protocol.wire import Frame
 from hybrid_batch.inference.tails import Tail
 
-_CUTS, _CALLS, _REQUESTS = 5, 3, 12
-_EMPTY = 4  # frames with hardly anything in them
-_LONG_US = 150_000  # a frame this long on the way says enough of the rate
+_CUTS, _CALLS, _OVERHEAD_REQUESTS = 5, 3, 12
+_EMPTY_FRAMES = 4
+_LONG_US = 150_000  # a frame that takes this long on the link is large enough to measure the rate
 _LARGEST_BYTES = 1 << 20
-_MIDDLING = 25_000  # elements: few enough for a slow link, enough to time
-_FILLING = 64  # images to fill a frame with
-_SENT = 4  # so much more there than back says which direction was told
-_UNTOLD_US, _UNTOLD = 20_000, 2.0  # a tail's account may miss so much of a round trip before it is called a lie
-_SLOWER, _SURE = 1.25, 3  # so much slower, so many times: strangers' work comes and goes
+_MEDIUM_ELEMENTS = 25_000  # few enough for a slow link, enough to time the decoding
+_FILLING_IMAGES = 64  # to fill a frame
+_REQUEST_SHARE = 4  # a request this much larger than its reply measures one direction of the link
+# The reported times may miss this much of a round trip before they count as wrong.
+_MISMATCH_US, _MISMATCH_FACTOR = 20_000, 2.0
+_SLOWER, _REPEATS = 1.25, 3  # repeated, because other processes' load varies
 
 
 @dataclass(frozen=True, slots=True)
-class There:
-    """The tail's speed, and µs an element and a frame that it takes to decode each codec."""
+class RemoteCosts:
+    """The tail's profile, and for each codec the tail's decoding time as (µs per element, µs per frame)."""
 
-    speed: TailSpeed
+    tail: TailProfile
     decode_us: dict[str, tuple[float, float]]
 
 
-def measure_there(
-    subject: Subject,
+@dataclass(frozen=True, slots=True)
+class TailSample:
+    """The times of one batch at one cut, in µs of the batch, the fastest of several requests.
+
+    `reported_us` is the runtime's call by the tail's own clock; `round_trip_us` is measured here, without the reported
+    decoding time; `measured_us` is the round trip less the link's estimated share."""
+
+    cut: Cut
+    batch: int
+    reported_us: float
+    measured_us: float
+    round_trip_us: float
+
+
+def measure_remote(
+    target: ProfileTarget,
     tail: Tail,
-    pictures: Sequence[bytes],
-    names: Sequence[str],
-    busy: Callable[[], float],
+    image_files: Sequence[bytes],
+    codec_names: Sequence[str],
+    time_local_work: Callable[[], float],
     *,
     budget_s: float,
-) -> There:
-    """Measure a tail. `busy` gives µs of some work here; it is asked with the tail idle and at work, to learn
-    whether both use the same cores. Raises TailUnreachable, OtherBundle, TailRefused."""
-    bundle, address, batches = subject.bundle, subject.address, subject.batches
-    end = time.monotonic() + budget_s
-    tail.check(bundle.whole.id)
+) -> RemoteCosts:
+    """Measure a tail in about `budget_s`.
+
+    `time_local_work` returns µs of some fixed work on this machine; it is called with the tail idle and busy, to detect
+    a tail on the same cores. Raises TailUnreachable, BundleMismatch, TailRefused."""
+    bundle = target.bundle
+    deadline = time.monotonic() + budget_s
+    tail.check(bundle.input_cut.id)
     link = measure_link(bundle, tail)
-    told: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
-    trips: dict[int, dict[float, float]] = {batch: {0.0: 0.0} for batch in batches}
-    whole: dict[int, float] = {}
-    for cut in (bundle.whole, *evenly(inner_cuts(bundle), _CUTS)):
-        if cut is not bundle.whole and time.monotonic() > end:
-            break
-        tail.check(cut.id)
-        for batch in batches:
-            answers = _ask(tail, cut, Frame(codecs.encode("int8", cut.boundary, _zeros(cut, batch))), end)
-            told[batch][float(cut.tail_macs)] = min(answer.times.tail_us for answer in answers) / batch
-            outside = link.round_trip_us + (answers[0].sent_bytes + answers[0].received_bytes) * 8e6 / link.rate_bps
-            spent = min(answer.round_trip_us - answer.times.decode_us for answer in answers)
-            trips[batch][float(cut.tail_macs)] = max(0.0, spent - outside) / batch
-            if cut is bundle.whole:
-                whole[batch] = spent
-    notes = []
-    if lie := find_lie(told, trips, whole, float(bundle.whole.tail_macs)):
-        notes.append(f"{address} {lie}; the round trips are believed instead.")
-        told = trips
-    shares = all(_slows(bundle, tail, busy) for _ in range(_SURE))
-    picture_us = _picture_us(bundle, tail, pictures)
-    times = {batch: Curve.of(points.items()) for batch, points in told.items()}
-    decode_us = _decode_us(bundle, tail, names)
-    ask_us, answer_us = _request_us(bundle, tail)
-    return There(
-        TailSpeed(address, times, picture_us, link, shares, tuple(notes), ask_us, answer_us, tail.room), decode_us
+    samples = list(_sample_cuts(target, tail, link, deadline))
+    mismatch = timing_mismatch(samples)
+    shares_cores = all(_slows_local_work(bundle, tail, time_local_work) for _ in range(_REPEATS))
+    image_decode_us = _image_decode_us(bundle, tail, image_files)
+    decode_us = _decode_us(bundle, tail, codec_names)
+    client_overhead_us, server_overhead_us = _request_overheads(bundle, tail)
+    profile = TailProfile(
+        address=target.address,
+        times=_tail_times(samples, target.batches, measured=mismatch is not None),
+        image_decode_us=image_decode_us,
+        link=link,
+        shares_cores=shares_cores,
+        notes=(f"{target.address} {mismatch}; the measured times are used instead.",) if mismatch else (),
+        client_overhead_us=client_overhead_us,
+        server_overhead_us=server_overhead_us,
+        max_frame_bytes=tail.max_frame_bytes,
     )
+    return RemoteCosts(profile, decode_us)
 
 
-def whole_there_us(bundle: Bundle, tail: Tail) -> float:
-    """µs of the whole model on one image in the tail now, to compare with what a profile says."""
-    frame = Frame(codecs.encode("int8", bundle.whole.boundary, _zeros(bundle.whole, 1)))
-    return float(min(answer.times.tail_us for answer in _ask(tail, bundle.whole, frame, math.inf)))
+def measure_remote_whole_us(bundle: Bundle, tail: Tail) -> float:
+    """Measure µs of the whole model on one image in the tail, to compare with a cached profile."""
+    frame = Frame(wire_tensors.encode("int8", bundle.input_cut.boundary, _zeros(bundle.input_cut, 1)))
+    responses = _infer_repeatedly(tail, bundle.input_cut, frame, math.inf)
+    return float(min(response.timings.tail_us for response in responses))
 
 
 def measure_link(bundle: Bundle, tail: Tail) -> Link:
-    """Rate and round trip of the link, by frames that grow until one is long on its way. Raises TailUnreachable
-    when nothing comes through."""
-    small = sorted(_send_noise(bundle, tail, 0) for _ in range(_EMPTY))
+    """Measure the link's rate and round trip, with frames that grow until one takes long. Raises TailUnreachable."""
+    small = sorted(_send_noise(bundle, tail, 0) for _ in range(_EMPTY_FRAMES))
     size = 4096
     while (large := min(_send_noise(bundle, tail, size) for _ in range(2)))[0] - small[0][0] < _LONG_US:
-        if size >= _LARGEST_BYTES or 5 * size > (tail.room or 5 * size):
+        if size >= _LARGEST_BYTES or 5 * size > (tail.max_frame_bytes or 5 * size):
             break
         size *= 4
-    return link_of(small, large)
+    return fit_link(small, large)
 
 
-def link_of(small: Sequence[tuple[float, int]], large: tuple[float, int]) -> Link:
-    """What µs and bytes of four frames, the quickest first, and of a large one tell of the link. The large one takes
-    longer by no less than equal ones differ by, the slowest left out, which may have opened a connection: where its
-    bytes take less than that, as through a queue, they tell how fast the link is at least."""
-    longer, differ = large[0] - small[0][0], small[-2][0] - small[0][0]
-    rate = (large[1] - small[0][1]) * 8e6 / max(1.0, longer, differ)
-    return Link(rate, max(0.0, small[0][0] - small[0][1] * 8e6 / rate), longer <= differ)
+def fit_link(small: Sequence[tuple[float, int]], large: tuple[float, int]) -> Link:
+    """The link from (µs, bytes) of four small frames, fastest first, and of a large one.
+
+    The small frames' spread, without the slowest, which may have opened a connection, is the error of a time. Where the
+    large frame takes longer by less than that, as through a queue, the rate is a lower bound."""
+    longer_us, spread_us = large[0] - small[0][0], small[-2][0] - small[0][0]
+    rate = (large[1] - small[0][1]) * 8e6 / max(1.0, longer_us, spread_us)
+    return Link(rate, max(0.0, small[0][0] - small[0][1] * 8e6 / rate), longer_us <= spread_us)
 
 
-def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
-    """µs on the link of a frame of at least so many bytes and its reply, and the bytes of both; at the latest cut that
-    fills it. Of those whose reply is small, if there are any: a link may be faster in one direction."""
-    cuts = inner_cuts(bundle) or [bundle.whole]
-    reply = 4 * bundle.output.elements
-    cuts = [cut for cut in cuts if 2 * cut.elements >= _SENT * reply] or cuts
-    cut = next((cut for cut in reversed(cuts) if 2 * cut.elements * _FILLING >= size), cuts[0])
-    batch = min(codecs.MAX_BATCH, max(1, -(-size // max(1, 2 * cut.elements))))
-    answer = tail.infer(cut.id, Frame(codecs.encode(codecs.HALF, cut.boundary, _noise(cut, batch))))
-    return float(answer.link_us), answer.sent_bytes + answer.received_bytes
+def timing_mismatch(samples: Sequence[TailSample]) -> str | None:
+    """What is wrong with the reported times of the whole model, as the rest of a sentence; None if they are plausible.
 
-
-def _ask(tail: Tail, cut: Cut, frame: Frame, end: float) -> list[Answer]:
-    answers = [tail.infer(cut.id, frame)]  # who asks first waits for memory to be laid out
-    while len(answers) < 2 or (len(answers) <= _CALLS and time.monotonic() < end):
-        answers.append(tail.infer(cut.id, frame))
-    return answers[1:]
-
-
-def find_lie(
-    told: dict[int, dict[float, float]], trips: dict[int, dict[float, float]], whole: dict[int, float], work: float
-) -> str | None:
-    """Whether the times a tail tells of the whole model are not those that round trips show. What a link takes of a
-    trip is an estimate; only a tail that tells of more than the whole trip tells of too much."""
-    for batch in told:
-        said, seen, most = told[batch][work] * batch, trips[batch][work] * batch, whole[batch]
-        says = f"says that {batch} images take it {said / 1000:.1f} ms, but"
-        if seen - said > _UNTOLD_US and seen > _UNTOLD * said:
-            return f"{says} they take {seen / 1000:.1f} ms"
-        if said - most > _UNTOLD_US:
-            return f"{says} answers after {most / 1000:.1f} ms"
+    The link's share of a round trip is only an estimate, so a reported time counts as too long only where it exceeds
+    the whole round trip."""
+    for sample in samples:
+        if sample.cut.head_macs:
+            continue
+        reports = f"reports {sample.reported_us / 1000:.1f} ms for {sample.batch} images, but"
+        missing_us = sample.measured_us - sample.reported_us
+        if missing_us > _MISMATCH_US and sample.measured_us > _MISMATCH_FACTOR * sample.reported_us:
+            return f"{reports} {sample.measured_us / 1000:.1f} ms were measured"
+        if sample.reported_us - sample.round_trip_us > _MISMATCH_US:
+            return f"{reports} replies after {sample.round_trip_us / 1000:.1f} ms"
     return None
 
 
-def _slows(bundle: Bundle, tail: Tail, busy: Callable[[], float]) -> bool:
-    """Whether work here slows while the tail works, or someone else does."""
-    alone = busy()
-    frame = Frame(codecs.encode("int8", bundle.whole.boundary, _zeros(bundle.whole, 8)))
+def _sample_cuts(target: ProfileTarget, tail: Tail, link: Link, deadline: float) -> Iterator[TailSample]:
+    """The whole model, then cuts that divide the work evenly, until the deadline."""
+    bundle = target.bundle
+    for cut in (bundle.input_cut, *evenly_spaced_cuts(inner_cuts(bundle), _CUTS)):
+        if cut is not bundle.input_cut and time.monotonic() > deadline:
+            return
+        tail.check(cut.id)
+        for batch in target.batches:
+            frame = Frame(wire_tensors.encode("int8", cut.boundary, _zeros(cut, batch)))
+            responses = _infer_repeatedly(tail, cut, frame, deadline)
+            link_us = link.round_trip_us + (responses[0].sent_bytes + responses[0].received_bytes) * 8e6 / link.rate_bps
+            reported_us = min(response.timings.tail_us for response in responses)
+            round_trip_us = min(response.round_trip_us - response.timings.decode_us for response in responses)
+            yield TailSample(cut, batch, reported_us, max(0.0, round_trip_us - link_us), round_trip_us)
+
+
+def _tail_times(samples: Sequence[TailSample], batches: Sequence[int], *, measured: bool) -> dict[int, PiecewiseLinear]:
+    """By batch size, µs per image over the tail's work; zero work takes no time."""
+    points: dict[int, list[tuple[float, float]]] = {batch: [(0.0, 0.0)] for batch in batches}
+    for sample in samples:
+        spent_us = sample.measured_us if measured else sample.reported_us
+        points[sample.batch].append((float(sample.cut.tail_macs), spent_us / sample.batch))
+    return {batch: PiecewiseLinear.from_points(found) for batch, found in points.items()}
+
+
+def _infer_repeatedly(tail: Tail, cut: Cut, frame: Frame, deadline: float) -> list[InferResponse]:
+    """At least one response, and up to three before the deadline, after a warm-up that allocates memory."""
+    responses = [tail.infer(cut.id, frame)]
+    while len(responses) < 2 or (len(responses) <= _CALLS and time.monotonic() < deadline):
+        responses.append(tail.infer(cut.id, frame))
+    return responses[1:]
+
+
+def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
+    """Send a frame of at least `size` bytes; µs on the link and bytes of request and reply.
+
+    The frame is of the latest cut that fills it; of cuts with small replies, if the bundle has any, because the two
+    directions of a link may differ in rate."""
+    cuts = inner_cuts(bundle) or [bundle.input_cut]
+    reply_bytes = 4 * bundle.output.elements
+    cuts = [cut for cut in cuts if 2 * cut.elements >= _REQUEST_SHARE * reply_bytes] or cuts
+    cut = next((cut for cut in reversed(cuts) if 2 * cut.elements * _FILLING_IMAGES >= size), cuts[0])
+    batch = min(wire_tensors.MAX_BATCH, max(1, -(-size // max(1, 2 * cut.elements))))
+    response = tail.infer(cut.id, Frame(wire_tensors.encode(codecs.FP16, cut.boundary, _noise(cut, batch))))
+    return float(response.link_us), response.sent_bytes + response.received_bytes
+
+
+def _slows_local_work(bundle: Bundle, tail: Tail, time_local_work: Callable[[], float]) -> bool:
+    """Whether local work is slower while the tail works."""
+    idle_us = time_local_work()
+    frame = Frame(wire_tensors.encode("int8", bundle.input_cut.boundary, _zeros(bundle.input_cut, 8)))
     done, failed = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
         try:
             while not done.is_set():
-                tail.infer(bundle.whole.id, frame)
+                tail.infer(bundle.input_cut.id, frame)
         except Exception:
             failed.set()
 
-    askers = [threading.Thread(target=keep_busy) for _ in range(2)]
-    for asker in askers:
-        asker.start()
+    clients = [threading.Thread(target=keep_busy) for _ in range(2)]
+    for client in clients:
+        client.start()
     try:
-        together = busy()
+        busy_us = time_local_work()
     finally:
         done.set()
-        for asker in askers:
-            asker.join()
+        for client in clients:
+            client.join()
     if failed.is_set():
         raise TailUnreachable(
-            "The tail went away while it was measured; check that `hybrid-batch serve` still runs there."
+            "The tail stopped answering during the measurement; check that `hybrid-batch serve` still runs there."
         )
-    return together > _SLOWER * alone
+    return busy_us > _SLOWER * idle_us
 
 
-def _picture_us(bundle: Bundle, tail: Tail, pictures: Sequence[bytes]) -> float:
-    few = list(pictures[:4])
-    while few and tail.room is not None and 2 * sum(map(len, few)) > tail.room:
-        few.pop()
-    if not few:
+def _image_decode_us(bundle: Bundle, tail: Tail, image_files: Sequence[bytes]) -> float:
+    """The tail's µs to decode one image file; 0 if none fits into a frame."""
+    files = list(image_files[:4])
+    while files and tail.max_frame_bytes is not None and 2 * sum(map(len, files)) > tail.max_frame_bytes:
+        files.pop()
+    if not files:
         return 0.0
-    frame = Frame(codecs.encode_pictures(bundle.input, few))
-    return min(tail.infer(bundle.whole.id, frame).times.decode_us for _ in range(_CALLS + 1)) / len(few)
+    frame = Frame(wire_tensors.encode_images(bundle.input, files))
+    responses = [tail.infer(bundle.input_cut.id, frame) for _ in range(_CALLS + 1)]
+    return min(response.timings.decode_us for response in responses) / len(files)
 
 
-def _request_us(bundle: Bundle, tail: Tail) -> tuple[float, float]:
-    """µs that a request with hardly anything in it takes this machine's processor, all threads, and the tail."""
-    cut = (inner_cuts(bundle) or [bundle.whole])[-1]
+def _request_overheads(bundle: Bundle, tail: Tail) -> tuple[float, float]:
+    """Median µs per nearly empty request: CPU time of this process, all threads, and time of the tail."""
+    cut = (inner_cuts(bundle) or [bundle.input_cut])[-1]
     tail.check(cut.id)
-    frame = Frame(codecs.encode("int8", cut.boundary, _zeros(cut, 1)))
-    asked, answered = [], []
-    for _ in range(_REQUESTS):
-        began = time.process_time_ns()
-        times = tail.infer(cut.id, frame).times
-        asked.append((time.process_time_ns() - began) / 1000)
-        answered.append(times.server_us - times.tail_us)
-    return statistics.median(asked), statistics.median(answered)
+    frame = Frame(wire_tensors.encode("int8", cut.boundary, _zeros(cut, 1)))
+    client_us, server_us = [], []
+    for _ in range(_OVERHEAD_REQUESTS):
+        start = time.process_time_ns()
+        timings = tail.infer(cut.id, frame).timings
+        client_us.append((time.process_time_ns() - start) / 1000)
+        server_us.append(timings.server_us - timings.tail_us)
+    return statistics.median(client_us), statistics.median(server_us)
 
 
-def _decode_us(bundle: Bundle, tail: Tail, names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """µs an element and a frame the tail takes to decode, by frames of one image of zeros."""
-    cuts = inner_cuts(bundle) or [bundle.whole]
-    some = (
-        min(cuts, key=lambda cut: cut.elements),
-        min(cuts, key=lambda cut: abs(cut.elements - _MIDDLING)),
-    )
-    frames: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
-    for cut in dict.fromkeys(some):
+def _decode_us(bundle: Bundle, tail: Tail, codec_names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The tail's decoding time of each codec, from frames of one image of zeros at a small and a medium cut."""
+    cuts = inner_cuts(bundle) or [bundle.input_cut]
+    smallest = min(cuts, key=lambda cut: cut.elements)
+    medium = min(cuts, key=lambda cut: abs(cut.elements - _MEDIUM_ELEMENTS))
+    frames: dict[str, list[tuple[int, float]]] = {name: [] for name in codec_names}
+    for cut in dict.fromkeys((smallest, medium)):
         tail.check(cut.id)
-        for name in names:
-            asked = Frame(codecs.encode(name, cut.boundary, _zeros(cut, 1)))
-            spent = min(tail.infer(cut.id, asked).times.decode_us for _ in range(_CALLS))
-            frames[name].append((cut.elements, float(spent)))
-    return {name: line(found) for name, found in frames.items()}
+        for name in codec_names:
+            frame = Frame(wire_tensors.encode(name, cut.boundary, _zeros(cut, 1)))
+            spent_us = min(tail.infer(cut.id, frame).timings.decode_us for _ in range(_CALLS))
+            frames[name].append((cut.elements, float(spent_us)))
+    return {name: fit_affine(measured) for name, measured in frames.items()}
 
 
 def _zeros(cut: Cut, batch: int) -> list[np.ndarray]:
-    return [np.zeros((batch, *tensor.shape), NUMPY[tensor.datatype]) for tensor in cut.boundary]
+    return [np.zeros((batch, *tensor.shape), NUMPY_DTYPES[tensor.datatype]) for tensor in cut.boundary]
 
 
 def _noise(cut: Cut, batch: int) -> list[np.ndarray]:
-    chance = np.random.default_rng(batch)
+    random = np.random.default_rng(batch)
     return [
-        chance.standard_normal((batch, *tensor.shape)).astype(NUMPY[tensor.datatype])
-        if tensor.datatype in FLOATS
-        else np.zeros((batch, *tensor.shape), NUMPY[tensor.datatype])
+        random.standard_normal((batch, *tensor.shape)).astype(NUMPY_DTYPES[tensor.datatype])
+        if tensor.datatype in FLOAT_DATATYPES
+        else np.zeros((batch, *tensor.shape), NUMPY_DTYPES[tensor.datatype])
         for tensor in cut.boundary
     ]

@@ -1,4 +1,4 @@
-"""Some pictures to measure with: the user's own, or one made to compress like a photograph."""
+"""A sample of images for measurements: the user's own, or a synthetic one that compresses like a photograph."""
 
 import io
 import time
@@ -9,69 +9,71 @@ import numpy as np
 from PIL import Image
 
 from hybrid_batch.data.errors import StorageFailed
-from hybrid_batch.data.images.decode import CannotDecode, Preparation, decode
-from hybrid_batch.data.images.images import Images
-from hybrid_batch.inference.planner.profile.profile import Pictures
-from hybrid_batch.inference.protocol.codecs.jpeg import JPEG_QUALITY, recompress
+from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
+from hybrid_batch.data.images.images import ImageSet
+from hybrid_batch.inference.planner.profile.profile import ImageStats
+from hybrid_batch.inference.protocol import codecs
 
-_COUNT, _FEW = 16, 4
-_LIMIT_BYTES = 16 << 20
-_MADE = (375, 500)
+_MAX_IMAGES, _MAX_RECOMPRESSED = 16, 4
+_MAX_FILE_BYTES = 16 << 20
+_SYNTHETIC_SIZE = (375, 500)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Files, and what they are as pixels (count, H, W, C); `pictures` sums them up."""
+class ImageSample:
+    """Image files, their pixels (count, H, W, C) as the model's input, and statistics of both."""
 
     files: tuple[bytes, ...]
     pixels: np.ndarray
-    pictures: Pictures
+    stats: ImageStats
 
 
-def take_sample(preparation: Preparation, images: Images | None = None) -> Sample:
-    """Up to 16 of the images, evenly over them, without those that cannot be read; one made up if there is none."""
+def take_sample(preprocessing: Preprocessing, images: ImageSet | None = None) -> ImageSample:
+    """Take up to 16 images at even distances, without unreadable ones; a synthetic image if none is readable."""
     files = list(sample_files(images)) if images is not None else []
-    kept, pixels, spent = [], [], 0.0
-    for turn in (files, [_photograph()]):
-        for file in turn:
-            began = time.perf_counter()
+    kept, pixels, spent_s = [], [], 0.0
+    for source in (files, [synthetic_photo(np.random.default_rng(0), *_SYNTHETIC_SIZE)]):
+        for file in source:
+            start = time.perf_counter()
             try:
-                pixels.append(decode(file, preparation))
-            except CannotDecode:
+                pixels.append(decode(file, preprocessing))
+            except UndecodableImage:
                 continue
-            spent += time.perf_counter() - began
+            spent_s += time.perf_counter() - start
             kept.append(file)
         if kept:
             break
-    jpeg = {codec: _recompressed(kept[:_FEW], preparation, codec) for codec in JPEG_QUALITY}
-    facts = Pictures(len(kept), sum(map(len, kept)) / len(kept), spent * 1e6 / len(kept), jpeg)
-    return Sample(tuple(kept), np.stack(pixels), facts)
+    jpeg = {
+        codec: _measure_jpeg(kept[:_MAX_RECOMPRESSED], preprocessing, codec)
+        for codec in codecs.list_recompressing_codecs()
+    }
+    stats = ImageStats(len(kept), sum(map(len, kept)) / len(kept), spent_s * 1e6 / len(kept), jpeg)
+    return ImageSample(tuple(kept), np.stack(pixels), stats)
 
 
-def _recompressed(files: Sequence[bytes], preparation: Preparation, codec: str) -> tuple[float, float]:
-    """Mean bytes, and µs to make them."""
-    began = time.perf_counter()
-    sizes = [len(recompress(file, preparation, codec)) for file in files]
-    return sum(sizes) / len(sizes), (time.perf_counter() - began) * 1e6 / len(sizes)
-
-
-def sample_files(images: Images) -> list[bytes]:
-    """The files of up to 16 images, evenly over them, without those that are gone or very large."""
-    rows = sorted({at * images.table.num_rows // _COUNT for at in range(_COUNT)})
-    found = []
+def sample_files(images: ImageSet) -> list[bytes]:
+    """Read up to 16 image files at even distances, without missing files and files above 16 MiB."""
+    rows = sorted({number * images.table.num_rows // _MAX_IMAGES for number in range(_MAX_IMAGES)})
+    files = []
     for name in images.table["image"].take(rows).to_pylist():
         try:
-            found.append(images.root.read(name, _LIMIT_BYTES))
+            files.append(images.root.read(name, _MAX_FILE_BYTES))
         except (FileNotFoundError, StorageFailed):
             continue
-    return found
+    return files
 
 
-def _photograph() -> bytes:
-    chance = np.random.default_rng(0)
-    height, width = _MADE
-    blocks = chance.integers(0, 256, (-(-height // 16), -(-width // 16), 3))
-    picture = np.kron(blocks, np.ones((16, 16, 1)))[:height, :width] + chance.normal(0, 6, (height, width, 3))
+def synthetic_photo(random: np.random.Generator, height: int, width: int) -> bytes:
+    """Make a JPEG file of coloured blocks under noise, about as large as a photograph of that size."""
+    blocks = random.integers(0, 256, (-(-height // 16), -(-width // 16), 3))
+    pixels = np.kron(blocks, np.ones((16, 16, 1)))[:height, :width] + random.normal(0, 6, (height, width, 3))
     buffer = io.BytesIO()
-    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def _measure_jpeg(files: Sequence[bytes], preprocessing: Preprocessing, codec: str) -> tuple[float, float]:
+    """Mean bytes of a recompressed file and µs to make it."""
+    start = time.perf_counter()
+    sizes = [len(codecs.open_image_codec(codec).recompress(file, preprocessing)) for file in files]
+    return sum(sizes) / len(sizes), (time.perf_counter() - start) * 1e6 / len(sizes)

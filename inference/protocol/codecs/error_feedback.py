@@ -1,31 +1,34 @@
-"""Rounding one channel after the other, each error carried into the channels after it, where it does the least harm.
+"""Error feedback: round the channels of a position one after the other, and add each error to the channels after it.
 
-What a model minds is rarely a channel by itself: errors of two channels add up in what follows, or cancel. With the
-metric of that, errors · metric · errors being the harm, a channel is rounded not from its own value but from the
-one that makes up best for the errors of those before it (Babai 1986, Combinatorica 6:1; of weights: Frantar et al.,
-https://arxiv.org/abs/2210.17323). The reader sees levels like any others.
+A model rarely depends on a single channel: the errors of two channels add up in the next layer, or cancel. A metric
+(channels, channels) describes this; the harm of errors (channels) is errors · metric · errors. A channel is rounded
+not from its own value, but from the value that best compensates the errors of the channels before it (Babai 1986,
+Combinatorica 6:1; for weights: Frantar et al., https://arxiv.org/abs/2210.17323). The decoder needs none of this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-_MOST = 1.0  # step carried into a value, so that one far out of reach does not drag all others along
+_MAX_FEEDBACK = 1.0  # step, so that one value far beyond the grid does not shift all others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Carry:
-    """The channels in the order of their rounding, and what share of the errors before it each takes: (channels,
-    channels), strictly lower triangular, both sides in that order."""
+class ErrorFeedback:
+    """`order` is the order of rounding. `weights` (channels, channels), in that order, is strictly lower triangular:
+    row by row the weights with which a channel adds the errors of the channels before it."""
 
     order: tuple[int, ...]
-    shares: np.ndarray
+    weights: np.ndarray
 
     @classmethod
-    def of(cls, metric: np.ndarray) -> tuple["Carry", np.ndarray]:
-        """Of a positive definite metric (channels, channels); and the harm that remains of a channel's own rounding,
-        (channels), for an error of one. What matters least is rounded first: the others make up for it."""
+    def from_metric(cls, metric: np.ndarray) -> tuple["ErrorFeedback", np.ndarray]:
+        """Derive the feedback from a positive definite metric (channels, channels).
+
+        Also returns the harm (channels) that an error of one in a channel still does with feedback. The channel that
+        matters least is rounded first, because the others then compensate it."""
         order = np.argsort(np.diag(metric), kind="stable")
         backwards = order[::-1]
         factor = np.linalg.cholesky(metric[np.ix_(backwards, backwards)])[::-1, ::-1]
@@ -34,30 +37,39 @@ class Carry:
         harm[order] = diagonal**2
         return cls(tuple(order.tolist()), np.tril(np.round((factor / diagonal).T, 4), -1)), harm
 
-    def expect(self, steps: np.ndarray, metric: np.ndarray) -> float:
-        """The harm by a metric, of a position on average, of rounding with these steps (channels) within reach."""
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Sequence[Any]]) -> "ErrorFeedback":
+        """Read the JSON object of the fields. Raises KeyError, ValueError or TypeError for another object."""
+        return cls(tuple(stored["order"]), np.array(stored["weights"]))
+
+    def expected_harm(self, scales: np.ndarray, metric: np.ndarray) -> float:
+        """Return the mean harm per position of rounding with these scales (channels), by this metric.
+
+        Values beyond the grid are not counted."""
         order = list(self.order)
-        spread = np.linalg.inv(np.eye(len(order)) + self.shares) * steps[order] / np.sqrt(12)
+        spread = np.linalg.inv(np.eye(len(order)) + self.weights) * scales[order] / np.sqrt(12)
         return float(np.sum(metric[np.ix_(order, order)] * (spread @ spread.T)))
 
-    def rounding(self, steps: np.ndarray, floors: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
-        """From values (…, channels) to levels as uint8, on the grid of `count` levels from `floors` on in `steps`, both
-        (channels). A value comes within a step and a half, or to the nearest end."""
-        order = list(self.order)
-        back = np.argsort(order)
-        steps, floors = steps[order, None], floors[order, None].astype(np.float64)
-        shares = self.shares * steps.T / steps  # of errors in steps, to steps
+    def quantiser(self, scales: np.ndarray, offsets: np.ndarray, count: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from values (…, channels) to levels, uint8 of the same shape.
 
-        def round_values(values: np.ndarray) -> np.ndarray:
-            wanted = values.reshape(-1, len(order)).T[order] / steps - floors
-            errors, levels = np.empty_like(wanted), np.empty_like(wanted)
-            for place, (own, error, level) in enumerate(zip(wanted, errors, levels, strict=True)):
-                carried = shares[place, :place] @ errors[:place]
-                carried.clip(-_MOST, _MOST, out=carried)
-                np.add(own, carried, out=level)
+        The grid has `count` levels, and `scales` and `offsets` (channels). A decoded value is off by at most one and
+        a half steps, or is the nearest end of the grid."""
+        order = list(self.order)
+        original_order = np.argsort(order)
+        scales, offsets = scales[order, None], offsets[order, None].astype(np.float64)
+        weights = self.weights * scales.T / scales  # for errors and feedback in steps
+
+        def quantise(values: np.ndarray) -> np.ndarray:
+            ideal = values.reshape(-1, len(order)).T[order] / scales - offsets
+            errors, levels = np.empty_like(ideal), np.empty_like(ideal)
+            for place, (own, error, level) in enumerate(zip(ideal, errors, levels, strict=True)):
+                feedback = weights[place, :place] @ errors[:place]
+                feedback.clip(-_MAX_FEEDBACK, _MAX_FEEDBACK, out=feedback)
+                np.add(own, feedback, out=level)
                 np.rint(level, out=level).clip(0, count - 1, out=level)
                 np.subtract(own, level, out=error)
-            rounded: np.ndarray = levels[back].T.astype(np.uint8)
+            rounded: np.ndarray = levels[original_order].T.astype(np.uint8)
             return rounded.reshape(values.shape)
 
-        return round_values
+        return quantise

@@ -1,65 +1,61 @@
-"""How much a server lets in: a number of requests, and the bytes all of them hold together."""
+"""Admission control: limits the pending requests of a server and the bytes they hold."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-HELD_BYTES = 2 << 30
+from hybrid_batch.inference.serving.replies import Overloaded, ShuttingDown
+
+MAX_RESERVED_BYTES = 2 << 30
 
 
-class Busy(Exception):
-    """There is no room now; later there will be."""
+class Permit:
+    """Admits one request. Threads may use it."""
+
+    def __init__(self, controller: "AdmissionController") -> None:
+        self._controller = controller
+        self.reserved_bytes = 0
+
+    def reserve(self, count: int) -> None:
+        """Reserve more bytes for this request. Raises Overloaded if other requests have reserved too many."""
+        self._controller.reserve(count, self.reserved_bytes)
+        self.reserved_bytes += count
 
 
-class Closing(Exception):
-    """The process was asked to stop: who is inside is finished with, nobody is let in."""
+class AdmissionController:
+    """Counts pending requests and the bytes they hold. A request that is alone may reserve any number of bytes: its
+    size has a limit of its own. `shutting_down` makes it reject new requests."""
 
-
-class Place:
-    """One request's place inside; threads may use it."""
-
-    def __init__(self, room: "Room") -> None:
-        self._room = room
-        self.held = 0
-
-    def hold(self, count: int) -> None:
-        """Count more bytes to this request. Raises Busy if others hold too many already."""
-        self._room.take(count, self.held)
-        self.held += count
-
-
-class Room:
-    """Counts who is inside. A single request is never too large for an empty room: its size has its own limit."""
-
-    def __init__(self, requests: int, held_bytes: int = HELD_BYTES) -> None:
-        self.closing = False
-        self._requests = requests
-        self._bytes = held_bytes
-        self._inside = 0
-        self._held = 0
+    def __init__(self, requests: int, reserved_bytes: int = MAX_RESERVED_BYTES) -> None:
+        self.shutting_down = False
+        self._max_requests = requests
+        self._max_bytes = reserved_bytes
+        self._requests = 0
+        self._bytes = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def enter(self) -> Iterator[Place]:
-        """A place until the end of the block. Raises Busy when all are taken, Closing after `closing` is set."""
-        if self.closing:
-            raise Closing("This server is shutting down; ask again later.")
+    def admit(self) -> Iterator[Permit]:
+        """A permit until the end of the block. Raises Overloaded if too many requests are pending, ShuttingDown after
+        `shutting_down` was set."""
+        if self.shutting_down:
+            raise ShuttingDown("This server is shutting down; retry later.")
         with self._lock:
-            if self._inside >= self._requests:
-                raise Busy(f"{self._inside} requests are waiting already; ask again later.")
-            self._inside += 1
-        place = Place(self)
+            if self._requests >= self._max_requests:
+                raise Overloaded(f"{self._requests} requests are pending already; retry later.")
+            self._requests += 1
+        permit = Permit(self)
         try:
-            yield place
+            yield permit
         finally:
             with self._lock:
-                self._inside -= 1
-                self._held -= place.held
+                self._requests -= 1
+                self._bytes -= permit.reserved_bytes
 
-    def take(self, count: int, own: int) -> None:
-        """See Place.hold."""
+    def reserve(self, count: int, own: int) -> None:
+        """Reserve more bytes for a request that has reserved `own`; see Permit.reserve."""
         with self._lock:
-            others = self._held - own
-            if others and self._held + count > self._bytes:
-                raise Busy(f"Waiting requests hold {others} bytes already; ask again later.")
-            self._held += count
+            others = self._bytes - own
+            if others and self._bytes + count > self._max_bytes:
+                raise Overloaded(f"Pending requests hold {others} bytes already; retry later.")
+            self._bytes += count

@@ -1,4 +1,7 @@
-"""The Open Inference Protocol v2 over HTTP for one bundle: every cut is a version, `c000` the whole model."""
+"""The ASGI application: reads HTTP requests, within limits, for an AsyncRequestHandler and sends its replies.
+
+The Open Inference Protocol v2 for one bundle: every cut is a version of the model, `c000` the whole model.
+"""
 
 import asyncio
 import signal
@@ -7,146 +10,99 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
+import starlette.requests
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.protocol.spill import SPILL
-from hybrid_batch.inference.protocol.wire import HEADER_LENGTH
-from hybrid_batch.inference.serving import oip as protocol
-from hybrid_batch.inference.serving.http.admission import Place
-from hybrid_batch.inference.serving.http.service import ServiceSettings, TailService
+from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.serving import oip
+from hybrid_batch.inference.serving.http.admission import Permit
+from hybrid_batch.inference.serving.http.async_handler import AsyncRequestHandler, ServerSettings
+from hybrid_batch.inference.serving.oip import Operation
+from hybrid_batch.inference.serving.replies import HttpError, error_reply
 
 
-def make_app(settings: ServiceSettings) -> Starlette:
-    """The server as an ASGI application. Raises MissingExtra if the engine is not installed."""
-    service = TailService(settings)
+def make_app(settings: ServerSettings) -> Starlette:
+    """The server as an ASGI application. Raises WrongUsage for a bad `spill`, MissingExtra if the runtime is not
+    installed."""
+    handler = AsyncRequestHandler(settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        _notice_signals(service)
+        _reject_requests_after_signals(handler)
         yield
-        service.close()
+        handler.close()
 
-    app = Starlette(
-        routes=[Route(route.path, _ENDPOINTS[route.verb], methods=[route.method]) for route in protocol.ROUTES],
-        exception_handlers={
-            **dict.fromkeys(protocol.REFUSALS, _refuse),
-            HTTPException: _refuse_http,
-            ClientDisconnect: _no_one_left,
-            Exception: _refuse,
-        },
-        lifespan=lifespan,
-    )
-    app.state.service = service
+    app = Starlette(routes=[Route("/{path:path}", _Endpoint(handler))], lifespan=lifespan)
+    app.state.handler = handler
     return app
 
 
-async def _server_metadata(_: Request) -> Response:
-    return JSONResponse(protocol.describe_server())
+class _Endpoint:
+    """The ASGI endpoint of all paths and methods: RequestHandler knows the paths."""
+
+    def __init__(self, handler: AsyncRequestHandler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = starlette.requests.Request(scope, receive)
+        try:
+            reply = await self._handle(received)
+        except starlette.requests.ClientDisconnect:
+            reply = Reply(400)  # which nobody receives
+        except Exception as error:
+            reply = error_reply(error)
+        await Response(reply.content, reply.status, dict(reply.headers))(scope, receive, send)
+
+    async def _handle(self, received: starlette.requests.Request) -> Reply:
+        target = oip.parse_target(received.method, _raw_path(received))
+        if target.operation is not Operation.INFER:
+            return await self._handler.describe(target)
+        self._handler.check(target)
+        with self._handler.admission.admit() as permit:
+            content = await _read_content(received, self._handler.settings, permit)
+            request = Request(received.method, _raw_path(received), dict(received.headers), content)
+            return await self._handler.infer(target, request, permit)
 
 
-async def _live(_: Request) -> Response:
-    return JSONResponse({"live": True})
+def _raw_path(received: starlette.requests.Request) -> str:
+    """The path with its percent-escapes, as other transports deliver it: a model's name may hold an escaped slash."""
+    raw: bytes | None = received.scope.get("raw_path")
+    return str(received.scope["path"]) if raw is None else raw.decode("latin-1")
 
 
-async def _ready(request: Request) -> Response:
-    ready = not _service(request).room.closing
-    return JSONResponse({"ready": ready}, 200 if ready else 503)
-
-
-async def _metadata(request: Request) -> Response:
-    service, cut = _service(request), _cut(request)
-    engine, limit = service.settings.engine, service.settings.max_request_bytes
-    spill = service.spill.uri if service.spill else None
-    return JSONResponse(protocol.describe_model(service.bundle, cut, engine, limit, spill))
-
-
-async def _model_ready(request: Request) -> Response:
-    """Ready means compiled: who asks first waits for that, and no inference does."""
-    service, cut = _service(request), _cut(request)
-    await service.prepare(cut)
-    return JSONResponse(protocol.describe_ready(service.bundle, cut))
-
-
-async def _infer(request: Request) -> Response:
-    service = _service(request)
-    cut = _cut(request)
-    with service.room.enter() as place:
-        content = await _read(request, service.settings, place)
-        if not content and (lies_at := request.headers.get(SPILL)) is not None:
-            content = await service.fetch(lies_at, place)
-        body = await service.answer(cut, content, request.headers.get(HEADER_LENGTH), place)
-    return Response(body.join(), headers=body.headers)
-
-
-async def _read(request: Request, settings: ServiceSettings, place: Place) -> bytes:
-    """The body, refused as soon as it is known to be too large; uvicorn then reads the rest and forgets it, so that
-    the client gets the refusal and not a broken connection."""
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise protocol.compressed()
-    limit, patience_s, now = settings.max_request_bytes, settings.patience_s, asyncio.get_running_loop().time
-    declared = request.headers.get("Content-Length", "")
+async def _read_content(received: starlette.requests.Request, settings: ServerSettings, permit: Permit) -> bytes:
+    """The body. It is rejected as soon as its size is known to exceed the limit; uvicorn then reads and discards the
+    rest, so that the client receives the reply instead of a broken connection. Raises HttpError, Overloaded."""
+    oip.check_encoding(received.headers.get("Content-Encoding"))
+    limit, timeout_s, now = settings.max_request_bytes, settings.read_timeout_s, asyncio.get_running_loop().time
+    declared = received.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise protocol.too_large(int(declared), limit)
+        raise oip.too_large(int(declared), limit)
     chunks: list[bytes] = []
     try:
-        async with asyncio.timeout(patience_s) as patience:
-            async for chunk in request.stream():
-                patience.reschedule(now() + patience_s)
-                place.hold(len(chunk))
+        async with asyncio.timeout(timeout_s) as timeout:
+            async for chunk in received.stream():
+                timeout.reschedule(now() + timeout_s)
+                permit.reserve(len(chunk))
                 chunks.append(chunk)
-                if place.held > limit:
-                    raise protocol.too_large(place.held, limit)
+                if permit.reserved_bytes > limit:
+                    raise oip.too_large(permit.reserved_bytes, limit)
     except TimeoutError as error:
-        raise protocol.Refused(408, f"Nothing came for {patience_s:g} s; send the request again.") from error
+        raise HttpError(408, f"No data arrived for {timeout_s:g} s; send the request again.") from error
     return b"".join(chunks)
 
 
-def _refuse(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": protocol.message_of(error)}, protocol.status_of(error), protocol.headers_of(error))
-
-
-def _refuse_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-def _no_one_left(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)
-
-
-def _service(request: Request) -> TailService:
-    service: TailService = request.app.state.service
-    return service
-
-
-def _cut(request: Request) -> Cut:
-    bundle = _service(request).bundle
-    return protocol.find_cut(bundle, request.path_params["model"], request.path_params.get("version"))
-
-
-_ENDPOINTS = {
-    "server": _server_metadata,
-    "live": _live,
-    "ready": _ready,
-    "model": _metadata,
-    "model_ready": _model_ready,
-    "infer": _infer,
-}
-
-
-def _notice_signals(service: TailService) -> None:
-    """From the signal on new requests are refused, while the server that set the handlers finishes the others."""
+def _reject_requests_after_signals(handler: AsyncRequestHandler) -> None:
+    """After SIGTERM or SIGINT reject new requests; the server, which set the present handlers, finishes the others."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
+        previous = signal.getsignal(number)
 
-        def notice(number: int, frame: FrameType | None, before: Any = before) -> None:  # noqa: ANN401
-            service.room.closing = True
-            if callable(before):
-                before(number, frame)
+        def notice(number: int, frame: FrameType | None, previous: Any = previous) -> None:  # noqa: ANN401
+            handler.admission.shutting_down = True
+            if callable(previous):
+                previous(number, frame)
 
         signal.signal(number, notice)

@@ -1,6 +1,7 @@
-"""Micro-batching: while the engine is busy requests queue, and its next call takes all that wait for one cut.
+"""Dynamic batching: while the runtime is busy requests queue, and its next call takes all requests for one cut.
 
-There is no window to wait in, and no thread to hand over to: a lone request is computed at once, by whoever brought it.
+No request is delayed to gather others, and no thread is dedicated to the runtime: the thread that brings a request
+while the runtime is free calls it.
 """
 
 import threading
@@ -11,68 +12,68 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.serving.executor import TailWorker
-from hybrid_batch.inference.serving.inference_request import Computed, compute
+from hybrid_batch.inference.serving.executor import TailExecutor
+from hybrid_batch.inference.serving.inference_request import InferenceResult, compute
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _QueuedTensors:
     cut: Cut
     tensors: list[np.ndarray]
-    done: Future[Computed]
+    done: Future[InferenceResult]
 
     @property
-    def batch(self) -> int:
+    def size(self) -> int:
         return len(self.tensors[0])
 
 
-class Batcher:
-    """Makes one engine call at a time; threads may use it at once."""
+class DynamicBatcher:
+    """Makes one call of the runtime at a time, for up to `max_batch` images. Thread-safe."""
 
-    def __init__(self, worker: TailWorker, max_batch: int) -> None:
-        self._worker = worker
+    def __init__(self, executor: TailExecutor, max_batch: int) -> None:
+        self._executor = executor
         self._max_batch = max_batch
-        self._waiting: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedTensors] = deque()
         self._computing = False
         self._lock = threading.Lock()
 
-    def compute(self, cut: Cut, tensors: list[np.ndarray], done: Future[Computed]) -> None:
-        """Have the scores of boundary tensors computed, together with what else waits for the cut. If the engine is
-        free the caller does it, and all that comes meanwhile; otherwise this returns at once. `done` is told either
-        way, before others are computed."""
+    def compute(self, cut: Cut, tensors: list[np.ndarray], done: Future[InferenceResult]) -> None:
+        """Compute scores from boundary tensors, each (batch, *shape), and set them as the result of `done`. If the
+        runtime is free the calling thread computes these, then all requests that were queued meanwhile; otherwise this
+        queues the request and returns at once. `done` is set before later requests are computed."""
         with self._lock:
-            self._waiting.append(_Waiting(cut, tensors, done))
+            self._queue.append(_QueuedTensors(cut, tensors, done))
             if self._computing:
                 return
             self._computing = True
-        while together := self._next():
-            self._call(together)
+        while batch := self._next_batch():
+            self._compute(batch)
 
-    def _next(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_QueuedTensors]:
         with self._lock:
-            self._computing = bool(self._waiting)
-            return self._take() if self._waiting else []
+            self._computing = bool(self._queue)
+            return self._take_batch() if self._queue else []
 
-    def _call(self, together: list[_Waiting]) -> None:
+    def _compute(self, batch: list[_QueuedTensors]) -> None:
         try:
-            results = compute(self._worker, together[0].cut, [waiting.tensors for waiting in together])
+            results = compute(self._executor, batch[0].cut, [queued.tensors for queued in batch])
         except Exception as error:
-            for waiting in together:
-                waiting.done.set_exception(error)
+            for queued in batch:
+                queued.done.set_exception(error)
             return
-        for waiting, computed in zip(together, results, strict=True):
-            waiting.done.set_result(computed)
+        for queued, result in zip(batch, results, strict=True):
+            queued.done.set_result(result)
 
-    def _take(self) -> list[_Waiting]:
-        """The oldest request and, in order, those for the same cut that fit into a batch with it."""
-        cut, images = self._waiting[0].cut, 0
-        taken: list[_Waiting] = []
-        left: deque[_Waiting] = deque()
-        for waiting in self._waiting:
-            if waiting.cut is cut and (not taken or images + waiting.batch <= self._max_batch):
-                taken.append(waiting)
-                images += waiting.batch
+    def _take_batch(self) -> list[_QueuedTensors]:
+        """Take the oldest request and, in order, those for the same cut that fit into a batch with it."""
+        cut, images = self._queue[0].cut, 0
+        taken: list[_QueuedTensors] = []
+        left: deque[_QueuedTensors] = deque()
+        for queued in self._queue:
+            if queued.cut is cut and (not taken or images + queued.size <= self._max_batch):
+                taken.append(queued)
+                images += queued.size
             else:
-                left.append(waiting)
-        self._waiting = left
+                left.append(queued)
+        self._queue = left
         return taken

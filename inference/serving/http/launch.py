@@ -1,4 +1,4 @@
-"""The server's process, or processes: listen, say where once ready, serve until told to stop."""
+"""Launches the server in one process or several: listen, announce the URL when ready, serve until a signal."""
 
 import http.client
 import multiprocessing
@@ -15,55 +15,55 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.inference.model.runtimes import open_engine
+from hybrid_batch.inference.model.runtimes import open_runtime
 from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.serving.http.app import make_app
-from hybrid_batch.inference.serving.http.service import ServiceSettings
+from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 
 _BACKLOG = 1024
 _SHUTDOWN_S = 30
-# Longer than clients keep idle connections, so that it is the client who closes them.
+# Longer than clients keep idle connections, so that the client closes them.
 _KEEP_ALIVE_S = 75
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - only to know where to ask
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - addresses for the readiness check
 
 
-def serve(settings: ServiceSettings, host: str, port: int, workers: int, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight. `announce` is given the URL once requests are
-    answered there. Port 0 lets the system choose. Raises WrongUsage if the address cannot be listened on, and
-    MissingExtra if the engine is not installed."""
-    open_engine(settings.engine, settings.bundle)
+def serve(settings: ServerSettings, host: str, port: int, processes: int, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish running requests. `announce` is called with the URL when the server is
+    ready. Port 0 lets the system choose a port. Raises WrongUsage if it cannot listen on the address, MissingExtra if
+    the runtime is not installed."""
+    open_runtime(settings.runtime, settings.bundle)
     if settings.spill:
-        Spill(settings.spill)  # or each process would say what is wrong with it
+        Spill(settings.spill)  # raises WrongUsage once, instead of in each process
     listener = _listen(host, port)
     config = uvicorn.Config(
-        partial(_make_worker, settings) if workers > 1 else partial(make_app, settings),
+        partial(_make_child_app, settings) if processes > 1 else partial(make_app, settings),
         factory=True,
-        workers=workers,
+        workers=processes,
         log_level="warning",
         access_log=False,
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        http="h11",  # httptools, which would be chosen where it is installed, reads headers without end into memory
+        http="h11",  # httptools, which would be chosen where it is installed, reads headers of unlimited size into memory
         ws="none",
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
-    if workers > 1:
-        _Workers(config, [listener]).run()
+    if processes > 1:
+        _Processes(config, [listener]).run()
         return
     server = uvicorn.Server(config)
-    # uvicorn puts back the handlers it found and sends itself the signal once more: these make that harmless.
+    # uvicorn restores the handlers it found and raises the signal once more; these handlers make that harmless.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     server.run([listener])
 
 
-class _Workers(Multiprocess):
+class _Processes(Multiprocess):
     def terminate_all(self) -> None:
-        """Stop listening first: connections that no worker will accept any more must not wait for one."""
+        """Stop listening first: no process will accept further connections, and they must not wait for one."""
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
@@ -85,9 +85,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _announce(listener: socket.socket, announce: Callable[[str], None]) -> None:
     host, port = listener.getsockname()[:2]
-    asked = _ANY.get(host, host)
+    address = _ANY.get(host, host)
     while True:
-        connection = http.client.HTTPConnection(asked, port, timeout=60)
+        connection = http.client.HTTPConnection(address, port, timeout=60)
         try:
             connection.request("GET", "/v2/health/ready")
             if connection.getresponse().status == http.client.OK:
@@ -99,13 +99,13 @@ def _announce(listener: socket.socket, announce: Callable[[str], None]) -> None:
     announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
-def _make_worker(settings: ServiceSettings) -> Starlette:
-    """The application in a process of several; it ends when its parent is killed and cannot tell it to."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+def _make_child_app(settings: ServerSettings) -> Starlette:
+    """The application in one of several processes, which ends with its parent even if the parent is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return make_app(settings)
 
 
-def _follow_parent() -> None:
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,83 +1,76 @@
-"""A message whose sender can be answered, and the answer: what a worker makes of what lies in its queue."""
+"""A request received from a work queue, and the message of its reply."""
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from hybrid_batch.data.aws.queue import MOST_BYTES, Incoming, Outgoing
-from hybrid_batch.data.errors import BadFrame, StorageFailed
+from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, OutgoingMessage, ReceivedMessage
+from hybrid_batch.data.errors import InvalidFrame, StorageFailed
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.protocol.message import (
-    BUNDLE,
     REPLY_TO,
-    is_replies_name,
-    read_id,
-    read_request,
-    write_reply,
+    is_reply_queue_name,
+    parse_id,
+    parse_request,
+    reply_message,
 )
-from hybrid_batch.inference.protocol.spill import Spill, spilled
+from hybrid_batch.inference.protocol.spill import Spill, is_spilled
 from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import BUNDLE
+from hybrid_batch.inference.serving.executor import bundle_mismatch
+from hybrid_batch.inference.serving.replies import HttpError, error_reply
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """`handle` and `receipts` are the message's. `number` is the id that the reply must bear, `reply_to` the name of
-    the queue it goes to; `asked` is the request, or the reply that says what is wrong with it."""
+class QueuedRequest:
+    """A message decoded into a request. `receipt_handle` and `receive_count` are those of the message, `request_id` is
+    the id that the reply must carry, and `reply_to` the name of the queue to which the reply is sent. `parsed` is the
+    request, or the reply with the error if the message holds no valid request for this worker."""
 
-    handle: str
-    receipts: int
-    number: str
+    receipt_handle: str
+    receive_count: int
+    request_id: str
     reply_to: str
-    asked: Request | Reply
+    parsed: Request | Reply
 
     @classmethod
-    def read(cls, message: Incoming, work: str, bundle: Bundle) -> "Letter":
-        """The letter in a message of a work queue to a worker with this bundle. Raises BadFrame if it cannot be
-        answered: it has no id, or asks for the reply to be sent elsewhere than to a client of this queue."""
-        number = read_id(message)
+    def parse(cls, message: ReceivedMessage, work_queue: str, bundle: Bundle) -> "QueuedRequest":
+        """Decode a message of a work queue, received by a worker with this bundle. Raises InvalidFrame if it cannot be
+        answered: it has no id, or its `reply_to` is not the reply queue of a client of this work queue."""
+        request_id = parse_id(message)
         reply_to = message.attributes.get(REPLY_TO, "")
-        if not is_replies_name(work, reply_to):
-            raise BadFrame(f"A message asks for its reply at {reply_to[:80]!r}, which is no client's of {work!r}.")
-        meant = message.attributes.get(BUNDLE, bundle.sha256)
+        if not is_reply_queue_name(work_queue, reply_to):
+            raise InvalidFrame(
+                f"A message has {reply_to[:80]!r} as {REPLY_TO}, which is not a reply queue of {work_queue!r}."
+            )
+        sha256 = message.attributes.get(BUNDLE, bundle.sha256)
         try:
-            asked = read_request(message) if meant == bundle.sha256 else refuse_bundle(meant, bundle)
-        except BadFrame as error:
-            asked = refusal(HTTPStatus.BAD_REQUEST, str(error))
-        return cls(message.handle, message.receipts, number, reply_to, asked)
+            parsed = parse_request(message) if sha256 == bundle.sha256 else error_reply(bundle_mismatch(sha256, bundle))
+        except InvalidFrame as error:
+            parsed = error_reply(error)
+        return cls(message.receipt_handle, message.receive_count, request_id, reply_to, parsed)
 
     @property
-    def is_for_others(self) -> bool:
-        """Whether a worker with another bundle must answer."""
-        return isinstance(self.asked, Reply) and self.asked.status == HTTPStatus.CONFLICT
+    def needs_other_bundle(self) -> bool:
+        """Whether only a worker with another bundle can answer it."""
+        return isinstance(self.parsed, Reply) and self.parsed.status == HTTPStatus.CONFLICT
 
     @property
-    def is_light(self) -> bool:
-        """Whether all of it is here, and not in S3."""
-        return isinstance(self.asked, Reply) or not spilled(self.asked)
+    def is_inline(self) -> bool:
+        """Whether the message holds the body; otherwise S3 does."""
+        return isinstance(self.parsed, Reply) or not is_spilled(self.parsed)
 
-    def answer(self, reply: Reply, spill: Spill | None) -> Outgoing:
-        """The message of the reply; one too large goes through S3, where there is a place for that."""
-        message = write_reply(reply, self.number)
-        if message.size <= MOST_BYTES or isinstance(self.asked, Reply):
+    def encode_reply(self, reply: Reply, spill: Spill | None) -> OutgoingMessage:
+        """The message of the reply. A body too large for a message is stored in `spill`; without it the message is an
+        error instead."""
+        message = reply_message(reply, self.request_id)
+        if message.size <= MAX_BATCH_BYTES or isinstance(self.parsed, Reply):
             return message
         if spill is None:
-            said = f"The reply of {len(reply.content)} bytes is too large for a queue; send fewer images at once."
-            return write_reply(refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said), self.number)
+            text = f"The reply of {len(reply.content)} bytes is too large for a queue; send fewer images at once."
+            too_large = HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+            return reply_message(error_reply(too_large), self.request_id)
         try:
-            return write_reply(spill.stow(reply, self.asked), self.number)
-        except (BadFrame, StorageFailed) as error:
-            return write_reply(refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)), self.number)
-
-
-def refuse_bundle(meant: str, bundle: Bundle) -> Reply:
-    """The reply that says that the request is for a bundle with another hash."""
-    return refusal(
-        HTTPStatus.CONFLICT,
-        f"The request is for bundle {meant[:12]}, but {bundle.name} here is {bundle.sha256[:12]}; serve the bundle "
-        "that the client runs.",
-    )
-
-
-def refusal(status: int, message: str) -> Reply:
-    """The reply that says what is wrong."""
-    return Reply(status, {"Content-Type": "application/json"}, json.dumps({"error": message}).encode())
+            return reply_message(spill.put_reply(reply, self.parsed), self.request_id)
+        except (InvalidFrame, StorageFailed) as error:
+            failed = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return reply_message(error_reply(failed), self.request_id)

@@ -1,63 +1,63 @@
-"""The messages that a worker has in hand: hidden from other workers until they are answered or given back."""
+"""Keeps the messages that a worker has received invisible to other workers until they are deleted or released."""
 
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from hybrid_batch.data.aws.queue import Incoming, Queue
+from hybrid_batch.data.aws.queue import ReceivedMessage, SqsQueue
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable
 
 
-class Holding:
-    """Threads may use it at once. Inside its block messages stay hidden however long they are held; at the end of the
-    block those still in hand are given back to the queue."""
+class VisibilityLease:
+    """Inside its block a thread renews the visibility timeout of tracked messages; at the end of the block those that
+    are still tracked are released. Thread-safe."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: SqsQueue) -> None:
         self._queue = queue
         self._handles: set[str] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="visibility", daemon=True)
+        self._renewer = threading.Thread(target=self._renew, name="visibility", daemon=True)
 
     def __enter__(self) -> Self:
-        self._keeper.start()
+        self._renewer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._keeper.join()
-        with suppress(AwsRefused, AwsUnreachable):  # they come back by themselves, later
-            self.give_back(self._all())
+        self._renewer.join()
+        with suppress(AwsRefused, AwsUnreachable):  # the messages become visible after their timeout
+            self.release(self._tracked())
 
     def __len__(self) -> int:
         return len(self._handles)
 
-    def take(self, messages: Sequence[Incoming]) -> None:
-        """Take messages that were just received."""
+    def track(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Start keeping received messages invisible."""
         with self._lock:
-            self._handles |= {message.handle for message in messages}
+            self._handles |= {message.receipt_handle for message in messages}
 
-    def finish(self, handles: Sequence[str]) -> None:
-        """Delete messages that are done with. Raises AwsRefused, AwsUnreachable."""
-        self.let_go(handles)
+    def delete(self, handles: Sequence[str]) -> None:
+        """Delete processed messages from the queue. Raises AwsRefused, AwsUnreachable."""
+        self.forget(handles)
         self._queue.delete(handles)
 
-    def give_back(self, handles: Sequence[str]) -> None:
-        """Show messages to other workers at once. Raises AwsRefused, AwsUnreachable."""
-        self.let_go(handles)
-        self._queue.hide(handles, 0)
+    def release(self, handles: Sequence[str]) -> None:
+        """Make messages visible to other workers at once. Raises AwsRefused, AwsUnreachable."""
+        self.forget(handles)
+        self._queue.change_visibility(handles, 0)
 
-    def let_go(self, handles: Sequence[str]) -> None:
-        """Leave messages to themselves: the queue shows them again in its own time."""
+    def forget(self, handles: Sequence[str]) -> None:
+        """Stop keeping messages invisible: they become visible after their timeout."""
         with self._lock:
             self._handles -= set(handles)
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         while not self._over.wait(self._queue.visibility_s / 3):
-            with suppress(AwsRefused, AwsUnreachable):  # the next time comes before it is too late
-                self._queue.hide(self._all(), self._queue.visibility_s)
+            with suppress(AwsRefused, AwsUnreachable):  # the next renewal is still in time
+                self._queue.change_visibility(self._tracked(), self._queue.visibility_s)
 
-    def _all(self) -> list[str]:
+    def _tracked(self) -> list[str]:
         with self._lock:
             return list(self._handles)

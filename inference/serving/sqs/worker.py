@@ -1,7 +1,7 @@
-"""A worker of a queue: takes requests from it, answers them with the tails of one bundle, until told to stop.
+"""A worker of a work queue: several threads receive requests, compute them with one RequestHandler and send replies.
 
-Several lanes do the same at once: while one computes, another sends its replies and a third receives. A worker that
-is killed loses nothing, for the queue gives to another what was not deleted; what is answered twice the client drops.
+While one thread computes, another sends its replies and a third receives. A worker that is killed loses nothing: SQS
+delivers a message that was not deleted to another worker, and clients drop a second reply.
 """
 
 import threading
@@ -12,37 +12,37 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from hybrid_batch.data.aws.queue import MOST_TOGETHER, Incoming, Queue
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, BadFrame, QueueGone
+from hybrid_batch.data.aws.queue import MAX_BATCH_ENTRIES, ReceivedMessage, SqsQueue
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, InvalidFrame, QueueNotFound
 from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.protocol.transport import Reply, Request
-from hybrid_batch.inference.serving.request_handler import Endpoint
-from hybrid_batch.inference.serving.sqs.queued_request import Letter
-from hybrid_batch.inference.serving.sqs.visibility_lease import Holding
+from hybrid_batch.inference.serving.request_handler import RequestHandler
+from hybrid_batch.inference.serving.sqs.queued_request import QueuedRequest
+from hybrid_batch.inference.serving.sqs.visibility_lease import VisibilityLease
 
-_LANES = 3
-_POLL_S = 2  # as long a worker that is told to stop may wait; to ask an empty queue so often costs 0.50 USD a month
-_AHEAD_S = 0.25  # of work is taken at once: what one worker holds no other can do, and is delayed if that is killed
+_THREADS = 3
+_POLL_S = 2  # delays a stop by as much; polling an empty queue at this rate costs 0.50 USD a month
+_PREFETCH_S = 0.25  # of work is received at once: no other worker can do it, and a kill delays it
 _REPORT_S = 10.0
-_TICK_S = 0.5  # Python hears a signal that comes just before a wait only after it
+_TICK_S = 0.5  # Python handles a signal that arrives just before a wait only after the wait
 _PAUSE_S = 1.0
-_ASIDE_S = 2.0
-_MOST_RECEIPTS = 10  # where no dead-letter queue takes messages away earlier
+_YIELD_S = 2.0
+_MAX_RECEIVES = 10  # of a message without a valid id or reply queue, where no dead-letter queue takes it earlier
 
 
 @dataclass(frozen=True, slots=True)
-class Stopping:
-    """When a worker stops: what it has in hand when told to it finishes within `grace_s`; by itself it stops when
-    nothing came for `idle_s`, if that is given."""
+class ShutdownPolicy:
+    """After `stop` received requests have `shutdown_timeout_s` to finish. The worker stops by itself after it received
+    nothing for `idle_timeout_s`, if given."""
 
-    grace_s: float = 20.0
-    idle_s: float | None = None
+    shutdown_timeout_s: float = 20.0
+    idle_timeout_s: float | None = None
 
 
 @dataclass(slots=True)
-class Totals:
-    """Requests by what became of them: answered, answered with an error, and those that nobody waited for or that
-    could not be answered."""
+class WorkerStats:
+    """Numbers of requests: answered, answered with an error, and dropped because their client is gone or the message
+    is invalid."""
 
     answered: int = 0
     refused: int = 0
@@ -50,167 +50,166 @@ class Totals:
 
 
 class QueueWorker:
-    """Works for one queue; `say` is told how it goes."""
+    """Works for one queue. `notify` is called with lines on its progress. Replies too large for a message are stored in
+    `spill`, if given."""
 
     def __init__(
         self,
-        queue: Queue,
-        endpoint: Endpoint,
-        say: Callable[[str], None],
-        stopping: Stopping | None = None,
+        queue: SqsQueue,
+        handler: RequestHandler,
+        notify: Callable[[str], None],
+        shutdown: ShutdownPolicy | None = None,
         spill: Spill | None = None,
     ) -> None:
-        self._queue, self._endpoint, self._say, self._spill = queue, endpoint, say, spill
-        self._when = stopping or Stopping()
-        self._holding = Holding(queue)
+        self._queue, self._handler, self._notify, self._spill = queue, handler, notify, spill
+        self._shutdown = shutdown or ShutdownPolicy()
+        self._lease = VisibilityLease(queue)
         self._receiving, self._computing, self._counting = (threading.Lock() for _ in range(3))
         self._stopped = threading.Event()
         self._failure: AwsRefused | None = None
-        self._totals = Totals()
-        self._told = False
-        self._at_once = 1
-        self._wait_s = _POLL_S if self._when.idle_s is None or self._when.idle_s >= _POLL_S else 1
-        self._busy = time.monotonic()
+        self._stats = WorkerStats()
+        self._mismatch_notified = False
+        self._max_messages = 1
+        idle_timeout_s = self._shutdown.idle_timeout_s
+        self._wait_s = _POLL_S if idle_timeout_s is None or idle_timeout_s >= _POLL_S else 1
+        self._last_work = time.monotonic()
 
-    def run(self) -> Totals:
-        """Work until told to stop; what is in hand after the grace is given back to the queue. Raises AwsRefused when
-        the queue cannot be used."""
-        lanes = [threading.Thread(target=self._work, name=f"lane-{number}", daemon=True) for number in range(_LANES)]
-        with self._holding:
-            for lane in lanes:
-                lane.start()
-            said, due = Totals(), time.monotonic() + _REPORT_S
+    def run(self) -> WorkerStats:
+        """Work until stopped, then release requests that are not finished within the shutdown timeout. Raises
+        AwsRefused if the queue cannot be used."""
+        threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(_THREADS)]
+        with self._lease:
+            for thread in threads:
+                thread.start()
+            reported, due = WorkerStats(), time.monotonic() + _REPORT_S
             while not self._stopped.wait(_TICK_S):
                 if time.monotonic() >= due:
-                    said, due = self._report(said), due + _REPORT_S
-            end = time.monotonic() + self._when.grace_s
-            for lane in lanes:
-                lane.join(max(0.0, end - time.monotonic()))
-            if self._receiving.acquire(timeout=2 * _POLL_S):  # or a lane would receive what is given back
+                    reported, due = self._report(reported), due + _REPORT_S
+            end = time.monotonic() + self._shutdown.shutdown_timeout_s
+            for thread in threads:
+                thread.join(max(0.0, end - time.monotonic()))
+            if self._receiving.acquire(timeout=2 * _POLL_S):  # or a thread would receive what is released
                 self._receiving.release()
         if self._failure is not None:
             raise self._failure
-        return self._totals
+        return self._stats
 
     def stop(self) -> None:
-        """Take nothing more; for signal handlers and other threads."""
+        """Receive no further requests. For other threads; not for signal handlers, which may hold its lock."""
         self._stopped.set()
 
     def _work(self) -> None:
-        """What every lane does."""
+        """The loop of each thread."""
         while not self._stopped.is_set():
-            messages: list[Incoming] = []
+            messages: list[ReceivedMessage] = []
             try:
                 messages = self._receive()
-                letters = list(self._letters(messages))
-                for together in _groups(letters):
-                    self._answer(together)
-                if letters and all(letter.is_for_others for letter in letters):
-                    self._step_aside()
+                requests = list(self._parse(messages))
+                for together in _groups(requests):
+                    self._process(together)
+                if requests and all(request.needs_other_bundle for request in requests):
+                    self._yield_to_others()
             except AwsUnreachable as error:
-                self._say(str(error))
+                self._notify(str(error))
                 self._stopped.wait(_PAUSE_S)
             except AwsRefused as error:
                 self._failure = error
                 self._stopped.set()
             except Exception:
-                traceback.print_exc()  # a mistake of ours with this message must not end the work on others
+                traceback.print_exc()  # a defect that one message exposes must not stop the work on others
             finally:
-                # What was not finished is shown again in its own time, and at last goes to the dead-letter queue.
-                self._holding.let_go([message.handle for message in messages])
+                # Unfinished messages become visible after their timeout, and finally go to the dead-letter queue.
+                self._lease.forget([message.receipt_handle for message in messages])
 
-    def _receive(self) -> list[Incoming]:
-        """The next messages, no more than are worked off in a moment; none when nothing came for a while."""
+    def _receive(self) -> list[ReceivedMessage]:
+        """Receive the next messages, about _PREFETCH_S of work; none if the queue stays empty for the poll's time."""
         with self._receiving:
             if self._stopped.is_set():
                 return []
-            messages = self._queue.receive(self._at_once, self._wait_s)
-            self._holding.take(messages)
-        if messages or len(self._holding):
-            self._busy = time.monotonic()
-        elif self._when.idle_s is not None and time.monotonic() - self._busy >= self._when.idle_s:
+            messages = self._queue.receive(self._max_messages, self._wait_s)
+            self._lease.track(messages)
+        idle_timeout_s = self._shutdown.idle_timeout_s
+        if messages or len(self._lease):
+            self._last_work = time.monotonic()
+        elif idle_timeout_s is not None and time.monotonic() - self._last_work >= idle_timeout_s:
             self._stopped.set()
         return messages
 
-    def _letters(self, messages: Sequence[Incoming]) -> Iterator[Letter]:
-        """What can be answered."""
+    def _parse(self, messages: Sequence[ReceivedMessage]) -> Iterator[QueuedRequest]:
+        """The requests that can be answered."""
         for message in messages:
             try:
-                yield Letter.read(message, self._queue.name, self._endpoint.bundle)
-            except BadFrame as error:
-                self._say(str(error))
-                if message.receipts >= _MOST_RECEIPTS:
-                    self._drop([message.handle])
+                yield QueuedRequest.parse(message, self._queue.name, self._handler.bundle)
+            except InvalidFrame as error:
+                self._notify(str(error))
+                if message.receive_count >= _MAX_RECEIVES:
+                    self._drop([message.receipt_handle])
 
-    def _answer(self, letters: Sequence[Letter]) -> None:
-        requests = [letter.asked for letter in letters if isinstance(letter.asked, Request)]
-        # One at a time, as engines work: so the time spent is that of these requests.
+    def _process(self, queued: Sequence[QueuedRequest]) -> None:
+        """Compute requests and send their replies, one message batch for each client."""
+        requests = [one.parsed for one in queued if isinstance(one.parsed, Request)]
+        # One thread at a time, as runtimes work: so the measured time is that of these requests alone.
         with self._computing:
-            began = time.perf_counter()
-            replies = iter(self._endpoint.answer_all(requests))
-            spent_s = time.perf_counter() - began
+            start = time.perf_counter()
+            computed = iter(self._handler.handle_all(requests))
+            spent_s = time.perf_counter() - start
         if requests:
-            self._at_once = max(1, min(MOST_TOGETHER, int(len(requests) * _AHEAD_S / spent_s)))
-        clients: defaultdict[str, list[tuple[Letter, Reply]]] = defaultdict(list)
-        for letter in letters:
-            reply = letter.asked if isinstance(letter.asked, Reply) else next(replies)
-            clients[letter.reply_to].append((letter, reply))
-        for name, answers in clients.items():
-            self._reply(name, answers)
+            self._max_messages = max(1, min(MAX_BATCH_ENTRIES, int(len(requests) * _PREFETCH_S / spent_s)))
+        clients: defaultdict[str, list[tuple[QueuedRequest, Reply]]] = defaultdict(list)
+        for one in queued:
+            reply = one.parsed if isinstance(one.parsed, Reply) else next(computed)
+            clients[one.reply_to].append((one, reply))
+        for reply_queue, replies in clients.items():
+            self._send(reply_queue, replies)
 
-    def _reply(self, name: str, answers: Sequence[tuple[Letter, Reply]]) -> None:
-        """Send replies to a client, and only then delete what they answer. A client that is not there is gone, or so
-        new that not all of SQS knows its queue: that shows at the next receipt."""
+    def _send(self, reply_queue: str, replies: Sequence[tuple[QueuedRequest, Reply]]) -> None:
+        """Send replies to a client, then delete their requests. A reply queue that does not exist belongs to a client
+        that is gone, or is so new that not all of SQS knows it: the second delivery of the request decides."""
         try:
-            self._queue.sibling(name).send([letter.answer(reply, self._spill) for letter, reply in answers])
-        except QueueGone:
-            self._drop([letter.handle for letter, _ in answers if letter.receipts > 1])
+            self._queue.sibling(reply_queue).send([one.encode_reply(reply, self._spill) for one, reply in replies])
+        except QueueNotFound:
+            self._drop([one.receipt_handle for one, _ in replies if one.receive_count > 1])
         except AwsRefused as error:
-            self._say(str(error))
+            self._notify(str(error))
         else:
-            self._holding.finish([letter.handle for letter, _ in answers])
-            refused = sum(reply.status != HTTPStatus.OK for _, reply in answers)
+            self._lease.delete([one.receipt_handle for one, _ in replies])
+            refused = sum(reply.status != HTTPStatus.OK for _, reply in replies)
             with self._counting:
-                self._totals.answered += len(answers) - refused
-                self._totals.refused += refused
+                self._stats.answered += len(replies) - refused
+                self._stats.refused += refused
 
-    def _step_aside(self) -> None:
-        """Leave requests for another bundle to workers that have it: to refuse is so quick that of two workers the
-        wrong one would get nearly all."""
-        if not self._told:
-            self._told = True
-            bundle = self._endpoint.bundle
-            self._say(
+    def _yield_to_others(self) -> None:
+        """Receive nothing for a while. Rejecting a request is much faster than computing it: without a pause, a worker
+        with the wrong bundle would receive nearly all requests."""
+        if not self._mismatch_notified:
+            self._mismatch_notified = True
+            bundle = self._handler.bundle
+            self._notify(
                 f"Requests on queue {self._queue.name} are for another bundle than {bundle.name} "
-                f"({bundle.sha256[:12]}); they are left to other workers."
+                f"({bundle.sha256[:12]}); leaving them to other workers."
             )
         with self._receiving:
-            self._stopped.wait(_ASIDE_S)
+            self._stopped.wait(_YIELD_S)
 
     def _drop(self, handles: Sequence[str]) -> None:
-        """Delete what nobody waits for."""
-        self._holding.finish(handles)
+        """Delete requests whose replies nobody would receive."""
+        self._lease.delete(handles)
         with self._counting:
-            self._totals.dropped += len(handles)
+            self._stats.dropped += len(handles)
 
-    def _report(self, said: Totals) -> Totals:
+    def _report(self, reported: WorkerStats) -> WorkerStats:
         with self._counting:
-            now = replace(self._totals)
-        if now != said:
-            self._say(f"{now.answered:,} requests answered, {now.refused:,} refused, {now.dropped:,} dropped.")
+            now = replace(self._stats)
+        if now != reported:
+            self._notify(f"{now.answered:,} requests answered, {now.refused:,} refused, {now.dropped:,} dropped.")
         return now
 
 
-def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
-    """What is answered together: all that is here, and alone what lies in S3 and may be large."""
-    for letter in letters:
-        if not letter.is_light:
-            yield [letter]
-    if light := [letter for letter in letters if letter.is_light]:
-        yield light
-
-
-if __name__ == "__main__":
-    from hybrid_batch.inference.serving.sqs.main import main
-
-    main()
+def _groups(requests: Sequence[QueuedRequest]) -> Iterator[list[QueuedRequest]]:
+    """The requests that are computed together: those inline in their messages. Each request stored in S3, which may be
+    large, is computed alone."""
+    for request in requests:
+        if not request.is_inline:
+            yield [request]
+    if inline := [request for request in requests if request.is_inline]:
+        yield inline

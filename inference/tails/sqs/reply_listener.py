@@ -1,114 +1,94 @@
-"""The replies to one client of a work queue: a queue of its own, and a thread that hands out what comes there."""
+"""Receives the replies to one client from its reply queue and hands each to the thread that waits for it."""
 
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
-from hybrid_batch.data.aws.queue import LONGEST_NAME, MOST_TOGETHER, Incoming, Queue
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, BadFrame, WrongUsage
-from hybrid_batch.inference.protocol.message import read_id, replies_name
-from hybrid_batch.inference.tails.sqs.reply_queues import keep_alive, life
+from hybrid_batch.data.aws.queue import MAX_BATCH_ENTRIES, ReceivedMessage, SqsQueue
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, InvalidFrame
+from hybrid_batch.inference.protocol.message import parse_id
 
-_RETENTION_S = 3600
 _PAUSE_S = 1.0
-_POLL_S = 5  # and as long, at most, until it is noticed that there is nobody any more to reply
+_POLL_S = 5  # also the longest time until a deleted work queue is noticed
 
 
-class Replies:
-    """Threads may use it at once. It polls only while somebody waits."""
+class ReplyListener:
+    """Polls `reply_queue` while replies are pending, from the thread that executes `run`. Thread-safe."""
 
-    def __init__(self, work: Queue) -> None:
-        """Makes the queue. Raises WrongUsage, AwsRefused, AwsUnreachable."""
-        name = replies_name(work.name, uuid.uuid4().hex[:12])
-        if len(name) > LONGEST_NAME:
-            raise WrongUsage(
-                f"{work.name!r} is too long for the name of a work queue: {name!r}, for replies, has {len(name)} "
-                f"characters, and SQS takes {LONGEST_NAME}."
-            )
+    def __init__(self, work: SqsQueue, reply_queue: SqsQueue) -> None:
         self._work = work
-        self._queue = work.create_sibling(name, _RETENTION_S, life())
-        self._waiting: dict[str, Future[Incoming]] = {}
-        self._change = threading.Condition()
+        self._queue = reply_queue
+        self._pending: dict[str, Future[ReceivedMessage]] = {}
+        self._changed = threading.Condition()
         self._closed = False
-        self._over = threading.Event()
-        threading.Thread(target=self._listen, name="replies", daemon=True).start()
-        threading.Thread(target=keep_alive, args=[self._queue, self._over], name="alive", daemon=True).start()
 
     @property
-    def name(self) -> str:
-        """The name of the queue."""
-        return self._queue.name
-
-    @property
-    def awaited(self) -> int:
-        """How many replies are waited for."""
-        return len(self._waiting)
+    def pending(self) -> int:
+        """Number of pending replies."""
+        return len(self._pending)
 
     @contextmanager
-    def expected(self, number: str) -> Iterator[Future[Incoming]]:
-        """The reply to a request, which is waited for until the end of the block; what comes later is dropped. The
-        future is cancelled by `close`."""
-        reply: Future[Incoming] = Future()
-        with self._change:
+    def expect(self, request_id: str) -> Iterator[Future[ReceivedMessage]]:
+        """The reply to a request, which is pending until the end of the block; a later reply is dropped. The future is
+        cancelled by `close`, and raises AwsRefused if a queue cannot be used."""
+        reply: Future[ReceivedMessage] = Future()
+        with self._changed:
             if self._closed:
                 reply.cancel()
             else:
-                self._waiting[number] = reply
-                self._change.notify()
+                self._pending[request_id] = reply
+                self._changed.notify()
         try:
             yield reply
         finally:
-            with self._change:
-                self._waiting.pop(number, None)
+            with self._changed:
+                self._pending.pop(request_id, None)
+
+    def run(self) -> None:
+        """Receive replies until `close`."""
+        received: list[str] = []
+        while self._wait_until_pending():
+            try:
+                messages = self._queue.receive(MAX_BATCH_ENTRIES, _POLL_S)
+                if not messages:
+                    self._work.check()  # a caller that waits for its reply may not use the queue for a long time
+                received += [message.receipt_handle for message in messages]
+                for message in messages:
+                    self._deliver(message)
+                # The remaining ones are deleted with the queue. If SQS delivers them again before, they are dropped.
+                if len(received) >= MAX_BATCH_ENTRIES:
+                    self._queue.delete(received)
+                    received = []
+            except AwsUnreachable:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, _PAUSE_S)
+            except AwsRefused as error:
+                self._fail_pending(error)
 
     def close(self) -> None:
-        """Delete the queue; who still waits for a reply gets none."""
-        self._over.set()
-        with self._change:
+        """Cancel all pending replies."""
+        with self._changed:
             self._closed = True
-            for reply in self._waiting.values():
+            for reply in self._pending.values():
                 reply.cancel()
-            self._waiting.clear()
-            self._change.notify()
-        with suppress(AwsRefused, AwsUnreachable):
-            self._queue.destroy()
+            self._pending.clear()
+            self._changed.notify()
 
-    def _listen(self) -> None:
-        read: list[str] = []
-        while self._is_listening():
-            try:
-                messages = self._queue.receive(MOST_TOGETHER, _POLL_S)
-                if not messages:
-                    self._work.check()  # whoever waits may ask it nothing for a long time
-                read += [message.handle for message in messages]
-                for message in messages:
-                    self._hand_out(message)
-                # Those that remain are deleted with the queue; if they come again before, nobody waits for them.
-                if len(read) >= MOST_TOGETHER:
-                    self._queue.delete(read)
-                    read = []
-            except AwsUnreachable:
-                with self._change:
-                    self._change.wait_for(lambda: self._closed, _PAUSE_S)
-            except AwsRefused as error:
-                self._fail(error)
-
-    def _is_listening(self) -> bool:
-        """Waits until somebody else waits. False after `close`."""
-        with self._change:
-            self._change.wait_for(lambda: self._waiting or self._closed)
+    def _wait_until_pending(self) -> bool:
+        """Wait until a reply is pending. Returns False after `close`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._closed)
             return not self._closed
 
-    def _hand_out(self, message: Incoming) -> None:
-        with suppress(BadFrame), self._change:
-            reply = self._waiting.pop(read_id(message), None)
+    def _deliver(self, message: ReceivedMessage) -> None:
+        with suppress(InvalidFrame), self._changed:
+            reply = self._pending.pop(parse_id(message), None)
             if reply is not None:
                 reply.set_result(message)
 
-    def _fail(self, error: AwsRefused) -> None:
-        with self._change:
-            for reply in self._waiting.values():
+    def _fail_pending(self, error: AwsRefused) -> None:
+        with self._changed:
+            for reply in self._pending.values():
                 reply.set_exception(error)
-            self._waiting.clear()
+            self._pending.clear()

@@ -1,52 +1,69 @@
-"""Queues for replies that killed clients left behind. A client that lives says so, by a tag with the time; one whose
-word is older than a day is gone."""
+"""Reply queues, one for each client of a work queue: created, tagged with a heartbeat, and deleted when stale.
+
+A client tags its queue with the time every hour. A queue whose tag is older than a day belongs to a client that was
+killed.
+"""
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
-from hybrid_batch.data.aws.queue import Queue
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, QueueGone
-from hybrid_batch.inference.protocol.message import is_replies_name, replies_name
+from hybrid_batch.data.aws.queue import MAX_NAME_LENGTH, SqsQueue
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, QueueNotFound, WrongUsage
+from hybrid_batch.inference.protocol.message import is_reply_queue_name, reply_queue_name
 
 _KIND = ("hybrid-batch", "replies")
 _ALIVE = "alive"
-_SAY_S = 3600
-_OLD_S = 24 * 3600
-_MOST = 100  # are looked through at a time
+_HEARTBEAT_S = 3600
+_STALE_S = 24 * 3600
+_MAX_LISTED = 100
+_RETENTION_S = 3600
 
 
-def life() -> dict[str, str]:
-    """The tags of a queue for replies whose client lives now."""
+def create_reply_queue(work: SqsQueue) -> SqsQueue:
+    """Create the reply queue of a new client of a work queue. Raises WrongUsage if the work queue's name is too long,
+    AwsRefused, AwsUnreachable."""
+    name = reply_queue_name(work.name, uuid.uuid4().hex[:12])
+    if len(name) > MAX_NAME_LENGTH:
+        raise WrongUsage(
+            f"The queue name {work.name!r} is too long: its reply queue {name!r} would have {len(name)} characters, "
+            f"and SQS allows {MAX_NAME_LENGTH}; use a shorter name."
+        )
+    return work.create_sibling(name, _RETENTION_S, heartbeat_tags())
+
+
+def heartbeat_tags() -> dict[str, str]:
+    """The tags of the reply queue of a client that is alive now."""
     return dict([_KIND]) | {_ALIVE: str(int(time.time()))}
 
 
-def keep_alive(replies: Queue, over: threading.Event) -> None:
-    """Say every hour that the client lives, until that is over."""
-    while not over.wait(_SAY_S):
-        with suppress(AwsRefused, AwsUnreachable):  # the next time comes long before it is too late
-            replies.tag(life())
+def send_heartbeats(reply_queue: SqsQueue, stopped: threading.Event) -> None:
+    """Renew the tags of a reply queue every hour until stopped."""
+    while not stopped.wait(_HEARTBEAT_S):
+        with suppress(AwsRefused, AwsUnreachable):  # the next heartbeat is long before the queue counts as stale
+            reply_queue.tag(heartbeat_tags())
 
 
-def clients(work: Queue) -> Iterator[tuple[Queue, bool]]:
-    """The queues for replies to clients of a work queue, a hundred at most, and whether each was left behind. Raises
-    AwsRefused, AwsUnreachable."""
-    for queue in islice(work.siblings(replies_name(work.name, "")), _MOST):
-        if is_replies_name(work.name, queue.name):
-            with suppress(QueueGone):  # meanwhile
-                yield queue, _is_left(queue.tags())
+def list_queues(work: SqsQueue) -> Iterator[tuple[SqsQueue, bool]]:
+    """The reply queues of a work queue, a hundred at most, and whether each is stale. Raises AwsRefused,
+    AwsUnreachable."""
+    for queue in islice(work.siblings(reply_queue_name(work.name, "")), _MAX_LISTED):
+        if is_reply_queue_name(work.name, queue.name):
+            with suppress(QueueNotFound):  # deleted since it was listed
+                yield queue, _is_stale(queue.tags())
 
 
-def tidy(work: Queue) -> None:
-    """Delete what was left behind; whoever may not do that leaves it."""
+def delete_stale(work: SqsQueue) -> None:
+    """Delete stale reply queues. Without the permissions for it, or the network, it does nothing."""
     with suppress(AwsRefused, AwsUnreachable):
-        for queue, is_left in clients(work):
-            if is_left:
-                queue.destroy()
+        for queue, is_stale in list_queues(work):
+            if is_stale:
+                queue.delete_queue()
 
 
-def _is_left(tags: dict[str, str]) -> bool:
-    said = tags.get(_ALIVE, "")
-    return _KIND in tags.items() and said.isdecimal() and time.time() - int(said) > _OLD_S
+def _is_stale(tags: dict[str, str]) -> bool:
+    alive = tags.get(_ALIVE, "")
+    return _KIND in tags.items() and alive.isdecimal() and time.time() - int(alive) > _STALE_S

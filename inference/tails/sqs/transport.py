@@ -1,153 +1,135 @@
-"""The exchange through a queue of SQS: requests wait there for workers, replies come by a queue of the client's own."""
+"""The transport through an SQS work queue: workers receive the requests and send replies to the client's own queue."""
 
 import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 
-from hybrid_batch.data.aws.queue import Queue
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, BadFrame, TailRefused, TailUnreachable
+from hybrid_batch.data.aws.queue import SqsQueue
+from hybrid_batch.data.backoff import Backoff
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, InvalidFrame, TailRefused, TailUnreachable
 from hybrid_batch.inference.model.bundle import Bundle
-from hybrid_batch.inference.protocol.message import read_reply, room_in_message, write_request
-from hybrid_batch.inference.protocol.transport import NoAnswer, Reply, Request
-from hybrid_batch.inference.tails.remote import ServedTail
+from hybrid_batch.inference.protocol.message import max_message_content_bytes, parse_reply, request_message
+from hybrid_batch.inference.protocol.transport import NoResponse, Reply, Request
+from hybrid_batch.inference.tails.remote import RemoteTail
 from hybrid_batch.inference.tails.settings import TailSettings
-from hybrid_batch.inference.tails.sqs.reply_listener import Replies
-from hybrid_batch.inference.tails.sqs.reply_queues import tidy
-from hybrid_batch.inference.tails.sqs.send_buffer import Outbox
+from hybrid_batch.inference.tails.sqs.session import SqsSession
 
 SCHEME = "sqs:"
-_SETTLE_S = 1.0  # AWS: a new queue is to be used a second after it was created, and no sooner
-_SILENCE_S = 10.0
-_OTHERS_S = 10.0  # for a worker with our bundle, once one that has another has refused
+_MATCH_S = 10.0  # for a worker with this bundle to reply, after one with another bundle has refused
 _REFUSED_PAUSE_S = 0.5
-_FEW = 4  # requests in flight are no crowd: each is sent at once, and workers do not wait
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """There and back."""
+class SqsTransport:
+    """See Transport. The first request opens the work queue and starts the session.
 
-    work: Queue
-    outbox: Outbox
-    replies: Replies
-    silence: threading.Timer
+    A request without a reply is sent again under its id: first after the response timeout, or twice the queue's
+    visibility timeout if that is longer, so that SQS has already delivered it to another worker; then after intervals
+    that double. The worst result is a second reply, which is dropped.
 
-
-class QueueExchange:
-    """See Exchange. The work queue is found, and the queue for replies made, with the first request; those that others
-    left behind are deleted meanwhile.
-
-    A request that gets no reply is sent again under its id, each time after twice as long, and at first not before
-    the queue itself would have given it to another worker. That makes a second reply at worst, which is dropped.
-
-    A request that a worker refuses because it has not `bundle`, a hash, is sent anew: the refusal is the reply only if
-    nobody else has answered anything for a while."""
+    A request that a worker refuses because it has another bundle than `bundle`, a hash, is sent again under a new id.
+    The refusal becomes the reply only if no other worker has replied for a while."""
 
     def __init__(self, address: str, settings: TailSettings | None = None, bundle: str = "") -> None:
         self.name = address
-        self.advice = "check the network and the AWS settings"
+        self.hint = "check the network and the AWS settings"
         settings = settings or TailSettings()
-        self._patience_s = settings.patience.answer_s * settings.patience.attempts
-        self._again_s = settings.patience.answer_s
-        self._say = settings.say
+        self._response_timeout_s = settings.retries.response_timeout_s
+        self._timeout_s = settings.retries.response_timeout_s * settings.retries.attempts
+        self._notify = settings.notify
         self._bundle = bundle
-        self._served_at: float | None = None
-        self._told = False
+        self._last_accepted: float | None = None
+        self._refusal_notified = False
         self._closed = threading.Event()
-        self._way: _Way | None = None
+        self._session: SqsSession | None = None
         self._opening = threading.Lock()
 
-    def room(self, request: Request) -> int:
-        """See Exchange."""
-        return room_in_message(request)
+    def max_content_bytes(self, request: Request) -> int:
+        """See Transport."""
+        return max_message_content_bytes(request)
 
-    def ask(self, request: Request, limit: int) -> Reply:
-        """See Exchange. Raises TailUnreachable when no worker answers in all the time there is patience for."""
+    def send(self, request: Request, limit: int) -> Reply:
+        """See Transport. Raises TailUnreachable if no worker replies within the response timeout of all attempts."""
         try:
-            reply = self._ask(self._open(), request)
+            reply = self._send(self._open(), request)
         except AwsUnreachable as error:
-            raise NoAnswer(str(error).rstrip(".")) from error
+            raise NoResponse(str(error).rstrip(".")) from error
         except AwsRefused as error:
             raise TailRefused(str(error)) from error
         except CancelledError as error:
-            raise NoAnswer("closed before") from error
+            raise NoResponse("the tail was closed") from error
         if len(reply.content) > limit:
-            raise BadFrame(f"{self.name} answered {len(reply.content)} bytes, more than the {limit} that were due.")
+            raise InvalidFrame(f"{self.name} sent {len(reply.content)} bytes, more than the {limit} bytes expected.")
         return reply
 
     def close(self) -> None:
-        """See Exchange. Deletes the queue for replies."""
+        """See Transport. Deletes the reply queue."""
         self._closed.set()
         with self._opening:
-            if self._way is not None:
-                self._way.silence.cancel()
-                self._way.replies.close()
-                self._way.outbox.close()
+            if self._session is not None:
+                self._session.stop()
 
-    def _open(self) -> _Way:
+    def _open(self) -> SqsSession:
         with self._opening:
             if self._closed.is_set():
                 raise CancelledError
-            if self._way is None:
-                work = Queue.open(self.name.removeprefix(SCHEME))
-                silence = threading.Timer(_SILENCE_S, self._tell_silence, [work.name])
-                silence.daemon = True
-                replies = Replies(work)
-                self._way = _Way(work, Outbox(work), replies, silence)
-                time.sleep(_SETTLE_S)  # whoever is interrupted here has what `close` must end
-                silence.start()
-                threading.Thread(target=tidy, args=[work], name="tidy", daemon=True).start()
-            return self._way
+            if self._session is None:
+                work = SqsQueue.open(self.name.removeprefix(SCHEME))
+                # Kept before it starts, so that `close` stops it after an interrupt during the start.
+                self._session = SqsSession(work, self._notify_no_worker)
+                self._session.start()
+            return self._session
 
-    def _ask(self, way: _Way, request: Request) -> Reply:
-        """A reply of a worker that has our bundle, if there is one."""
-        began = time.monotonic()
+    def _send(self, session: SqsSession, request: Request) -> Reply:
+        """The reply of a worker with this bundle, if one comes; otherwise the refusal of another worker."""
+        start = time.monotonic()
         while True:
-            reply = self._reply(way, request, began)
+            reply = self._send_until_reply(session, request, start)
             if reply.status != HTTPStatus.CONFLICT:
-                self._served_at = time.monotonic()
+                self._last_accepted = time.monotonic()
                 return reply
-            since, patience_s = (began, _OTHERS_S) if self._served_at is None else (self._served_at, self._again_s)
-            if time.monotonic() - max(began, since) > patience_s:
+            accepted, patience_s = self._last_accepted, self._response_timeout_s
+            if accepted is None:
+                accepted, patience_s = start, _MATCH_S
+            if time.monotonic() - max(start, accepted) > patience_s:
                 return reply
-            self._tell_refusal(way.work.name, reply)
+            self._notify_refusal(reply)
             if self._closed.wait(_REFUSED_PAUSE_S):
                 raise CancelledError
 
-    def _reply(self, way: _Way, request: Request, began: float) -> Reply:
-        number = uuid.uuid4().hex
-        message = write_request(request, number, way.replies.name, self._bundle)
-        pause_s = max(self._again_s, 2.0 * way.work.visibility_s)
-        with way.replies.expected(number) as reply:
-            while (left_s := began + self._patience_s - time.monotonic()) > 0:
-                way.outbox.send(message, hurry=way.replies.awaited <= _FEW)
+    def _send_until_reply(self, session: SqsSession, request: Request, start: float) -> Reply:
+        """Send a request, again and again, until a worker replies. Raises TailUnreachable."""
+        request_id = uuid.uuid4().hex
+        message = request_message(request, request_id, session.reply_queue_name, self._bundle)
+        pauses = Backoff(max(self._response_timeout_s, 2.0 * session.work.visibility_s)).pauses()
+        with session.expect(request_id) as reply:
+            while (left_s := start + self._timeout_s - time.monotonic()) > 0:
+                session.send(message)
                 with suppress(TimeoutError):
-                    incoming = reply.result(min(pause_s, left_s))
-                    way.silence.cancel()
-                    return read_reply(incoming, round((time.monotonic() - began) * 1e6))
-                pause_s *= 2
+                    received = reply.result(min(next(pauses), left_s))
+                    session.worker_replied()
+                    return parse_reply(received, round((time.monotonic() - start) * 1e6))
         raise TailUnreachable(
-            f"No worker answered on queue {way.work.name!r} within {self._patience_s:g} s; "
-            f"start one: hybrid-batch worker --queue {way.work.name} MODEL."
+            f"No worker answered on queue {session.work.name!r} within {self._timeout_s:g} s; "
+            f"start one: hybrid-batch worker --queue {session.work.name} MODEL."
         )
 
-    def _tell_refusal(self, queue: str, reply: Reply) -> None:
-        if not self._told:
-            self._told = True
-            self._say(f"A worker of queue {queue} refuses ({reply.message.rstrip('.')}); others are asked.")
+    def _notify_refusal(self, reply: Reply) -> None:
+        if not self._refusal_notified:
+            self._refusal_notified = True
+            self._notify(f"A worker of {self.name} refused ({reply.message.rstrip('.')}); trying other workers.")
 
-    def _tell_silence(self, queue: str) -> None:
-        self._say(
-            f"Waiting for a worker of queue {queue}, at most {self._patience_s:g} s; "
+    def _notify_no_worker(self) -> None:
+        queue = self.name.removeprefix(SCHEME).rpartition("/")[2]
+        self._notify(
+            f"Waiting up to {self._timeout_s:g} s for a worker of queue {queue}; "
             f"if none is starting, start one: hybrid-batch worker --queue {queue} MODEL."
         )
 
 
-def queue_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> ServedTail:
-    """The tail behind `sqs:NAME` or `sqs:URL`: workers of that queue."""
+def open_sqs_tail(address: str, bundle: Bundle, settings: TailSettings | None = None) -> RemoteTail:
+    """Open the tail at `sqs:NAME` or `sqs:URL` of a work queue."""
     settings = settings or TailSettings()
-    return ServedTail(QueueExchange(address, settings, bundle.sha256), bundle, settings)
+    return RemoteTail(SqsTransport(address, settings, bundle.sha256), bundle, settings)

@@ -1,0 +1,1 @@
+"""Counters of one kind each: groups of a column, calibration cells, minutes of throughput."""

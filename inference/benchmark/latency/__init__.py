@@ -1,0 +1,1 @@
+"""Latency of tails: one tail and split at a time, with one image a request."""

@@ -1,0 +1,1 @@
+"""Load on one server: concurrent users, and more users than it admits."""

@@ -1,0 +1,1 @@
+"""The output of a benchmark: terminal and figure."""

@@ -1,0 +1,5 @@
+"""`hybrid-batch run`."""
+
+from hybrid_batch.inference.commands.run.command import command
+
+__all__ = ["command"]

@@ -1,0 +1,115 @@
+"""The options of `hybrid-batch run`, and the router of a run with --split auto.
+
+Such a run measures this machine, the tail and the link, plans, and adapts its cut to the link. While the tail is
+unreachable it computes everything locally.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybrid_batch.inference.model.runtimes import Runtime
+    from hybrid_batch.inference.planner.adapt.adaptive_router import AdaptiveRouter
+    from hybrid_batch.inference.runner.routing import Router
+    from hybrid_batch.inference.runner.runner import RunSpec
+    from hybrid_batch.inference.tails import Tail
+
+_MEASURING_BUDGET_S = 15.0  # for a model, a tail and a link without a stored profile
+_UNTIL_REACHABLE = "Running locally until the tail responds."
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of `run`."""
+
+    images: str
+    model: str
+    split: str
+    earliest_cut: str | None
+    codec: str | None
+    max_accuracy_drop: float | None
+    tail: str
+    spill: str | None
+    token_file: str | None
+    log: str
+    labels: str
+    batch_size: int
+    shard_size: int
+    in_flight: int
+    run_id: str | None
+    runtime: str
+    as_json: bool
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether cut and codec adapt to the link."""
+        return self.split == "auto" and self.tail != "local"
+
+
+def codec_label(options: RunOptions) -> str:
+    """The codec in the identity of an adaptive run, whose batches may use different ones."""
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import DEFAULT_DROP_POINTS
+    from hybrid_batch.inference.protocol.codecs import FP16
+
+    if options.codec != "auto":
+        return options.codec or FP16
+    return f"auto {DEFAULT_DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop:g}"
+
+
+def is_reachable(tail: "Tail", say: Callable[[str], None]) -> bool:
+    """Whether the tail responds; a failure is also reported by `say`. Raises BundleMismatch, TailRefused."""
+    from hybrid_batch.data.errors import TailUnreachable
+    from hybrid_batch.inference.model.cuts import INPUT_CUT
+
+    try:
+        tail.check(INPUT_CUT)
+    except TailUnreachable as error:
+        say(f"{error} {_UNTIL_REACHABLE}")
+        return False
+    return True
+
+
+def make_router(options: RunOptions, spec: "RunSpec", say: Callable[[str], None], *, reachable: bool) -> "Router":
+    """The router that adapts to the link; for an unreachable tail, one that runs locally and adapts once it
+    responds."""
+    from hybrid_batch.data.errors import TailUnreachable
+    from hybrid_batch.inference.planner.adapt.deferred_router import DeferredRouter
+
+    if reachable:
+        try:
+            return _adaptive_router(options, spec, spec.runtime, say)
+        except TailUnreachable as error:
+            say(f"{error} {_UNTIL_REACHABLE}")
+    return DeferredRouter(
+        spec.tail,
+        spec.runtime,
+        options.batch_size,
+        lambda runtime: _adaptive_router(options, spec, runtime, say),
+        say,
+    )
+
+
+def _adaptive_router(
+    options: RunOptions, spec: "RunSpec", runtime: "Runtime", say: Callable[[str], None]
+) -> "AdaptiveRouter":
+    """Measure with `runtime`, unless the profile is stored, and plan."""
+    from hybrid_batch.inference.planner.adapt.adaptive_router import AdaptiveRouter
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator, nearby_links
+    from hybrid_batch.inference.planner.plan.plan import PlanRequest
+    from hybrid_batch.inference.planner.profile.profile_store import open_profile
+    from hybrid_batch.inference.planner.profile.target import ProfileTarget
+    from hybrid_batch.inference.protocol.codecs import FP16
+
+    cut = spec.bundle.cut(options.earliest_cut).id if options.earliest_cut else None
+    request = PlanRequest(earliest_cut=cut, codecs=(options.codec or FP16,), in_flight=options.in_flight)
+    target = ProfileTarget(spec.bundle, runtime, spec.tail, spec.tail_name, options.batch_size, spec.images)
+    profile = open_profile(target, say, budget_s=_MEASURING_BUDGET_S)
+    for note in profile.tail.notes if profile.tail else ():
+        say(f"Note: {note}")
+    if options.codec == "auto" and profile.tail is not None:
+        calibrate = make_calibrator(spec.bundle, runtime, spec.images, options.max_accuracy_drop, say)
+        request = constrain(spec.bundle, profile, request, nearby_links(profile.tail.link), calibrate)
+    router = AdaptiveRouter(spec.bundle, profile, request, spec.tail, say)
+    say(f"Plan: {router.plan.reason}")
+    return router

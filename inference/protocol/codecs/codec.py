@@ -1,0 +1,62 @@
+"""The kinds of codecs, and the functions that packed codecs share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import zstandard
+
+from hybrid_batch.data.errors import InvalidFrame
+from hybrid_batch.data.images.decode import Preprocessing
+
+Pack = Callable[[np.ndarray], bytes]
+Unpack = Callable[[bytes | memoryview, tuple[int, ...], np.dtype], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCodec:
+    """Sends float tensors in a datatype of the protocol, which is `datatype`, or the tensor's own if that is None."""
+
+    datatype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCodec:
+    """Sends float tensors as bytes in a format of its own.
+
+    `pack` encodes a tensor (batch, …, channels). `unpack` decodes it from the bytes, its shape and its dtype, and
+    raises InvalidFrame unless the bytes are exactly those of such a tensor. Infinities become finite and NaN 0."""
+
+    pack: Pack
+    unpack: Unpack
+
+
+TensorCodec = NativeCodec | PackedCodec
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCodec:
+    """Sends image files. `recompress` returns the file to send for a file, and raises UndecodableImage."""
+
+    recompress: Callable[[bytes, Preprocessing], bytes]
+
+
+def largest_finite(dtype: np.dtype) -> float:
+    """Return the largest value that both float32 and `dtype` can represent."""
+    return min(float(np.finfo(dtype).max), float(np.finfo(np.float32).max))
+
+
+def decompress(data: bytes | memoryview, sizes: range, kind: str) -> bytes:
+    """Decompress one zstd frame that declares a size within `sizes`.
+
+    Raises InvalidFrame with the name of the `kind` of data, before it allocates memory for another size."""
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+        if size not in sizes:
+            raise InvalidFrame(f"{kind} declares {size} bytes, which its shape does not need.")
+        raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise InvalidFrame(f"{kind} is not zstd: {error}.") from error
+    if len(raw) != size:
+        raise InvalidFrame(f"{kind} has {len(raw)} bytes, not the {size} that it declares.")
+    return raw

@@ -1,0 +1,31 @@
+"""Numbers for people."""
+
+import pytest
+
+from hybrid_batch.data.terminal.numbers import format_number, format_percent
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0, "0"),
+        (0.0123456, "0.0123"),
+        (1.2345, "1.23"),
+        (20, "20"),
+        (0.001, "0.001"),
+        (999.6, "1,000"),
+        (20_649.0, "20,600"),
+        (-3.14159, "-3.14"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_three_digits_and_no_exponent(value, told):
+    assert format_number(value) == told
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0, "0%"), (0.001, "<1%"), (0.006, "1%"), (0.5, "50%"), (0.994, "99%"), (0.999, ">99%"), (1, "100%")],
+)
+def test_some_is_never_told_as_none_or_all(share, told):
+    assert format_percent(share) == told

@@ -1,0 +1,44 @@
+from datetime import timedelta
+
+import pytest
+
+from hybrid_batch.data.log.records import Record, to_table
+from hybrid_batch.evaluation.counting.counts import merge_counts
+from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.report import build_report
+from hybrid_batch.evaluation.report_schema import Throughput
+from tests.factories.records import PLAIN, record
+
+
+def at(second: float, latency_s: float = 0) -> Record:
+    return record(started_at=PLAIN.started_at + timedelta(seconds=second), latency_us=int(latency_s * 1e6))
+
+
+def throughput(records: list[Record]) -> Throughput:
+    expected = build_report(count_table(to_table(records)))["throughput"]
+    parts = [count_table(to_table(records[place::3])) for place in range(3)]
+    assert build_report(merge_counts(parts))["throughput"] == expected
+    return expected
+
+
+def test_active_time_is_from_the_first_start_to_the_last_end() -> None:
+    measured = throughput([at(10, 2), at(0, 1), at(11, 3)])
+    assert measured == {"active_s": 14, "images_per_s": 3 / 14}
+
+
+@pytest.mark.parametrize("records", [[], [at(5)]])
+def test_without_active_time_the_throughput_is_unknown(records: list[Record]) -> None:
+    assert throughput(records) == {"active_s": 0, "images_per_s": None}
+
+
+def test_a_night_between_two_halves_of_a_run_is_not_active_time() -> None:
+    measured = throughput([*(at(second, 1) for second in range(30)), *(at(40_000 + second, 1) for second in range(20))])
+    assert measured == {"active_s": 50, "images_per_s": 1}
+
+
+def test_minutes_without_a_pause_are_one_interval() -> None:
+    assert throughput([at(second, 1) for second in range(0, 400, 40)])["active_s"] == 361
+
+
+def test_a_record_longer_than_a_minute_is_not_a_pause() -> None:
+    assert throughput([at(0, 600), at(300, 1), at(590, 20)])["active_s"] == 610

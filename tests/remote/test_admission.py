@@ -1,0 +1,48 @@
+"""Admission control of the HTTP server."""
+
+import pytest
+
+from hybrid_batch.inference.serving.http.admission import AdmissionController
+from hybrid_batch.inference.serving.replies import Overloaded, ShuttingDown
+
+
+def test_the_number_of_requests_is_limited():
+    controller = AdmissionController(requests=1)
+    with controller.admit(), pytest.raises(Overloaded, match="1 requests are pending"), controller.admit():
+        pass
+    with controller.admit():
+        pass
+
+
+def test_the_bytes_of_all_requests_are_limited():
+    controller = AdmissionController(requests=2, reserved_bytes=100)
+    with controller.admit() as first, controller.admit() as second:
+        first.reserve(60)
+        second.reserve(40)
+        with pytest.raises(Overloaded):
+            second.reserve(1)
+
+
+def test_a_single_request_may_reserve_any_number_of_bytes():
+    controller = AdmissionController(requests=2, reserved_bytes=100)
+    with controller.admit() as first:
+        first.reserve(400)
+        first.reserve(1)
+        with controller.admit() as second, pytest.raises(Overloaded, match="401 bytes"):
+            second.reserve(1)
+
+
+def test_reserved_bytes_are_released_with_the_permit():
+    controller = AdmissionController(requests=2, reserved_bytes=100)
+    with controller.admit() as first:
+        first.reserve(400)
+    with controller.admit() as first, controller.admit() as second:
+        first.reserve(60)
+        second.reserve(40)
+
+
+def test_nothing_is_admitted_during_shutdown():
+    controller = AdmissionController(requests=2)
+    controller.shutting_down = True
+    with pytest.raises(ShuttingDown), controller.admit():
+        pass
