@@ -13,7 +13,7 @@ until [ -s address ]; do
 done
 url=$(python3 -c 'import json; print(json.loads(open("address").readline())["url"])')
 
-images=$(python3 -c 'import data, pathlib; print(pathlib.Path(data.__file__).parent / "digits" / "images")')
+images=$(python3 -c 'import hybrid_batch, pathlib; print(pathlib.Path(hybrid_batch.__file__).parent / "data" / "digits" / "images")')
 echo "\$ hybrid-batch run $images --split squeeze_relu --codec int8 --tail $url"
 hybrid-batch run "$images" --split squeeze_relu --codec int8 --tail "$url"
 
