@@ -1,4 +1,4 @@
-"""The accuracy of a model divided in some way, on all its labelled pictures."""
+"""The accuracy of a model with some split, on all its labelled images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,38 +18,40 @@ _BATCH = 20
 
 
 class Accuracy:
-    """Of a bundle on labelled pictures; each way is computed once."""
+    """The accuracy of a bundle on labelled images, computed once per split."""
 
-    def __init__(self, bundle: Bundle, engine: Runtime, images: ImageSet) -> None:
-        self._bundle, self._engine = bundle, engine
+    def __init__(self, bundle: Bundle, runtime: Runtime, images: ImageSet) -> None:
+        self._bundle, self._runtime = bundle, runtime
         self._files = [images.root.read(name) for name in images.table["image"].to_pylist()]
         self._truth = np.array([bundle.labels.index(label) for label in images.table["label"].to_pylist()])
-        self._known: dict[Split, float] = {}
+        self._accuracies: dict[Split, float] = {}
 
     def of(self, split: Split) -> float:
-        """The share of the pictures that are given their label."""
+        """Return the share of images whose prediction is their label, from 0 to 1."""
         if split.codec == codecs.IMAGE:
             split = LocalSplit()
-        if split not in self._known:
+        if split not in self._accuracies:
             found = np.concatenate([*self._predictions(split)])
-            self._known[split] = float((found == self._truth).mean())
-        return self._known[split]
+            self._accuracies[split] = float((found == self._truth).mean())
+        return self._accuracies[split]
 
     def _predictions(self, split: Split) -> Iterator[np.ndarray]:
         cut = self._bundle.input_cut if isinstance(split, LocalSplit) else self._bundle.cut(split.name)
         inner = cut is not self._bundle.input_cut
-        head = compile_head(self._engine, self._bundle, cut) if inner else None
-        tail = compile_tail(self._engine, self._bundle, cut)
+        head = compile_head(self._runtime, self._bundle, cut) if inner else None
+        tail = compile_tail(self._runtime, self._bundle, cut)
         for start in range(0, len(self._files), _BATCH):
             tensors: Sequence[np.ndarray] = [self._pixels(split, self._files[start : start + _BATCH])]
             if head is not None:
                 tensors = head(tensors)
             if not isinstance(split, LocalSplit) and split.codec not in codecs.IMAGE_CODECS:
-                tensors = wire_tensors.decode(cut.boundary, Frame(wire_tensors.encode(split.codec, cut.boundary, tensors)))
+                tensors = wire_tensors.decode(
+                    cut.boundary, Frame(wire_tensors.encode(split.codec, cut.boundary, tensors))
+                )
             yield to_scores(self._bundle, tail(tensors)[0]).argmax(axis=1)
 
     def _pixels(self, split: Split, files: Sequence[bytes]) -> np.ndarray:
-        preparation = self._bundle.preprocessing
+        preprocessing = self._bundle.preprocessing
         if split.codec in codecs.IMAGE_CODECS:
-            files = [codecs.open_image_codec(split.codec).recompress(file, preparation) for file in files]
-        return np.stack([decode(file, preparation) for file in files])
+            files = [codecs.open_image_codec(split.codec).recompress(file, preprocessing) for file in files]
+        return np.stack([decode(file, preprocessing) for file in files])

@@ -1,5 +1,8 @@
-"""The package for Lambda: seconds to the first answer, in a bare interpreter and in the local AWS, and what a warm
-request takes besides the tail's own work. `python -m bench cold`."""
+"""The Lambda package: `python -m bench cold_start`.
+
+Measures the seconds to the first response, in a bare interpreter and in a local AWS, and the overhead of a warm request
+over the tail's own work.
+"""
 
 import json
 import shutil
@@ -13,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.fixtures import image_folder, import_bundle, keras_models
 from bench.lambda_runtime import HANDLER, FunctionFailed, LambdaRuntime, bare_python, unpack_client
 from bench.local_aws import local_aws
 from bench.results import Spread, report
-from bench.fixtures import bundle_of, keras_models, pictures
 from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
@@ -32,51 +35,51 @@ _NAME = "bench"
 
 def main() -> None:
     """Measure and report."""
-    with TemporaryDirectory() as scratch, pictures(1, 480, 640) as folder:
-        bundle = bundle_of(keras_models()[_MODEL], Path(scratch))
-        made = build_package(PackageSettings(bundle, python=_this_python()), Path(scratch) / "tail.zip")
+    with TemporaryDirectory() as scratch, image_folder(1, 480, 640) as folder:
+        bundle = import_bundle(keras_models()[_MODEL], Path(scratch))
+        built = build_package(PackageSettings(bundle, python=_python_version()), Path(scratch) / "tail.zip")
         task, bare = Path(scratch, "task"), Path(scratch, "bare")
         client = unpack_client(Path(scratch, "client"))
-        for place in (task, bare):
-            with zipfile.ZipFile(made.path) as content:
-                content.extractall(place)
+        for unpacked in (task, bare):
+            with zipfile.ZipFile(built.path) as content:
+                content.extractall(unpacked)
         for compiled in bare.rglob("*.pyc"):
             compiled.unlink()
         half = min(bundle.cuts, key=lambda cut: abs(2 * cut.tail_macs - bundle.input_cut.tail_macs))
-        (picture,) = (path.read_bytes() for path in folder.iterdir())
+        (image,) = (path.read_bytes() for path in folder.iterdir())
         events = {
             f"tail of {half.id}": _event(bundle, half, wire_tensors.encode("int8", half.boundary, _zeros(half))),
-            "whole model": _event(bundle, bundle.input_cut, wire_tensors.encode_images(bundle.input, [picture])),
+            "whole model": _event(bundle, bundle.input_cut, wire_tensors.encode_images(bundle.input, [image])),
         }
         rows = []
         for name, event in events.items():
-            for kind, place in (("", task), (", no byte code", bare)):
-                seconds = [_first([place, client], event) for _ in range(_ROUNDS + 1)][1:]
-                rows.append({"what": f"first answer, {name}{kind}, s", "spread": Spread.of(seconds)})
-            besides, tail = _warm([task, client], event)
-            rows.append({"what": f"warm, {name}: besides the tail, ms", "spread": besides})
+            for kind, unpacked in (("", task), (", no byte code", bare)):
+                seconds = [_first([unpacked, client], event) for _ in range(_ROUNDS + 1)][1:]
+                rows.append({"what": f"first response, {name}{kind}, s", "spread": Spread.of(seconds)})
+            overhead, tail = _warm([task, client], event)
+            rows.append({"what": f"warm, {name}: overhead, ms", "spread": overhead})
             rows.append({"what": f"warm, {name}: the tail, ms", "spread": tail})
         name, event = next(iter(events.items()))
-        for what, spread in _emulated(made.path, event, Path(scratch)).items():
+        for what, spread in _emulated(built.path, event, Path(scratch)).items():
             rows.append({"what": f"local AWS, {name}: {what}, s", "spread": spread})
-        unpacked = made.unpacked_bytes / 1e6
-        rows.append({"what": f"package of {_MODEL}, MB unpacked", "spread": Spread(unpacked, unpacked, unpacked)})
-        report("cold", rows)
+        size_mb = built.unpacked_bytes / 1e6
+        rows.append({"what": f"package of {_MODEL}, MB unpacked", "spread": Spread(size_mb, size_mb, size_mb)})
+        report("cold_start", rows)
 
 
 def _first(paths: list[Path], event: object) -> float:
-    """From the start of the process to the first answer, imports and compilation included."""
+    """Return the seconds from process start to the first response, including imports and compilation."""
     with LambdaRuntime() as runtime:
-        runtime.put(event)
+        runtime.send_event(event)
         began = runtime.start(bare_python(), paths, {})
-        answered = runtime.take()
-        _ = answered.value
-    return answered.at_s - began
+        response = runtime.receive_response()
+        _ = response.value
+    return response.at_s - began
 
 
 def _emulated(package: Path, event: object, scratch: Path) -> dict[str, Spread]:
-    """From invoking a function that was just made to its answer, in the local AWS, which unpacks the package only then;
-    the same of a function in the same package that imports nothing and computes nothing; and the difference."""
+    """Return the seconds from the first invocation of a new function to its response, in a local AWS that unpacks the
+    package for it; the same for a function in the same package that does nothing; and the difference."""
     empty = scratch / "empty.zip"
     shutil.copyfile(package, empty)
     with zipfile.ZipFile(empty, "a") as content:
@@ -84,19 +87,19 @@ def _emulated(package: Path, event: object, scratch: Path) -> dict[str, Spread]:
     seconds: dict[str, list[float]] = {}
     for turn in range(_EMULATED_ROUNDS + 1):
         for what, path, handler in (("tail", package, HANDLER), ("empty", empty, "empty.handle")):
-            taken = _first_emulated(path, handler, event)
+            seconds_taken = _first_emulated(path, handler, event)
             if turn:
-                seconds.setdefault(what, []).append(taken)
-    ours = [mine - other for mine, other in zip(seconds["tail"], seconds["empty"], strict=True)]
+                seconds.setdefault(what, []).append(seconds_taken)
+    differences = [tail - empty for tail, empty in zip(seconds["tail"], seconds["empty"], strict=True)]
     return {
-        "first answer": Spread.of(seconds["tail"]),
-        "of an empty function as large": Spread.of(seconds["empty"]),
-        "the difference": Spread.of(ours),
+        "first response": Spread.of(seconds["tail"]),
+        "empty function of this size": Spread.of(seconds["empty"]),
+        "difference": Spread.of(differences),
     }
 
 
 def _first_emulated(package: Path, handler: str, event: object) -> float:
-    """Seconds from invoking a new function to its answer, in a local AWS of its own, which keeps what it unpacks."""
+    """Return the seconds from the first invocation of a new function to its response, in a new local AWS."""
     import boto3
 
     with TemporaryDirectory() as folder, local_aws(Path(folder)):
@@ -105,7 +108,7 @@ def _first_emulated(package: Path, handler: str, event: object) -> float:
         client = boto3.client("lambda")
         client.create_function(
             FunctionName=_NAME,
-            Runtime=f"python{_this_python()}",
+            Runtime=f"python{_python_version()}",
             Role="arn:aws:iam::000000000000:role/bench",
             Handler=handler,
             Code={"S3Bucket": _NAME, "S3Key": package.name},
@@ -114,30 +117,30 @@ def _first_emulated(package: Path, handler: str, event: object) -> float:
         )
         client.get_waiter("function_active_v2").wait(FunctionName=_NAME)
         began = time.perf_counter()
-        answer = client.invoke(FunctionName=_NAME, Payload=json.dumps(event))
-        payload = answer["Payload"].read()
+        reply = client.invoke(FunctionName=_NAME, Payload=json.dumps(event))
+        payload = reply["Payload"].read()
         taken = time.perf_counter() - began
-    if "FunctionError" in answer:
+    if "FunctionError" in reply:
         raise FunctionFailed(payload.decode(errors="replace"))
     return taken
 
 
 def _warm(paths: list[Path], event: object) -> tuple[Spread, Spread]:
-    """Milliseconds of a warm request outside and inside the engine's call."""
-    besides, tail = [], []
+    """Return the milliseconds of a warm request outside and inside the runtime's call."""
+    overhead, tail = [], []
     with LambdaRuntime() as runtime:
         runtime.start(bare_python(), paths, {})
         for _ in range(5):
             runtime.invoke(event)
         for _ in range(_WARM):
             began = time.perf_counter()
-            runtime.put(event)
-            answered = runtime.take()
-            round_trip_us = int((answered.at_s - began) * 1e6)
-            tail_us = _tail_us(answered.value, round_trip_us)
-            besides.append((round_trip_us - tail_us) / 1000)
+            runtime.send_event(event)
+            response = runtime.receive_response()
+            round_trip_us = int((response.at_s - began) * 1e6)
+            tail_us = _tail_us(response.value, round_trip_us)
+            overhead.append((round_trip_us - tail_us) / 1000)
             tail.append(tail_us / 1000)
-    return Spread.of(besides), Spread.of(tail)
+    return Spread.of(overhead), Spread.of(tail)
 
 
 def _tail_us(result: Any, round_trip_us: int) -> int:  # noqa: ANN401
@@ -161,7 +164,7 @@ def _event(bundle: Bundle, cut: Cut, tensors: Any) -> dict[str, Any]:  # noqa: A
     }
 
 
-def _this_python() -> str:
+def _python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

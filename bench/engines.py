@@ -1,4 +1,4 @@
-"""Whole-model images/s: our engines, Keras `model.predict`, and `tf.function`."""
+"""Whole-model images/s: our runtimes, Keras `model.predict`, and `tf.function`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.fixtures import import_bundle, keras_models
 from bench.results import Spread, rates, ratios, report
-from bench.fixtures import bundle_of, keras_models
 from hybrid_batch.inference.model.runtimes import compile_tail, open_runtime
 
 
@@ -18,10 +18,10 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         for name, model in keras_models().items():
-            bundle = bundle_of(model, Path(folder))
+            bundle = import_bundle(model, Path(folder))
             ours = {
-                engine: compile_tail(open_runtime(engine, bundle, cached=False), bundle, bundle.input_cut)
-                for engine in ("openvino", "tensorflow")
+                name: compile_tail(open_runtime(name, bundle, cached=False), bundle, bundle.input_cut)
+                for name in ("openvino", "tensorflow")
             }
             for batch in (1, 8, 32):
                 images = np.random.default_rng(0).random((batch, *bundle.input.shape), np.float32)
@@ -35,7 +35,7 @@ def main() -> None:
                 )
                 rows.append(
                     {"model": name, "batch": batch}
-                    | {f"{contender} images/s": Spread.of(rate).median for contender, rate in found.items()}
+                    | {f"{baseline} images/s": Spread.of(rate).median for baseline, rate in found.items()}
                     | {
                         "openvino / predict": ratios(found["openvino"], found["predict"]),
                         "openvino / tf.function": ratios(found["openvino"], found["tf.function"]),

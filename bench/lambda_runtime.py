@@ -1,6 +1,6 @@
-"""What stands around a function on AWS Lambda: the Runtime API, and a process of Lambda's own runtime client.
+"""An execution environment of AWS Lambda: the Runtime API, and a process with Lambda's own runtime client.
 
-The process is a bare interpreter: it sees the unpacked package and the client, and nothing that is installed here.
+The process is a bare interpreter that finds the unpacked package and the client, but no installed libraries.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -22,24 +22,24 @@ from typing import Any, Self
 HANDLER = "hybrid_batch.inference.cloud.function.handler.handle"
 _CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 _ROOT = "/2018-06-01/runtime/"
-# As Lambda's own bootstrap does: the package first, then the client.
+# The order of Lambda's own bootstrap: the package, then the client.
 _START = "import sys; sys.path[:0] = sys.argv[2:]; from awslambdaric.__main__ import main; main(sys.argv[:2])"
 
 
 class FunctionFailed(Exception):
-    """The function raised, or did not start; the message is what it told the API."""
+    """The function raised an error or did not start; the message is that of its report to the API."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """The JSON that the function gave, and when, by `perf_counter`."""
+class FunctionResponse:
+    """The function's response in JSON, and its time by `perf_counter`."""
 
     payload: bytes
     at_s: float
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """What the JSON says. Raises FunctionFailed if it says that the function failed."""
+        """The decoded JSON. Raises FunctionFailed if it is an error."""
         value = json.loads(self.payload)
         if isinstance(value, dict) and "errorMessage" in value:
             raise FunctionFailed(f"{value.get('errorType')}: {value['errorMessage']}")
@@ -48,18 +48,18 @@ class Answered:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """The process is killed at the end, with a connection open."""
+        """Ignore connection errors, because the process is killed with an open connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class LambdaRuntime:
-    """One execution environment: events go in one at a time, and what the function gives comes out."""
+    """One execution environment, which handles one event at a time."""
 
     def __init__(self) -> None:
         self._events: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self._answers: queue.Queue[Answered] = queue.Queue()
-        self._server = _Server(("127.0.0.1", 0), _handler(self._events, self._answers))
+        self._responses: queue.Queue[FunctionResponse] = queue.Queue()
+        self._server = _Server(("127.0.0.1", 0), _handler(self._events, self._responses))
         self._server.daemon_threads = True
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +77,7 @@ class LambdaRuntime:
         self._server.server_close()
 
     def start(self, program: str, paths: list[Path], environment: dict[str, str], handler: str = HANDLER) -> float:
-        """Start the function; gives when, by `perf_counter`."""
+        """Start the function and return the start time by `perf_counter`."""
         host, port = self._server.server_address[:2]
         own = {"AWS_LAMBDA_RUNTIME_API": f"{host!s}:{port}", "_HANDLER": handler, "AWS_LAMBDA_FUNCTION_NAME": "tail"}
         command = [program, "-I", "-S", "-B", "-c", _START, handler, *map(str, paths)]
@@ -85,25 +85,25 @@ class LambdaRuntime:
         self._process = subprocess.Popen(command, env=own | environment, cwd=paths[0])
         return began
 
-    def put(self, event: object) -> None:
-        """Bring an event to the function once it asks for one."""
+    def send_event(self, event: object) -> None:
+        """Queue an event for the function."""
         self._events.put((str(uuid.uuid4()), json.dumps(event).encode()))
 
-    def take(self, timeout_s: float = 60) -> Answered:
-        """The next thing the function gives. Raises TimeoutError."""
+    def receive_response(self, timeout_s: float = 60) -> FunctionResponse:
+        """Return the next response of the function. Raises TimeoutError."""
         try:
-            return self._answers.get(timeout=timeout_s)
+            return self._responses.get(timeout=timeout_s)
         except queue.Empty as error:
-            raise TimeoutError(f"the function gave nothing for {timeout_s} s") from error
+            raise TimeoutError(f"the function sent no response for {timeout_s} s") from error
 
     def invoke(self, event: object) -> Any:  # noqa: ANN401
-        """What the function gives for an event. Raises FunctionFailed."""
-        self.put(event)
-        return self.take().value
+        """Return the decoded response of the function to an event. Raises FunctionFailed."""
+        self.send_event(event)
+        return self.receive_response().value
 
 
 def unpack_client(folder: Path) -> Path:
-    """Lambda's runtime client, as it is installed here, alone in a folder."""
+    """Copy the installed runtime client of Lambda into a folder."""
     for name in _CLIENT:
         for file in importlib.metadata.distribution(name).files or ():
             if "__pycache__" not in file.parts and ".." not in file.parts:
@@ -113,12 +113,12 @@ def unpack_client(folder: Path) -> Path:
 
 
 def bare_python() -> str:
-    """The interpreter that the environment of this one was made with."""
+    """Return the base interpreter of the running virtual environment."""
     return str(getattr(sys, "_base_executable", sys.executable))
 
 
 def _handler(
-    events: "queue.Queue[tuple[str, bytes]]", answers: "queue.Queue[Answered]"
+    events: "queue.Queue[tuple[str, bytes]]", responses: "queue.Queue[FunctionResponse]"
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -126,7 +126,7 @@ def _handler(
         wbufsize = -1  # head and body in one piece
 
         def do_GET(self) -> None:
-            """`invocation/next` waits for an event."""
+            """Serve `invocation/next`: wait for an event."""
             if self.path != f"{_ROOT}invocation/next":
                 return self._send(404, b"", {})
             number, event = events.get()
@@ -143,9 +143,9 @@ def _handler(
             )
 
         def do_POST(self) -> None:
-            """`invocation/ID/response`, `invocation/ID/error`, `init/error`."""
+            """Serve `invocation/ID/response`, `invocation/ID/error` and `init/error`."""
             content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answers.put(Answered(content, time.perf_counter()))
+            responses.put(FunctionResponse(content, time.perf_counter()))
             self._send(202, b"{}", {})
 
         def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
@@ -156,6 +156,6 @@ def _handler(
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""A local AWS, in a process of its own."""
+"""A local AWS in its own process."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ import psutil
 
 @contextmanager
 def local_aws(folder: Path) -> Iterator[psutil.Process]:
-    """To which this process and its children are turned; what it writes it writes into the folder."""
+    """Start a local AWS that writes into the folder, and set the AWS variables of this process to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -35,7 +35,7 @@ def local_aws(folder: Path) -> Iterator[psutil.Process]:
         try:
             while True:
                 try:
-                    with urlopen(f"{url}/_ministack/health"):  # noqa: S310 - our own
+                    with urlopen(f"{url}/_ministack/health"):  # noqa: S310 - a local server
                         break
                 except URLError:
                     time.sleep(0.1)

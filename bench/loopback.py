@@ -1,4 +1,4 @@
-"""Split inference over loopback HTTP against the same split in one process, per cut: what the wire itself costs."""
+"""Split inference over loopback HTTP against the same split in one process, per cut: the cost of the wire protocol."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.fixtures import image_folder, import_bundle, keras_models
 from bench.results import Spread, ratios, report
-from bench.fixtures import bundle_of, keras_models, pictures
 from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
@@ -29,40 +29,40 @@ _COUNT, _BATCH, _ROUNDS, _CUTS = 640, 32, 3, 8
 def main() -> None:
     """Measure and report."""
     rows = []
-    with TemporaryDirectory() as folder, pictures(_COUNT, 240, 320) as images:
+    with TemporaryDirectory() as folder, image_folder(_COUNT, 240, 320) as images:
         os.environ["HYBRID_BATCH_CACHE"] = folder
-        bundle = bundle_of(keras_models()["MobileNetV2"], Path(folder))
-        engine = open_runtime("openvino", bundle)
-        subject = _Subject(bundle, engine, find_images(str(images)), Path(folder))
+        bundle = import_bundle(keras_models()["MobileNetV2"], Path(folder))
+        runtime = open_runtime("openvino", bundle)
+        context = _Context(bundle, runtime, find_images(str(images)), Path(folder))
         command = [sys.executable, "-m", "hybrid_batch", "serve", str(bundle.path), "--port", "0", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             assert server.stdout is not None  # noqa: S101
             url = json.loads(server.stdout.readline())["url"]
             try:
-                with open_tail("local", bundle, engine) as near, open_tail(url, bundle, engine) as far:
-                    for cut in _spread(bundle):
-                        rows.append(_row(subject, cut, {"local": near, "http": far}))
+                with open_tail("local", bundle, runtime) as near, open_tail(url, bundle, runtime) as far:
+                    for cut in _choose_cuts(bundle):
+                        rows.append(_row(context, cut, {"local": near, "http": far}))
             finally:
                 server.terminate()
     report("loopback", rows)
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _Context:
     bundle: Bundle
-    engine: Runtime
+    runtime: Runtime
     images: ImageSet
     folder: Path
 
 
-def _spread(bundle: Bundle) -> list[Cut]:
-    """Some single-tensor cuts, evenly from first to last."""
+def _choose_cuts(bundle: Bundle) -> list[Cut]:
+    """Return some single-tensor cuts, evenly spaced from the first to the last."""
     cuts = [cut for cut in bundle.cuts if not cut.is_multi_tensor]
     return [cuts[round(at * (len(cuts) - 1) / (_CUTS - 1))] for at in range(_CUTS)]
 
 
-def _row(subject: _Subject, cut: Cut, tails: dict[str, Tail]) -> dict[str, object]:
-    bundle, folder = subject.bundle, subject.folder
+def _row(context: _Context, cut: Cut, tails: dict[str, Tail]) -> dict[str, object]:
+    bundle, folder = context.bundle, context.folder
     split = choose_split(bundle, cut.id, "fp16")
     rate: dict[str, list[float]] = {name: [] for name in tails}
     sent = 0
@@ -71,7 +71,7 @@ def _row(subject: _Subject, cut: Cut, tails: dict[str, Tail]) -> dict[str, objec
             log = folder / "log"
             start = time.perf_counter()
             run = RunFolder(open_storage(str(log)))
-            job = RunSpec(bundle, FixedRouter(split, _BATCH), subject.engine, tail, name, subject.images, run, 512)
+            job = RunSpec(bundle, FixedRouter(split, _BATCH), context.runtime, tail, name, context.images, run, 512)
             totals = run_shards(job, lambda _: None)
             if turn:
                 rate[name].append(totals.images / (time.perf_counter() - start))

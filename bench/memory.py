@@ -1,4 +1,4 @@
-"""Peak memory of a run over few and many images: it must not grow with the folder."""
+"""Peak memory of a run over few and over many images; it must not grow with their number."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from bench.fixtures import image_folder
 from bench.results import Spread, report
-from bench.fixtures import pictures
 
 _ROUNDS = 3
 
@@ -22,7 +22,7 @@ def main() -> None:
         for split in ("local", "auto"):
             peaks = {}
             for count in (1_000, 20_000):
-                with pictures(count, 48, 48) as images:
+                with image_folder(count, 48, 48) as images:
                     runs = [
                         _peak_mb(images, split, Path(folder) / f"{split}-{count}-{turn}") for turn in range(_ROUNDS)
                     ]
@@ -38,8 +38,8 @@ def main() -> None:
 
 
 def _peak_mb(images: Path, split: str, log: Path) -> float:
-    """Resident memory at its highest, looked at every few milliseconds: what the system keeps of a child's peak
-    counts the parent it was forked from."""
+    """Return the highest resident memory in MB, sampled every 5 ms; the system's own peak of a child includes that
+    of the parent before the fork."""
     command = [sys.executable, "-m", "hybrid_batch", "run", str(images), "--split", split, "--log", str(log)]
     peak = 0
     with psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

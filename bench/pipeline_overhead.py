@@ -1,8 +1,8 @@
-"""What a run adds to its stages: `python -m bench bounds [--quick]`.
+"""The overhead of a run over its stages: `python -m bench pipeline_overhead [--quick]`.
 
-Stages overlap, so a run should be nearly as fast as the slowest of them alone; and an image that comes by itself should
-wait hardly longer than they take one after the other: with the link as it was set, as plain bytes find it, and with
-what an empty request over HTTP takes besides. Measured in turns for a slow head, a slow link and a slow tail.
+Stages overlap, so the rate of a run should be close to that of its slowest stage, and the latency of a single image
+close to the sum of its stages. The sum is computed with the configured link, with the link as measured by plain bytes,
+and with the time of an empty HTTP request. Measured in turns for a slow head, a slow link and a slow tail.
 """
 
 import statistics
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.raw_tcp import carriage_s
 from bench.link import Conditions, check_link, open_link
+from bench.raw_tcp import transfer_s
 from bench.results import Spread, report
 from bench.testbed import QUICK, SECONDS, Testbed, testbeds
 from hybrid_batch.data.images.decode import decode
@@ -33,7 +33,7 @@ from hybrid_batch.inference.tails import Tail
 
 _ROUNDS = 2 if QUICK else 5
 _BATCH, _IN_FLIGHT = 8, 4
-_ALONE = 20 if QUICK else 40  # images one at a time
+_SINGLE_IMAGES = 20 if QUICK else 40  # one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +55,40 @@ def main() -> None:
     """Measure and report."""
     rows = []
     with testbeds("MobileNetV2") as each:
-        for stand in each:
-            rows += [_measure(stand, case) for case in _CASES]
-    report("bounds", rows)
+        for testbed in each:
+            rows += [_measure(testbed, case) for case in _CASES]
+    report("pipeline_overhead", rows)
 
 
-def _measure(stand: Testbed, case: _Case) -> dict[str, Any]:
+def _measure(testbed: Testbed, case: _Case) -> dict[str, Any]:
     check_link(case.conditions)
-    cut = stand.bundle.cut(case.cut)
+    cut = testbed.bundle.cut(case.cut)
     route = Route(split_at(cut, case.codec), _BATCH)
-    ways, waits, found, asked = list[float](), list[float](), list[float](), list[float]()
+    rate_ratios, latency_ratios, measured_link_ratios, http_ratios = (
+        list[float](),
+        list[float](),
+        list[float](),
+        list[float](),
+    )
     bounds = list[dict[str, float]]()
     with (
-        open_link("127.0.0.1", stand.server.port, (0, case.conditions)) as link,
-        stand.tail(link.port) as tail,
-        stand.tail(stand.server.port) as near,
+        open_link("127.0.0.1", testbed.server.port, (0, case.conditions)) as link,
+        testbed.tail(link.port) as tail,
+        testbed.tail(testbed.server.port) as near,
     ):
         near.check(cut.id)
         for _ in range(_ROUNDS):
-            many, one = _Stages(stand, route), _Stages(stand, Route(route.split, 1))
+            many, one = _Stages(testbed, route), _Stages(testbed, Route(route.split, 1))
             rates = {"head": many.head_rate(), "link": many.link_rate(case.conditions), "tail": many.tail_rate(near)}
             bounds.append(rates)
-            ways.append(stand.fixed(route, tail, SECONDS).rate() / min(rates.values()))
-            wait_s, (ends_s, sent, received) = _wait_s(stand, route.split, tail), one.ends(near)
+            rate_ratios.append(testbed.run_fixed(route, tail, SECONDS).rate() / min(rates.values()))
+            latency_s, (compute_s, sent, received) = _latency_s(testbed, route.split, tail), one.compute_s(near)
             link_s = (sent + received) / (case.conditions.rate_mbit * 125_000) + case.conditions.rtt_ms / 1000
-            carried_s = carriage_s(case.conditions, sent, received)
-            asking_s = measure_link(stand.bundle, tail).round_trip_us / 1e6 - case.conditions.rtt_ms / 1000
-            waits.append(wait_s / (ends_s + link_s))
-            found.append(wait_s / (ends_s + carried_s))
-            asked.append(wait_s / (ends_s + link_s + asking_s))
+            measured_link_s = transfer_s(case.conditions, sent, received)
+            http_s = measure_link(testbed.bundle, tail).round_trip_us / 1e6 - case.conditions.rtt_ms / 1000
+            latency_ratios.append(latency_s / (compute_s + link_s))
+            measured_link_ratios.append(latency_s / (compute_s + measured_link_s))
+            http_ratios.append(latency_s / (compute_s + link_s + http_s))
     slowest = {name: statistics.median(rates[name] for rates in bounds) for name in bounds[0]}
     return {
         "slow": case.slow,
@@ -91,60 +96,60 @@ def _measure(stand: Testbed, case: _Case) -> dict[str, Any]:
         "Mbit/s": case.conditions.rate_mbit,
         "rtt ms": case.conditions.rtt_ms,
         **{f"{name}, images/s": rate for name, rate in slowest.items()},
-        "run / slowest stage": Spread.of(ways),
-        "one image / sum of stages": Spread.of(waits),
-        "link as found": Spread.of(found),
-        "with HTTP": Spread.of(asked),
+        "run / slowest stage": Spread.of(rate_ratios),
+        "one image / sum of stages": Spread.of(latency_ratios),
+        "link as measured": Spread.of(measured_link_ratios),
+        "with HTTP": Spread.of(http_ratios),
     }
 
 
 class _Stages:
-    """Each stage alone, with the same pictures in batches of one size."""
+    """Each stage alone, with the same images in batches of one size."""
 
-    def __init__(self, stand: Testbed, route: Route) -> None:
-        self._bundle, self._cut, self._codec = stand.bundle, stand.bundle.cut(route.split.name), route.split.codec
-        names = stand.images.table["image"].slice(0, route.batch_size).to_pylist()
-        self._read: Callable[[], list[bytes]] = lambda: [stand.images.root.read(name) for name in names]
+    def __init__(self, testbed: Testbed, route: Route) -> None:
+        self._bundle, self._cut, self._codec = testbed.bundle, testbed.bundle.cut(route.split.name), route.split.codec
+        names = testbed.images.table["image"].slice(0, route.batch_size).to_pylist()
+        self._read: Callable[[], list[bytes]] = lambda: [testbed.images.root.read(name) for name in names]
         self._images = len(names)
-        self._pictures = self._codec in codecs.IMAGE_CODECS
-        self._head = None if self._pictures else compile_head(stand.engine, stand.bundle, self._cut)
-        self._frame = self._make()
+        self._uploads_images = self._codec in codecs.IMAGE_CODECS
+        self._head = None if self._uploads_images else compile_head(testbed.runtime, testbed.bundle, self._cut)
+        self._frame = self._encode()
 
     def head_rate(self) -> float:
-        """Images/s of reading, decoding, head and codec."""
-        return self._images / statistics.median(_times(self._make, SECONDS))
+        """Return the images/s of reading, decoding, head and codec."""
+        return self._images / statistics.median(_times(self._encode, SECONDS))
 
     def link_rate(self, conditions: Conditions) -> float:
-        """Images/s that the link carries."""
+        """Return the images/s of the link."""
         return conditions.rate_mbit * 125_000 / (self._sent() / self._images)
 
     def tail_rate(self, near: Tail) -> float:
-        """Images/s of the tail without a link, asked by as many as a run asks with."""
+        """Return the images/s of the tail without a link, with as many concurrent requests as a run."""
         end = time.perf_counter() + SECONDS
 
-        def ask(_: int) -> int:
-            asked = 0
+        def send(_: int) -> int:
+            sent = 0
             while time.perf_counter() < end:
                 near.infer(self._cut.id, self._frame)
-                asked += 1
-            return asked
+                sent += 1
+            return sent
 
         began = time.perf_counter()
-        with ThreadPoolExecutor(_IN_FLIGHT) as askers:
-            asked = sum(askers.map(ask, range(_IN_FLIGHT)))
-        return asked * self._images / (time.perf_counter() - began)
+        with ThreadPoolExecutor(_IN_FLIGHT) as threads:
+            requests = sum(threads.map(send, range(_IN_FLIGHT)))
+        return requests * self._images / (time.perf_counter() - began)
 
-    def ends(self, near: Tail) -> tuple[float, int, int]:
-        """Seconds that the stages of one batch take one after the other, all but the link; bytes there and back."""
-        here = statistics.median(_times(self._make, SECONDS / 2))
-        answers = [near.infer(self._cut.id, self._frame) for _ in range(_ALONE)]
-        there = statistics.median(answer.timings.server_us for answer in answers) / 1e6
-        return here + there, self._sent(), answers[0].received_bytes
+    def compute_s(self, near: Tail) -> tuple[float, int, int]:
+        """Return the seconds of all stages but the link for one batch, and the bytes sent and received."""
+        local_s = statistics.median(_times(self._encode, SECONDS / 2))
+        responses = [near.infer(self._cut.id, self._frame) for _ in range(_SINGLE_IMAGES)]
+        remote_s = statistics.median(response.timings.server_us for response in responses) / 1e6
+        return local_s + remote_s, self._sent(), responses[0].received_bytes
 
     def _sent(self) -> int:
         return sum(len(tensor.data) for tensor in self._frame.tensors)
 
-    def _make(self) -> Frame:
+    def _encode(self) -> Frame:
         files = self._read()
         if self._head is None:
             return Frame(wire_tensors.encode_images(self._bundle.input, files))
@@ -152,21 +157,21 @@ class _Stages:
         return Frame(wire_tensors.encode(self._codec, self._cut.boundary, self._head([pixels])))
 
 
-def _wait_s(stand: Testbed, split: Split, tail: Tail) -> float:
-    """The median wait of an image that comes when the one before is done."""
-    waits: list[float] = []
-    alone = _OneAtATime(stand.images.root)
+def _latency_s(testbed: Testbed, split: Split, tail: Tail) -> float:
+    """Return the median latency in seconds of an image that arrives when the previous one is complete."""
+    latencies_s: list[float] = []
+    single = _SingleImages(testbed.images.root)
 
     def watch(batch: Batch) -> None:
-        waits.append(batch.done_ns / 1e9 - alone.began)
-        alone.next.release()
+        latencies_s.append(batch.done_ns / 1e9 - single.began)
+        single.next.release()
 
-    stand.run(FixedRouter(split, 1), tail, watch, root=alone, images=_ALONE)
-    return statistics.median(waits)
+    testbed.run(FixedRouter(split, 1), tail, watch, root=single, images=_SINGLE_IMAGES)
+    return statistics.median(latencies_s)
 
 
-class _OneAtATime:
-    """The pictures' folder, where the next one is there once the last is done; `began` is when that was."""
+class _SingleImages:
+    """A folder that delivers the next image when the previous one is complete; `began` is that time."""
 
     def __init__(self, root: Storage) -> None:
         self._root, self.next, self.began = root, threading.Semaphore(1), 0.0

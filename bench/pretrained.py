@@ -1,11 +1,11 @@
-"""Published models with their real weights and labelled pictures, where their folder stands beside the checkout."""
+"""Pretrained models with labelled images, if the shared data folder exists beside the checkout."""
 
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fixtures import SHARED
+from bench.fixtures import SHARED_DATA
 from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.images.labels import label_images
 from hybrid_batch.inference.model.bundle import Bundle
@@ -13,8 +13,8 @@ from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A model of the folder, the folder of its pictures, what `import` must be told, and cuts to measure codecs at."""
+class PretrainedModel:
+    """A model file, the folder of its images, the options of `import`, and the cuts for measurements of codecs."""
 
     model: str
     images: str
@@ -22,34 +22,34 @@ class Published:
     cuts: tuple[str, ...]
 
 
-PUBLISHED = {
-    "mobilenet": Published(
+PRETRAINED = {
+    "mobilenet": PretrainedModel(
         "imagenet_mobilenet_v1_025_224.keras",
         "imagenet256",
-        ("--scale", "-1-1", "--classes", str(SHARED / "labels" / "imagenet.txt")),
+        ("--scale", "-1-1", "--classes", str(SHARED_DATA / "labels" / "imagenet.txt")),
         ("c011", "c024", "c037", "c038", "c039", "c051", "c076"),
     ),
-    "resnet8": Published(
+    "resnet8": PretrainedModel(
         "cifar10_resnet8.h5",
         "cifar10",
-        ("--scale", "0-255", "--classes", str(SHARED / "labels" / "cifar10.txt")),
+        ("--scale", "0-255", "--classes", str(SHARED_DATA / "labels" / "cifar10.txt")),
         ("c003", "c005", "c007"),
     ),
-    "emotions": Published(
+    "emotions": PretrainedModel(
         "fer_mini_xception.hdf5",
         "fer",
-        ("--scale", "-1-1", "--colour", "grey", "--classes", str(SHARED / "labels" / "fer.txt")),
+        ("--scale", "-1-1", "--colour", "grey", "--classes", str(SHARED_DATA / "labels" / "fer.txt")),
         ("c006", "c007", "c008", "c009"),
     ),
 }
 
 
-def import_published(name: str, folder: Path) -> tuple[Bundle, ImageSet]:
-    """Its bundle, made in the folder by a process of its own, and its pictures with their labels."""
-    published = PUBLISHED[name]
+def import_pretrained(name: str, folder: Path) -> tuple[Bundle, ImageSet]:
+    """Import a model into the folder, in its own process; return the bundle and its labelled images."""
+    pretrained = PRETRAINED[name]
     path = folder / f"{name}.bundle"
-    command = [sys.executable, "-m", "hybrid_batch", "import", str(SHARED / "models" / published.model)]
-    subprocess.run([*command, *published.settings, "-o", str(path)], check=True, capture_output=True)
+    command = [sys.executable, "-m", "hybrid_batch", "import", str(SHARED_DATA / "models" / pretrained.model)]
+    subprocess.run([*command, *pretrained.settings, "-o", str(path)], check=True, capture_output=True)
     bundle = resolve_model(str(path))
-    found = find_images(str(SHARED / "images" / published.images))
+    found = find_images(str(SHARED_DATA / "images" / pretrained.images))
     return bundle, ImageSet(found.root, label_images(found.table, "folders", bundle.labels).table)

@@ -1,6 +1,8 @@
-"""The same split through a queue and over HTTP, with as many tails: `python -m bench queue [--quick]`. The queue is the
-local AWS's, one process on this machine, so its own pace is measured too. Four minutes; with --quick one, for the
-sample model alone."""
+"""The same split through a queue and over HTTP, with the same number of tails: `python -m bench queue [--quick]`.
+
+The queue is that of a local AWS, one process on this machine, so its own rate is measured too. Takes four minutes, with
+--quick (the sample model alone) one.
+"""
 
 import json
 import os
@@ -17,9 +19,9 @@ from tempfile import TemporaryDirectory
 import boto3
 import psutil
 
+from bench.fixtures import image_folder
 from bench.local_aws import local_aws
 from bench.results import Spread, ratios, report
-from bench.fixtures import pictures
 from hybrid_batch.data.aws.queue import OutgoingMessage, SqsQueue
 from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.log.runs import RunFolder
@@ -35,9 +37,9 @@ from hybrid_batch.inference.tails import Tail, open_tail, tail_kind
 from hybrid_batch.inference.tails.settings import TailSettings
 
 QUICK = "--quick" in sys.argv
-_TURNS, _BATCH, _BARE = (3 if QUICK else 4), 16, 100
+_TURNS, _BATCH, _RAW_MESSAGES = (3 if QUICK else 4), 16, 100
 _MODEL = "MobileNetV2"
-_ELEMENTS = 20_000  # of a boundary, so that a batch goes into a message
+_ELEMENTS = 20_000  # limit of a boundary, so that a batch fits into a message
 _PROGRAM = (sys.executable, "-m", "hybrid_batch")
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     with TemporaryDirectory() as folder, local_aws(Path(folder)) as emulator:
         os.environ["HYBRID_BATCH_CACHE"] = folder
         rows = [
-            _row(_Subject(bundle, cut, count, tails, Path(folder)), emulator)
+            _row(_Case(bundle, cut, count, tails, Path(folder)), emulator)
             for bundle, cut, count in _models(Path(folder))
             for tails in (1, 2)
         ]
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _Case:
     bundle: Bundle
     cut: Cut
     count: int
@@ -63,17 +65,17 @@ class _Subject:
 
 
 @dataclass(slots=True)
-class _Way:
-    """One way to the tails, and what its turns took: images/s, and milliseconds of processors an image."""
+class _Transport:
+    """A transport to the tails, and the results of its turns: images/s, and CPU milliseconds per image."""
 
     tail: Tail
     address: str
     rates: list[float] = field(default_factory=list)
-    busy_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
 
 def _models(folder: Path) -> Iterator[tuple[Bundle, Cut, int]]:
-    """Each with a cut, and how many pictures go through it in a turn."""
+    """Yield each model with a cut and the number of images per turn."""
     digits = resolve_model("digits")
     yield digits, digits.cut("c005"), 6400
     if not QUICK:
@@ -84,58 +86,62 @@ def _models(folder: Path) -> Iterator[tuple[Bundle, Cut, int]]:
         yield mobile, next(cut for cut in mobile.cuts if cut.elements <= _ELEMENTS), 640
 
 
-def _row(subject: _Subject, emulator: psutil.Process) -> dict[str, object]:
-    engine = open_runtime("openvino", subject.bundle)
-    name = f"{subject.bundle.name}-{subject.tails}"
+def _row(case: _Case, emulator: psutil.Process) -> dict[str, object]:
+    runtime = open_runtime("openvino", case.bundle)
+    name = f"{case.bundle.name}-{case.tails}"
     queue = _queue(name)
-    with pictures(subject.count, 240, 320) as folder, ExitStack() as stack:
-        path = str(subject.bundle.path)
-        serve = [*_PROGRAM, "serve", path, "--port", "0", "--processes", str(subject.tails), "--json"]
+    with image_folder(case.count, 240, 320) as folder, ExitStack() as stack:
+        path = str(case.bundle.path)
+        serve = [*_PROGRAM, "serve", path, "--port", "0", "--processes", str(case.tails), "--json"]
         (server,) = _processes(stack, [serve])
         assert server.stdout is not None  # noqa: S101
         url = json.loads(server.stdout.readline())["url"]
-        workers = _processes(stack, [[*_PROGRAM, "worker", path, "--queue", name]] * subject.tails)
+        workers = _processes(stack, [[*_PROGRAM, "worker", path, "--queue", name]] * case.tails)
         http, sqs = (
-            _Way(stack.enter_context(_open(address, subject.bundle, engine)), address)
+            _Transport(stack.enter_context(_open(address, case.bundle, runtime)), address)
             for address in (url, f"sqs:{name}")
         )
-        watched = [psutil.Process(), emulator, *(psutil.Process(one.pid) for one in (server, *workers))]
-        sent = _take_turns(subject, engine, (http, sqs), watched, find_images(str(folder)))
-        bare = _bare(queue, sent // (subject.count // _BATCH))
+        processes = [psutil.Process(), emulator, *(psutil.Process(one.pid) for one in (server, *workers))]
+        sent = _take_turns(case, runtime, (http, sqs), processes, find_images(str(folder)))
+        raw_rate = _raw_rate(queue, sent // (case.count // _BATCH))
     return {
-        "model, cut": f"{subject.bundle.name} {subject.cut.id}",
-        "tails": subject.tails,
-        "KB a message": sent * _BATCH / subject.count / 1e3,
+        "model, cut": f"{case.bundle.name} {case.cut.id}",
+        "tails": case.tails,
+        "KB per message": sent * _BATCH / case.count / 1e3,
         "http images/s": Spread.of(http.rates),
         "queue images/s": Spread.of(sqs.rates),
         "queue / http": ratios(sqs.rates, http.rates),
-        "http ms of processors/image": Spread.of(http.busy_ms),
-        "queue ms of processors/image": Spread.of(sqs.busy_ms),
-        "messages/s used": 2 * Spread.of(sqs.rates).median / _BATCH,
-        "messages/s bare": bare,
+        "http CPU ms/image": Spread.of(http.cpu_ms),
+        "queue CPU ms/image": Spread.of(sqs.cpu_ms),
+        "messages/s of the run": 2 * Spread.of(sqs.rates).median / _BATCH,
+        "messages/s of the queue alone": raw_rate,
     }
 
 
 def _take_turns(
-    subject: _Subject, engine: Runtime, ways: tuple[_Way, ...], watched: Sequence[psutil.Process], images: ImageSet
+    case: _Case,
+    runtime: Runtime,
+    transports: tuple[_Transport, ...],
+    processes: Sequence[psutil.Process],
+    images: ImageSet,
 ) -> int:
-    """Let the ways take turns, each as often first as last; gives the bytes that a run sends."""
+    """Run the transports in turns, each equally often first and last; return the bytes sent by a run."""
     sent = 0
     for turn in range(_TURNS + 1):
-        for way in ways[:: 1 if turn % 2 else -1]:
-            kind = way.address.partition(":")[0]
-            _progress(f"{subject.bundle.name} x {subject.tails}: turn {turn} of {_TURNS}, {kind}")
-            before = _busy_s(watched)
-            seconds, sent = _run(subject, engine, way, images)
-            if turn:  # the first warms up
-                way.rates.append(subject.count / seconds)
-                way.busy_ms.append((_busy_s(watched) - before) / subject.count * 1e3)
+        for transport in transports[:: 1 if turn % 2 else -1]:
+            kind = transport.address.partition(":")[0]
+            _progress(f"{case.bundle.name} x {case.tails}: turn {turn} of {_TURNS}, {kind}")
+            before = _cpu_s(processes)
+            seconds, sent = _run(case, runtime, transport, images)
+            if turn:  # the first is a warm-up
+                transport.rates.append(case.count / seconds)
+                transport.cpu_ms.append((_cpu_s(processes) - before) / case.count * 1e3)
     _progress("")
     return sent
 
 
-def _busy_s(processes: Sequence[psutil.Process]) -> float:
-    """Seconds of processors that these and their children have used."""
+def _cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Return the CPU seconds of the processes and their children."""
     times = [one.cpu_times() for process in processes for one in (process, *process.children(recursive=True))]
     return sum(one.user + one.system for one in times)
 
@@ -147,33 +153,43 @@ def _progress(line: str) -> None:
         sys.stderr.write(f"{line}\n")
 
 
-def _open(address: str, bundle: Bundle, engine: Runtime) -> Tail:
-    return open_tail(address, bundle, engine, TailSettings(tail_kind(address).default_in_flight))
+def _open(address: str, bundle: Bundle, runtime: Runtime) -> Tail:
+    return open_tail(address, bundle, runtime, TailSettings(tail_kind(address).default_in_flight))
 
 
-def _run(subject: _Subject, engine: Runtime, way: _Way, images: ImageSet) -> tuple[float, int]:
-    """Seconds of a run, and the bytes it sent."""
-    log = subject.folder / "log"
-    split = choose_split(subject.bundle, subject.cut.id, "fp16")
-    way.tail.check(subject.cut.id)
+def _run(case: _Case, runtime: Runtime, transport: _Transport, images: ImageSet) -> tuple[float, int]:
+    """Return the seconds of a run and the bytes it sent."""
+    log = case.folder / "log"
+    split = choose_split(case.bundle, case.cut.id, "fp16")
+    transport.tail.check(case.cut.id)
     start = time.perf_counter()
     run = RunFolder(open_storage(str(log)))
-    pace = Concurrency(tail_kind(way.address).default_in_flight)
-    job = RunSpec(subject.bundle, FixedRouter(split, _BATCH), engine, way.tail, way.address, images, run, 512, pace)
-    totals = run_shards(job, lambda _: None)
+    concurrency = Concurrency(tail_kind(transport.address).default_in_flight)
+    spec = RunSpec(
+        case.bundle,
+        FixedRouter(split, _BATCH),
+        runtime,
+        transport.tail,
+        transport.address,
+        images,
+        run,
+        512,
+        concurrency,
+    )
+    totals = run_shards(spec, lambda _: None)
     seconds = time.perf_counter() - start
     shutil.rmtree(log)
     return seconds, totals.sent_bytes
 
 
-def _bare(queue: SqsQueue, size: int) -> float:
-    """Messages of so many bytes a second through the queue and away, with nothing else to do."""
+def _raw_rate(queue: SqsQueue, size: int) -> float:
+    """Return the messages/s of sending, receiving and deleting messages of `size` bytes, without other work."""
     start = time.perf_counter()
-    for _ in range(_BARE // 10):
+    for _ in range(_RAW_MESSAGES // 10):
         queue.send([OutgoingMessage("x" * (4 * size // 3))] * 10)
         while messages := queue.receive(10, 0):
             queue.delete([message.receipt_handle for message in messages])
-    return _BARE / (time.perf_counter() - start)
+    return _RAW_MESSAGES / (time.perf_counter() - start)
 
 
 def _queue(name: str) -> SqsQueue:
@@ -182,7 +198,7 @@ def _queue(name: str) -> SqsQueue:
 
 
 def _processes(stack: ExitStack, commands: list[list[str]]) -> list[subprocess.Popen[str]]:
-    """Processes until the end of the block."""
+    """Start processes that end with the stack."""
     started = []
     for command in commands:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -1,4 +1,4 @@
-"""What plain bytes take through a link, without HTTP: its process is later than it was told to be."""
+"""The time of plain bytes through a link, without HTTP: the link's process adds some delay of its own."""
 
 import socket
 import statistics
@@ -7,17 +7,17 @@ import time
 
 from bench.link import Conditions, open_link
 
-_TIMES, _PAUSE_S = 30, 0.005  # one after the other, as images that come alone
+_TIMES, _PAUSE_S = 30, 0.005  # one after the other, as single images
 
 
-def carriage_s(conditions: Conditions, sent: int, received: int) -> float:
-    """Seconds that a link of these conditions adds to so many bytes there and so many back; a median."""
+def transfer_s(conditions: Conditions, sent: int, received: int) -> float:
+    """Return the median seconds that a link adds to a request of `sent` bytes and a response of `received` bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_answer, args=(listener, sent, received), daemon=True).start()
         port = listener.getsockname()[1]
-        directly = _there_and_back_s(port, sent, received)
+        direct_s = _round_trip_s(port, sent, received)
         with open_link("127.0.0.1", port, (0, conditions)) as link:
-            return _there_and_back_s(link.port, sent, received) - directly
+            return _round_trip_s(link.port, sent, received) - direct_s
 
 
 def _answer(listener: socket.socket, sent: int, received: int) -> None:
@@ -29,7 +29,7 @@ def _answer(listener: socket.socket, sent: int, received: int) -> None:
                 far.sendall(bytes(received))
 
 
-def _there_and_back_s(port: int, sent: int, received: int) -> float:
+def _round_trip_s(port: int, sent: int, received: int) -> float:
     waits = []
     with socket.create_connection(("127.0.0.1", port)) as near:
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -43,7 +43,7 @@ def _there_and_back_s(port: int, sent: int, received: int) -> float:
 
 
 def _receive(end: socket.socket, size: int) -> bool:
-    """Whether all came before the end."""
+    """Return whether `size` bytes arrived before the end of the connection."""
     while size and (piece := end.recv(min(size, 1 << 16))):
         size -= len(piece)
     return not size

@@ -1,4 +1,4 @@
-"""Interleaved timing, tables on the screen, JSON on disk."""
+"""Interleaved timing, printed tables and saved JSON files."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several measurements of one thing."""
+    """The distribution of repeated measurements."""
 
     least: float
     median: float
@@ -36,12 +36,14 @@ class Spread:
         return f"{format_number(self.median)} ({format_number(self.least)} to {format_number(self.most)})"
 
 
-def rates(contenders: Mapping[str, Callable[[], int]], rounds: int = 5, seconds: float = 0.5) -> dict[str, list[float]]:
-    """Items per second of each contender, which says how many items a call did. The contenders take turns, so that
-    a machine that slows down slows all of them; each turn lasts at least `seconds`, the first is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+def rates(functions: Mapping[str, Callable[[], int]], rounds: int = 5, seconds: float = 0.5) -> dict[str, list[float]]:
+    """Return the items per second of each function, which returns the number of items of a call.
+
+    The functions take turns, so that a slower machine slows all of them. Each turn lasts at least `seconds`; the first
+    is a warm-up."""
+    found: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(rounds + 1):
-        for name, call in contenders.items():
+        for name, call in functions.items():
             start, items = time.perf_counter(), 0
             while (spent := time.perf_counter() - start) < seconds:
                 items += call()
@@ -51,12 +53,12 @@ def rates(contenders: Mapping[str, Callable[[], int]], rounds: int = 5, seconds:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """Turn by turn."""
+    """Return the ratios turn by turn."""
     return Spread.of([mine / other for mine, other in zip(ours, theirs, strict=True)])
 
 
 def report(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows as a table and save them with what they were measured on."""
+    """Print the rows as a table and save them with a description of the machine."""
     show(rows)
     save(name, rows)
 
@@ -70,7 +72,7 @@ def show(rows: Sequence[Mapping[str, Any]], width: int = 150) -> None:
 
 
 def save(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Save the rows with what they were measured on."""
+    """Save the rows with a description of the machine."""
     FOLDER.mkdir(exist_ok=True)
     content = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The runner's images/s over a bare loop: as many decoding threads, the same engine, the same batch, no log."""
+"""Images/s of the runner against a bare loop with as many decoding threads, the same runtime and batch, and no log."""
 
 import shutil
 import time
@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bench.fixtures import image_folder, import_bundle, keras_models
 from bench.results import Spread, ratios, report
-from bench.fixtures import bundle_of, keras_models, pictures
 from hybrid_batch.data.images.decode import decode
 from hybrid_batch.data.images.images import find_images
 from hybrid_batch.data.log.runs import RunFolder
@@ -22,7 +22,7 @@ from hybrid_batch.inference.runner.runner import Concurrency, RunSpec, run_shard
 from hybrid_batch.inference.runner.split import LocalSplit
 from hybrid_batch.inference.tails import open_tail
 
-_PICTURES = {"MobileNetV2": (1000, 240, 320), "ResNet50": (200, 240, 320), "emotions": (5000, 48, 48)}
+_IMAGES = {"MobileNetV2": (1000, 240, 320), "ResNet50": (200, 240, 320), "emotions": (5000, 48, 48)}
 _ROUNDS = 4
 
 
@@ -31,17 +31,17 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         for name, model in keras_models().items():
-            bundle = bundle_of(model, Path(folder))
-            engine = open_runtime("openvino", bundle, cached=False)
-            whole = compile_tail(engine, bundle, bundle.input_cut)
-            count, height, width = _PICTURES[name]
-            with pictures(count, height, width) as images:
+            bundle = import_bundle(model, Path(folder))
+            runtime = open_runtime("openvino", bundle, cached=False)
+            segment = compile_tail(runtime, bundle, bundle.input_cut)
+            count, height, width = _IMAGES[name]
+            with image_folder(count, height, width) as images:
                 for batch in (1, 8, 32):
                     ours, bare = [], []
                     for turn in range(_ROUNDS + 1):
                         mine, loop = (
-                            count / _run(bundle, engine, images, Path(folder) / "log", batch),
-                            count / _bare_loop(bundle, whole, images, batch),
+                            count / _run(bundle, runtime, images, Path(folder) / "log", batch),
+                            count / _bare_loop(bundle, segment, images, batch),
                         )
                         if turn:
                             ours.append(mine)
@@ -58,21 +58,20 @@ def main() -> None:
     report("runner", rows)
 
 
-def _run(bundle: Bundle, engine: Runtime, images: Path, log: Path, batch: int) -> float:
-    """Seconds of a whole run, from listing the folder to `_SUCCESS`, with the model compiled before."""
-    with open_tail("local", bundle, engine) as tail:
+def _run(bundle: Bundle, runtime: Runtime, images: Path, log: Path, batch: int) -> float:
+    """Return the seconds of a run, from listing the folder to `_SUCCESS`, with a compiled model."""
+    with open_tail("local", bundle, runtime) as tail:
         start = time.perf_counter()
         found = find_images(str(images))
         folder = RunFolder(open_storage(str(log)))
-        run_shards(
-            RunSpec(bundle, FixedRouter(LocalSplit(), batch), engine, tail, "local", found, folder, 512), lambda _: None
-        )
+        router = FixedRouter(LocalSplit(), batch)
+        run_shards(RunSpec(bundle, router, runtime, tail, "local", found, folder, 512), lambda _: None)
         spent = time.perf_counter() - start
     shutil.rmtree(log)
     return spent
 
 
-def _bare_loop(bundle: Bundle, whole: Segment, images: Path, batch: int) -> float:
+def _bare_loop(bundle: Bundle, segment: Segment, images: Path, batch: int) -> float:
     start = time.perf_counter()
     files = sorted(images.iterdir())
     groups = [files[at : at + batch] for at in range(0, len(files), batch)]
@@ -90,7 +89,7 @@ def _bare_loop(bundle: Bundle, whole: Segment, images: Path, batch: int) -> floa
 
     with ThreadPoolExecutor(decoders) as pool:
         for pixels in ahead(pool):
-            whole([pixels])[0].argmax(axis=1)
+            segment([pixels])[0].argmax(axis=1)
     return time.perf_counter() - start
 
 

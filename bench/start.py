@@ -1,4 +1,4 @@
-"""Seconds from process start: to the first record on disk, and to the end of `--help`."""
+"""Seconds from process start to the first record in the log, and to the end of `--help`."""
 
 import shutil
 import subprocess
@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.fixtures import image_folder, import_bundle, keras_models
 from bench.results import Spread, report
-from bench.fixtures import bundle_of, keras_models, pictures
 
 _ROUNDS = 5
 _COMMAND = [sys.executable, "-m", "hybrid_batch"]
@@ -17,8 +17,8 @@ _COMMAND = [sys.executable, "-m", "hybrid_batch"]
 def main() -> None:
     """Measure and report."""
     rows = [{"what": "--help", "seconds": Spread.of([_seconds(["--help"]) for _ in range(_ROUNDS)])}]
-    with TemporaryDirectory() as folder, pictures(64, 240, 320) as images:
-        bundles = {name: bundle_of(model, Path(folder)).path for name, model in keras_models().items()}
+    with TemporaryDirectory() as folder, image_folder(64, 240, 320) as images:
+        bundles = {name: import_bundle(model, Path(folder)).path for name, model in keras_models().items()}
         for name, model in {"digits": "digits", **bundles}.items():
             for split in ("local", "auto"):
                 arguments = ["run", str(images), "--model", str(model), "--split", split, "--shard-size", "1"]

@@ -1,7 +1,7 @@
 """Head and tail against the whole model at every single-tensor cut: `python -m bench.verify_models [NAME …]`.
 
-Not a measurement but a proof, on models too large for the tests: keras.applications with random weights, a nested and
-a subclassed model, and the published models where their files are at hand.
+A check of models too large for the tests: keras.applications with random weights, a nested and a subclassed model, and
+the pretrained models whose files exist.
 """
 
 import sys
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.fixtures import SHARED_DATA
 from bench.results import report
-from bench.fixtures import SHARED
 from hybrid_batch.data.images.decode import Scale
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model, import_traceable_model
@@ -34,69 +34,73 @@ _Importer = Callable[[Path], Bundle]
 
 
 def main(names: list[str]) -> int:
-    """Verify the models named, by default all; 1 if a cut of any changes its results."""
+    """Verify the named models, by default all; return 1 if a cut changes the results of any."""
     rows = []
-    for name, importer in _subjects().items():
+    for name, importer in _importers().items():
         if not names or name in names:
             with TemporaryDirectory() as folder:
                 start = time.perf_counter()
-                bundle = importer(Path(folder) / "subject.bundle")
+                bundle = importer(Path(folder) / "model.bundle")
                 import_s = time.perf_counter() - start
-                for engine in RUNTIMES:
-                    rows.append({"model": name, "import_s": round(import_s, 1), **_verify(bundle, engine)})
+                for runtime in RUNTIMES:
+                    rows.append({"model": name, "import_s": round(import_s, 1), **_verify(bundle, runtime)})
                     print(rows[-1], file=sys.stderr, flush=True)
     report("verify_models", rows)
-    return 0 if all(row["holds"] for row in rows) else 1
+    return 0 if all(row["passed"] for row in rows) else 1
 
 
-def _verify(bundle: Bundle, engine_name: str) -> dict[str, Any]:
+def _verify(bundle: Bundle, runtime_name: str) -> dict[str, Any]:
     start = time.perf_counter()
-    engine = open_runtime(engine_name, bundle, cached=False)
+    runtime = open_runtime(runtime_name, bundle, cached=False)
     singles = [cut for cut in bundle.cuts if not cut.is_multi_tensor]
-    found = list(verify_cuts(bundle, engine, singles))
+    found = list(verify_cuts(bundle, runtime, singles))
     spent = time.perf_counter() - start
-    (scores,) = compile_tail(engine, bundle, bundle.input_cut)([synthetic_images(bundle, 8)])
+    (scores,) = compile_tail(runtime, bundle, bundle.input_cut)([synthetic_images(bundle, 8)])
     return {
-        "engine": engine_name,
+        "runtime": runtime_name,
         "cuts": len(singles),
-        "frontiers": len(bundle.cuts) - len(singles),
-        "largest_difference": f"{max(cut.max_abs_error for cut in found):.1e}",
+        "multi_tensor_cuts": len(bundle.cuts) - len(singles),
+        "max_abs_error": f"{max(cut.max_abs_error for cut in found):.1e}",
         "same_top1": min(cut.same_top1 for cut in found),
         "classes_seen": len(set(scores.argmax(axis=1).tolist())),
-        "holds": all(cut.passed for cut in found),
+        "passed": all(cut.passed for cut in found),
         "seconds": round(spent, 1),
     }
 
 
-def _subjects() -> dict[str, _Importer]:
+def _importers() -> dict[str, _Importer]:
     return {
         **{name: partial(_application, name) for name in APPLICATIONS},
-        "nested": lambda path: import_traceable_model(wrap_keras_model(_nested()), "nested", path, ImportSettings()).bundle,
+        "nested": lambda path: (
+            import_traceable_model(wrap_keras_model(_nested()), "nested", path, ImportSettings()).bundle
+        ),
         "subclassed": lambda path: (
-            import_traceable_model(wrap_keras_model(_subclassed(), (96, 96)), "subclassed", path, ImportSettings()).bundle
+            import_traceable_model(
+                wrap_keras_model(_subclassed(), (96, 96)), "subclassed", path, ImportSettings()
+            ).bundle
         ),
         **{file.name: _imported(str(file), SCALES.get(file.name, "0-1")) for file in _files()},
     }
 
 
 def _application(name: str, path: Path) -> Bundle:
-    """`app:NAME` with weights that give different pictures different scores."""
-    pictures = synthetic_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
+    """Import `app:NAME` with weights that give different images different scores."""
+    images = synthetic_images(import_model(f"app:{name}", path, ImportSettings()).bundle, 16, seed=1)
     with suppress_output():
         model = getattr(import_keras(3).applications, name)(weights=None)
-    _fit_normalisation(model.layers, model, pictures)
+    _fit_normalisation(model.layers, model, images)
     weights = path.parent / f"{name}.weights.h5"
     model.save_weights(weights)
     return import_model(f"app:{name}", path, ImportSettings(weights=str(weights))).bundle
 
 
-def _fit_normalisation(layers: Sequence[Any], model: Any, pictures: np.ndarray) -> None:  # noqa: ANN401
-    """Give batch normalisation the statistics of the pictures. As Keras makes it, a signal dies on its way through a
-    deep random model, which then gives every picture the same scores: no proof of anything."""
+def _fit_normalisation(layers: Sequence[Any], model: Any, images: np.ndarray) -> None:  # noqa: ANN401
+    """Set batch normalisation to the statistics of the images. With Keras' initial values a signal vanishes in a deep
+    random model, which then gives every image the same scores, and the check would be void."""
     for layer in layers:
         if isinstance(layer, import_keras(3).layers.BatchNormalization):
             layer.momentum = 0.0
-    model(pictures, training=True)
+    model(images, training=True)
 
 
 def _imported(text: str, scale: Scale | None) -> _Importer:
@@ -104,7 +108,7 @@ def _imported(text: str, scale: Scale | None) -> _Importer:
 
 
 def _files() -> Iterator[Path]:
-    yield from sorted((SHARED / "models").glob("*")) if SHARED.is_dir() else ()
+    yield from sorted((SHARED_DATA / "models").glob("*")) if SHARED_DATA.is_dir() else ()
 
 
 def _nested() -> Any:  # noqa: ANN401
@@ -123,7 +127,7 @@ def _subclassed() -> Any:  # noqa: ANN401
     layers = keras.layers
 
     class Residual(keras.Model):  # type: ignore[misc, name-defined]
-        """Convolutions that call themselves nothing and are added in a loop."""
+        """Unnamed convolutions that are added in a loop."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -37,3 +37,7 @@ class Backoff:
             if failures:
                 time.sleep(self.pause_s(failures))
             yield failures == count - 1
+
+
+AWS_BACKOFF = Backoff(first_s=0.2, jitter=1.0)
+AWS_ATTEMPTS = 5

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hybrid_batch.data.aws.aws_client import ATTEMPTS, AwsCall, AwsClient, sleep_before_retry
+from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
+from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import AwsUnreachable
 from hybrid_batch.data.storage.ensure_object import EnsureObject
 from hybrid_batch.data.terminal.defer_sigint import defer_sigint
@@ -73,12 +74,13 @@ def submit_once(plan: SubmissionPlan, target: JobTarget, job: EvaluationJob) -> 
     StorageFailed, PackageFailed."""
     for upload in plan.uploads:
         upload.apply()
-    for attempt in range(ATTEMPTS - 1):
+    for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
         try:
             return _find_or_start(plan, target, job)
         except AwsUnreachable:
-            sleep_before_retry(attempt)
-    return _find_or_start(plan, target, job)
+            if is_last:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _find_or_start(plan: SubmissionPlan, target: JobTarget, job: EvaluationJob) -> JobId:

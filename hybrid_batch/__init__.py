@@ -1,1 +1,164 @@
-"""hybrid-batch: classify folders of images with a neural network cut in two, and evaluate the log with MapReduce."""
+"""hybrid-batch: classify folders of images with a neural network cut in two, and evaluate the log with MapReduce.
+
+The functions here are those of the commands of the same names. Importing this package imports nothing heavy.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybrid_batch.data.images.decode import Colour, Resize, Scale
+    from hybrid_batch.data.log.runs import RunFolder
+    from hybrid_batch.evaluation.comparison.comparison import Comparison
+    from hybrid_batch.evaluation.report_schema import Report
+    from hybrid_batch.inference.commands.run.run_images import RunResult
+    from hybrid_batch.inference.model.bundle import Bundle
+
+__all__ = ["compare", "evaluate", "import_model", "open_run", "run", "serve"]
+
+
+def import_model(
+    model: str,
+    output: str | Path,
+    *,
+    scale: "Scale | None" = None,
+    resize: "Resize" = "squash",
+    colour: "Colour | None" = None,
+    size: tuple[int, int] | None = None,
+    classes: str | Path | None = None,
+    weights: str = "none",
+    trust_model: bool = False,
+) -> "Bundle":
+    """Import a model file, a SavedModel folder or `app:NAME` into the bundle folder `output`, and return the bundle.
+
+    `size` is (height, width) in pixels, `classes` a file of class names in output order. None leaves the choice to the
+    model file or a default. `trust_model` allows code in a Keras file to run. Raises NotABundle, ModelRefused,
+    BadLabels, WrongUsage, StorageFailed and MissingExtra."""
+    from hybrid_batch.inference.model.importing.importer import ImportSettings
+    from hybrid_batch.inference.model.importing.importer import import_model as importer
+
+    path = None if classes is None else Path(classes)
+    settings = ImportSettings(scale, resize, colour, size, path, weights, trust_model)
+    return importer(model, Path(output), settings).bundle
+
+
+def run(
+    images: str | Path,
+    *,
+    model: str | Path = "digits",
+    split: str = "auto",
+    tail: str = "local",
+    codec: str | None = None,
+    earliest_cut: str | None = None,
+    max_accuracy_drop: float | None = None,
+    spill: str | None = None,
+    token_file: str | None = None,
+    log: str | Path = "hybrid-batch-log",
+    labels: str = "folders",
+    batch_size: int = 32,
+    shard_size: int = 512,
+    in_flight: int | None = None,
+    run_id: str | None = None,
+    runtime: str = "openvino",
+) -> "RunResult":
+    """Classify the images of a folder or an s3:// prefix and log every prediction exactly once.
+
+    The parameters are the options of `hybrid-batch run`. `batch_size` and `shard_size` are numbers of images,
+    `max_accuracy_drop` is in points. Notes and the progress bar go to stderr. The same call continues an interrupted
+    run. Raises WrongUsage, TailUnreachable, TailRefused, AwsRefused, AwsUnreachable, StorageFailed and Interrupted."""
+    from hybrid_batch.inference.commands.run.auto_split import RunOptions
+    from hybrid_batch.inference.commands.run.run_images import run_images
+    from hybrid_batch.inference.tails import check_address, tail_kind
+
+    address = check_address(tail)
+    return run_images(
+        RunOptions(
+            images=str(images),
+            model=str(model),
+            split=split,
+            earliest_cut=earliest_cut,
+            codec=codec,
+            max_accuracy_drop=max_accuracy_drop,
+            tail=address,
+            spill=spill,
+            token_file=token_file,
+            log=str(log),
+            labels=labels,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            in_flight=in_flight or tail_kind(address).default_in_flight,
+            run_id=run_id,
+            runtime=runtime,
+        )
+    )
+
+
+def serve(
+    model: str | Path = "digits",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    runtime: str = "openvino",
+    processes: int = 1,
+    max_batch: int = 64,
+    max_request_bytes: int = 64 << 20,
+    max_pending: int = 128,
+    spill: str | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve the tails of a model over HTTP until SIGTERM or SIGINT, in the main thread.
+
+    `port` 0 lets the system choose; `on_ready` is called with the URL. `max_batch` is in images, `max_pending` in
+    requests. There is no authentication. Raises NotABundle, WrongUsage, StorageFailed and MissingExtra."""
+    from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+    from hybrid_batch.inference.serving.http.async_handler import ServerSettings
+    from hybrid_batch.inference.serving.http.launch import serve as launch
+
+    settings = ServerSettings(
+        resolve_model(str(model)), runtime, max_batch, max_request_bytes, max_pending, spill=spill
+    )
+    launch(settings, host, port, processes, on_ready)
+
+
+def evaluate(
+    *runs: str | Path, by: Sequence[str] = (), engine: str = "inline", skip_unreadable: bool = False
+) -> "Report":
+    """Evaluate runs together and return the report, the content of report.json.
+
+    A run is a run folder, or a log that holds a single run; local or s3://. The report also has slices by the columns
+    `by`. `engine` is inline, mrjob or spark. Raises NotARun, WrongUsage, StorageFailed and MissingExtra."""
+    from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
+
+    uris = [str(uri) for uri in runs]
+    return evaluate_runs(uris, by, _ignore, EngineChoice(engine), skip_unreadable=skip_unreadable).report
+
+
+def compare(
+    run_a: str | Path,
+    run_b: str | Path,
+    *,
+    by: Sequence[str] = (),
+    engine: str = "inline",
+    skip_unreadable: bool = False,
+) -> "Comparison":
+    """Compare two runs over the same images and return the comparison, the content of `hybrid-batch compare --json`.
+
+    Parameters and errors are those of `evaluate`."""
+    from hybrid_batch.jobs.engines.dispatch import EngineChoice, compare_runs
+
+    return compare_runs((str(run_a), str(run_b)), by, _ignore, EngineChoice(engine), skip_unreadable=skip_unreadable)
+
+
+def open_run(uri: str | Path) -> "RunFolder":
+    """Open a run folder, or the single run of a log; local or s3://.
+
+    `records()` returns the records as an Arrow table, `records().to_pandas()` as a pandas frame. Raises NotARun,
+    WrongUsage and StorageFailed."""
+    from hybrid_batch.data.log.runs import open_runs
+
+    return open_runs(str(uri))[0]
+
+
+def _ignore(note: str) -> None:
+    """Take a note; the report and the comparison contain what it states."""

@@ -1,4 +1,4 @@
-"""A headless Chromium to look at pages with, spoken to over a pipe: the DevTools protocol, and nothing to install."""
+"""A headless Chromium that tests control with the DevTools protocol over a pipe, without further packages."""
 
 import json
 import os
@@ -27,7 +27,7 @@ FLAGS = (
 
 
 class Chromium:
-    """One browser with one page; all that the page says and asks of the network is kept."""
+    """One browser with one page; the console messages and network requests of the page are recorded."""
 
     def __init__(self, profile: Path) -> None:
         program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -51,7 +51,7 @@ class Chromium:
         self._listener.start()
         self._count = 0
         self._session: str | None = None
-        self.said: list[str] = []
+        self.console_messages: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -59,8 +59,8 @@ class Chromium:
             self.call(f"{domain}.enable")
 
     def open(self, page: Path, width: int, scheme: str) -> None:
-        """Load a file at a width in pixels, in the colour scheme `light` or `dark`."""
-        self.said.clear()
+        """Load a file in a window of `width` pixels, in the colour scheme `light` or `dark`."""
+        self.console_messages.clear()
         self.requests.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500
@@ -70,7 +70,7 @@ class Chromium:
         self._await("Page.loadEventFired")
 
     def evaluate(self, script: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -103,10 +103,10 @@ class Chromium:
         try:
             message = self._inbox.get(timeout=HANG_S)
         except Empty:
-            raise AssertionError(f"Chromium said nothing for {HANG_S:g} seconds; it is {self.process.poll()}") from None
+            raise AssertionError(f"Chromium sent no message for {HANG_S:g} seconds; its exit status is {self.process.poll()}") from None
         method, parameters = message.get("method"), message.get("params", {})
         if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
-            self.said.append(json.dumps(parameters))
+            self.console_messages.append(json.dumps(parameters))
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
         return message

@@ -1,4 +1,4 @@
-"""What tests of every room share: a local AWS, a bucket in it, and the folder of real models and images."""
+"""Fixtures of all tests: a local AWS, a bucket in it, servers, and the folder of real models and images."""
 
 import json
 import os
@@ -17,22 +17,22 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no failure.
+# A busy machine must not fail a test.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
-HANG_S = 200.0  # no machine is so busy: what takes longer hangs
+HANG_S = 200.0  # longer than any wait on a busy machine
 
-# Started in the background by a shell, tests would ignore Ctrl-C, and so would all that they start and interrupt.
+# A shell starts background processes with SIGINT ignored; the tests and their child processes need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 FAIL_SKIPPED = os.environ.get("FAIL_SKIPPED_TESTS") == "1"  # set by .ci/run
-NO_REAL_MODELS = "the real models and images, which are no part of this repository, are not at"
+NO_REAL_MODELS = "the real models and images, which are not part of this repository, do not exist in"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that was skipped where all that it needs should be installed."""
+    """Fail a skipped test in continuous integration, where everything that tests need is installed."""
     report = yield
     if FAIL_SKIPPED and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -43,7 +43,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real models and images that stands beside some checkouts; without it the test skips."""
+    """The folder of real models and images beside some checkouts; without it the test is skipped."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"{NO_REAL_MODELS} {folder}")
@@ -51,22 +51,22 @@ def shared_data() -> Path:
 
 
 def free_port() -> int:
-    """A port where nobody listens, which the system gives to nobody else: it stays bound as long as these tests run,
-    and whoever is told it may listen there all the same."""
+    """Return a port without a listener that the system assigns to no other process: it stays bound until the tests end,
+    and another socket may still listen on it because of SO_REUSEADDR."""
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind(("127.0.0.1", 0))
     port = int(holder.getsockname()[1])
     if sys.platform == "linux":
         holder.detach()
-    else:  # where two may not have it, even if one of them does not listen
+    else:  # other systems do not allow a second socket on the port
         holder.close()
     return port
 
 
 @contextmanager
 def local_aws(folder: Path, **settings: str) -> Iterator[str]:
-    """The URL of a local AWS in a process of its own."""
+    """Start a local AWS in its own process; yields its URL."""
     port = free_port()
     own = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "TMPDIR": str(folder), "LOG_LEVEL": "WARNING"}
     log = folder / "log"
@@ -83,13 +83,13 @@ def local_aws(folder: Path, **settings: str) -> Iterator[str]:
         _await_health(f"{url}/_ministack/health", process, log)
         yield url
     finally:
-        process.kill()  # nothing in it is to be kept
+        process.kill()  # its data is not needed
         process.wait()
 
 
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a local AWS, one process for all tests."""
+    """The URL of a local AWS shared by all tests."""
     with local_aws(tmp_path_factory.mktemp("ministack")) as url:
         yield url
 
@@ -108,7 +108,7 @@ def _await_health(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an S3 by other makers, one process for all tests; credentials as in `aws`."""
+    """The URL of rclone's S3 server shared by all tests; the credentials are those of `aws`."""
     folder, port = tmp_path_factory.mktemp("rclone"), free_port()
     program = Path(sys.executable).parent / "rclone"
     process = subprocess.Popen(
@@ -127,14 +127,14 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens at a port of this machine."""
+    """Return whether a process listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
 def aws(ministack: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of the local AWS, with this process's AWS settings pointing there and nowhere else."""
+    """The URL of the local AWS; all AWS settings of this process point to it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -162,7 +162,7 @@ def bucket(aws: str) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Imported models and compiled segments go to a folder of this test session."""
+    """A cache folder of this test session for imported models and compiled segments."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYBRID_BATCH_CACHE", str(folder))
@@ -174,7 +174,7 @@ COMMAND = (sys.executable, "-m", "hybrid_batch")
 
 @dataclass(frozen=True)
 class Server:
-    """A `hybrid-batch serve` in a process of its own."""
+    """A `hybrid-batch serve` process."""
 
     url: str
     process: subprocess.Popen[str]
@@ -182,7 +182,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def serve(cache: Path) -> Iterator[Callable[..., Server]]:
-    """Starts `hybrid-batch serve ARGUMENTS` on a port the system chooses; all are stopped at the end."""
+    """A function that starts `hybrid-batch serve ARGUMENTS` on a free port; the servers stop at the end."""
     servers: list[Server] = []
 
     def start(*arguments: str) -> Server:

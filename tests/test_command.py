@@ -213,7 +213,7 @@ def test_a_full_disk_behind_output_and_messages_gets_the_same_code(buffering):
 
 @pytest.fixture
 def closed_pipe() -> Iterator[int]:
-    """The end to write to of a pipe that nobody reads, as behind `| head -1`."""
+    """The write end of a pipe without a reader, as behind `| head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
     yield writer

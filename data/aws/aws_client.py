@@ -1,19 +1,16 @@
 """A client of AWS services that retries safe requests and reports every rejection in one sentence."""
 
-import random
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
+from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-ATTEMPTS = 5
-_PAUSE_S = 0.2
 _BUSY = {
     "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
     "OperationAborted", "RequestThrottled",
@@ -94,12 +91,13 @@ class AwsClient:
     def call(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
         """Send a request that is safe to repeat, with retries, and return the response. Raises AwsRefused and
         AwsUnreachable."""
-        for attempt in range(ATTEMPTS - 1):
+        for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
             try:
                 return self.call_once(AwsCall(service, operation, parameters))
             except AwsUnreachable:
-                sleep_before_retry(attempt)
-        return self.call_once(AwsCall(service, operation, parameters))
+                if is_last:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def pages(self, service: str, operation: str, items: str, token: str, **parameters: object) -> Iterator[Any]:
         """Yield the items of a paginated listing; `token` is the name of the pagination parameter."""
@@ -156,11 +154,6 @@ class AwsClient:
                 f"{name} in {self.region} cannot find {place}: {said}; check the name and AWS_REGION.", code
             )
         return AwsRefused(f"{name} rejects {call.operation}: {said or code}.", code)
-
-
-def sleep_before_retry(attempt: int) -> None:
-    """Sleep before the next attempt: exponential backoff with full jitter."""
-    time.sleep(random.uniform(0, _PAUSE_S * 2**attempt))  # noqa: S311 - jitter, not a secret
 
 
 def one_line(error: Exception) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_SLOWER = 1.4
-_MOST_S = 30.0
+from hybrid_batch.data.backoff import Backoff
+
+_FACTOR = 1.4
+_MAX_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +17,5 @@ class PollSchedule:
     timeout_s: float
 
     def pauses(self) -> Iterator[float]:
-        """Yield the seconds to wait before each poll, without end."""
-        pause = self.poll_s
-        while True:
-            yield pause
-            pause = min(pause * _SLOWER, max(_MOST_S, self.poll_s))
+        """The seconds to wait before each poll, without end."""
+        return Backoff(self.poll_s, max(_MAX_S, self.poll_s), _FACTOR).pauses()

@@ -1,7 +1,7 @@
 """The true labels of images, from their folders or from a CSV file."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hybrid_batch.data.errors import BadLabels
+from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.storage.open_storage import open_file
 
 FOLDERS = "folders"
@@ -22,6 +23,16 @@ class LabelledImages:
 
     table: pa.Table
     note: str | None = None
+
+
+def find_labelled_images(uri: str, source: str, classes: Sequence[str], notify: Callable[[str], None]) -> ImageSet:
+    """The images under a folder or URI with labels from `source`, see `label_images`; `notify` is called with its note.
+    Raises NoImages, BadLabels, StorageFailed."""
+    found = find_images(uri)
+    labelled = label_images(found.table, source, classes)
+    if labelled.note:
+        notify(f"Note: {labelled.note}")
+    return ImageSet(found.root, labelled.table)
 
 
 def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> LabelledImages:

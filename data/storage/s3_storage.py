@@ -3,8 +3,6 @@
 Endpoint, region and credentials come from the standard AWS variables and files only."""
 
 import errno
-import random
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
+from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage
 from hybrid_batch.data.storage.s3_file import ByteRange, S3File
 from hybrid_batch.data.storage.storage import Entry
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CONNECTIONS = 32
-_ATTEMPTS = 5
 _MAX_DELETES = 1000  # objects deleted by one request
 _ABSENT = ("NoSuchKey", "NotFound", "404")
 _WHOLE: Mapping[str, Any] = MappingProxyType({"ChecksumMode": "ENABLED"})
@@ -90,7 +88,7 @@ class S3Storage:
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
         with self._failures("read", name):
-            for attempt in range(_ATTEMPTS):
+            for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
                 answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **more)
                 size = answer["ContentLength"]
                 with closing(answer["Body"]) as body:
@@ -100,9 +98,8 @@ class S3Storage:
                         return body.read(), answer
                     except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                         # boto3 retries until the response begins; a connection lost in its body is retried here.
-                        if attempt == _ATTEMPTS - 1:
+                        if is_last:
                             raise
-                _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def replace(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
@@ -114,7 +111,7 @@ class S3Storage:
 
         key = self.prefix + name
         with self._failures("write", name):
-            for attempt in range(_ATTEMPTS):
+            for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
                 try:
                     self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
                 except ClientError as error:
@@ -122,11 +119,10 @@ class S3Storage:
                     if code in _EXISTS:
                         return False
                     # A concurrent write of the same key is in progress; its result decides.
-                    if code not in _CONFLICT or attempt == _ATTEMPTS - 1:
+                    if code not in _CONFLICT or is_last:
                         raise
                 else:
                     return True
-                _pause(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def remove(self, *names: str) -> None:
@@ -226,7 +222,3 @@ def _code(error: BaseException | None) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 - jitter, not a secret

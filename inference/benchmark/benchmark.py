@@ -18,7 +18,7 @@ from hybrid_batch.inference.benchmark.splits import split_title
 from hybrid_batch.inference.planner.plan.prices import Prices
 from hybrid_batch.inference.planner.profile.device import Device, find_device
 from hybrid_batch.inference.protocol.codecs import IMAGE
-from hybrid_batch.inference.runner.split import CutSplit, RemoteSplit, UploadSplit
+from hybrid_batch.inference.runner.split import RemoteSplit, UploadSplit
 from hybrid_batch.inference.tails import LOCAL, open_tail, redacted_address
 
 
@@ -32,7 +32,7 @@ class BenchmarkSpec:
     images: ImageSet
     tails: Sequence[str]
     splits: Sequence[RemoteSplit]
-    load_split: CutSplit
+    load_split: RemoteSplit
     users: Sequence[int]
     requests: int
     seconds: float

@@ -8,7 +8,8 @@ import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
-from hybrid_batch.inference.commands.options import CodecName, auth_options, plot_option
+from hybrid_batch.inference.commands.options import TableChoice, auth_options, plot_option
+from hybrid_batch.inference.protocol.codecs import TENSOR_CODECS
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.benchmark.benchmark import BenchmarkResult, BenchmarkSpec
@@ -102,7 +103,9 @@ def command() -> None:
     metavar="CUT",
     help="Cut to measure; c000 uploads the images. Repeatable.  [default: c000, the last cut, some small cuts between]",
 )
-@click.option("--codec", type=CodecName(), default="fp16", show_default=True, help="Codec of the boundaries.")
+@click.option(
+    "--codec", type=TableChoice(TENSOR_CODECS), default="fp16", show_default=True, help="Codec of the boundaries."
+)
 @click.option(
     "--users",
     type=UserCounts(),

@@ -1,13 +1,12 @@
 """Options that several commands share, and the types of their values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hybrid_batch.inference.model.runtimes import DEFAULT_RUNTIME, RUNTIMES
-from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
 
 _FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -24,45 +23,27 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
         return check_address(str(value))
 
 
-class CodecName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a codec: one of `names`, of the codecs for tensors, or with `images` of those for images; but none of
-    `excluded`.
+class TableChoice(click.ParamType):  # type: ignore[type-arg]
+    """A name in one of some tables, which are read on use, so that names can be added to them."""
 
-    The tables of codecs are read on use, so that they may change."""
+    name = "NAME"
 
-    name = "CODEC"
+    def __init__(self, *tables: Collection[str], excluded: Collection[str] = ()) -> None:
+        self._tables, self._excluded = tables, excluded
 
-    def __init__(self, *names: str, images: bool = False, excluded: Sequence[str] = ()) -> None:
-        self._names, self._images, self._excluded = names, images, excluded
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """The names, for --help."""
-        return f"[{'|'.join(self._offered())}]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
-        """Return the name."""
-        if value not in self._offered():
-            self.fail(f"{value!r} is not one of {_quoted(self._offered())}.", param, ctx)
-        return str(value)
-
-    def _offered(self) -> list[str]:
-        names = (*self._names, *TENSOR_CODECS, *(IMAGE_CODECS if self._images else ()))
-        return [name for name in names if name not in self._excluded]
-
-
-class RuntimeName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a runtime, one of RUNTIMES."""
-
-    name = "RUNTIME"
+    @property
+    def choices(self) -> list[str]:
+        """The names in the order of the tables."""
+        return [name for table in self._tables for name in table if name not in self._excluded]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """The names, for --help."""
-        return f"[{'|'.join(RUNTIMES)}]"
+        return f"[{'|'.join(self.choices)}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """Return the name."""
-        if value not in RUNTIMES:
-            self.fail(f"{value!r} is not one of {_quoted(list(RUNTIMES))}.", param, ctx)
+        if value not in self.choices:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, self.choices))}.", param, ctx)
         return str(value)
 
 
@@ -85,7 +66,11 @@ class FigureFile(click.ParamType):  # type: ignore[type-arg]
 
 
 runtime_option = click.option(
-    "--runtime", type=RuntimeName(), default=DEFAULT_RUNTIME, show_default=True, help="Runtime that computes the model."
+    "--runtime",
+    type=TableChoice(RUNTIMES),
+    default=DEFAULT_RUNTIME,
+    show_default=True,
+    help="Runtime that computes the model.",
 )
 in_flight_option = click.option(
     "--in-flight",
@@ -117,7 +102,3 @@ def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable
         + (f", or {default}." if default else "."),
     )
     return lambda command: tail(auth_options(command))
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -9,17 +9,17 @@ import click
 from hybrid_batch.data.terminal.messages import print_note
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
-    CodecName,
+    TableChoice,
     in_flight_option,
     plot_option,
     runtime_option,
     tail_options,
 )
+from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hybrid_batch.data.images.images import ImageSet
     from hybrid_batch.inference.model.bundle import Bundle
     from hybrid_batch.inference.planner.plan.candidates import Candidate
     from hybrid_batch.inference.planner.plan.plan import Plan, PlanRequest
@@ -85,7 +85,7 @@ class PlanOptions:
 @click.option(
     "--codec",
     multiple=True,
-    type=CodecName(_AUTO, images=True, excluded=["image"]),
+    type=TableChoice([_AUTO], TENSOR_CODECS, IMAGE_CODECS, excluded=["image"]),
     help="Codec to consider, or auto, which calibrates the smallest. Repeatable.  [default: fp16]",
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Largest batch.")
@@ -115,6 +115,7 @@ def command(**options: object) -> None:
 def _plan(options: PlanOptions) -> None:
     from contextlib import nullcontext
 
+    from hybrid_batch.data.images.labels import find_labelled_images
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
     from hybrid_batch.inference.model.runtimes import open_runtime
     from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator
@@ -130,7 +131,9 @@ def _plan(options: PlanOptions) -> None:
     prices = read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES)
     request = _request(options, bundle, calibrated=calibrated)
     runtime = open_runtime(options.runtime, bundle)
-    images = _find_images(options, bundle)
+    images = None
+    if options.images is not None:
+        images = find_labelled_images(options.images, options.labels, bundle.labels, print_note)
     retries = tail_kind(options.tail or LOCAL).profiling_retries
     settings = TailSettings(options.in_flight, retries, options.spill, options.token_file, print_note)
     with open_tail(options.tail, bundle, runtime, settings) if options.tail else nullcontext() as tail:
@@ -162,19 +165,6 @@ def _request(options: PlanOptions, bundle: "Bundle", *, calibrated: bool) -> "Pl
         codecs=LOSSLESS if calibrated else options.codec or ("fp16",),
         in_flight=options.in_flight,
     )
-
-
-def _find_images(options: PlanOptions, bundle: "Bundle") -> "ImageSet | None":
-    from hybrid_batch.data.images.images import ImageSet, find_images
-    from hybrid_batch.data.images.labels import label_images
-
-    if options.images is None:
-        return None
-    found = find_images(options.images)
-    labelled = label_images(found.table, options.labels, bundle.labels)
-    if labelled.note:
-        print_note(f"Note: {labelled.note}")
-    return ImageSet(found.root, labelled.table)
 
 
 def _is_calibrated(options: PlanOptions) -> bool:

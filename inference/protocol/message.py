@@ -7,7 +7,7 @@ base64. Its attributes are
     reply_to   the name of the queue for the reply
     bundle     the hash of the bundle that must answer; optional
 
-Messages are not trusted: whatever is malformed raises InvalidFrame.
+Messages are not trusted: a malformed one raises InvalidFrame.
 """
 
 import json

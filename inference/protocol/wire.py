@@ -7,7 +7,7 @@ length of the JSON header. A packed tensor is a UINT8 tensor whose parameters ar
      "parameters": {"codec": "int8", "shape": [8, 14, 14, 64], "datatype": "FP32", "binary_data_size": 5211}}
 
 Received numbers are not trusted: sizes are compared with the received data, and no memory is allocated for a size
-that is only declared. Whatever is malformed raises InvalidFrame.
+that is only declared. A malformed body raises InvalidFrame.
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
@@ -169,7 +169,7 @@ def _decode(body: bytes | memoryview, header_bytes: int | None, key: Literal["in
         tensor, rest = _tensor(entry, rest)
         tensors.append(tensor)
     if rest:
-        raise InvalidFrame(f"There are {len(rest)} bytes after the last tensor.")
+        raise InvalidFrame(f"The body has {len(rest)} bytes after the last tensor.")
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise InvalidFrame("Two tensors have the same name.")
     parameters = _parameters(head)

@@ -15,7 +15,7 @@ from hybrid_batch.inference.runner.split import LocalSplit, Split
 
 TOP = 5
 NOT_FINITE = "the model gave no finite score"
-# Durations come from one monotonic clock; this offset converts its readings to the time of day.
+# Durations come from one monotonic clock; this is the time of day at its reading 0.
 _CLOCK_START = datetime.now(UTC) - timedelta(microseconds=time.perf_counter_ns() / 1000)
 
 

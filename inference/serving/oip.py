@@ -45,7 +45,7 @@ _MODEL_ACTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """An operation, and the model and version that the path of the request names: None in operations of the server,
     and where the path names no version."""
 
@@ -54,15 +54,15 @@ class Target:
     version: str | None = None
 
 
-def parse_target(method: str, path: str) -> Target:
+def parse_target(method: str, path: str) -> RequestTarget:
     """The target of a request. A slash at the end of the path is ignored. Raises HttpError with status 404 for an
     unknown path, 405 for a method that the path does not support."""
     path = path.removesuffix("/")
     if path in _SERVER_PATHS:
-        target = Target(_SERVER_PATHS[path])
+        target = RequestTarget(_SERVER_PATHS[path])
     elif match := _MODEL_PATH.fullmatch(path):
         model, version, action = match.groups()
-        target = Target(_MODEL_ACTIONS[action], unquote(model), unquote(version) if version else None)
+        target = RequestTarget(_MODEL_ACTIONS[action], unquote(model), unquote(version) if version else None)
     else:
         raise HttpError(HTTPStatus.NOT_FOUND, HTTPStatus.NOT_FOUND.phrase)
     allowed = ("POST",) if target.operation is Operation.INFER else ("GET", "HEAD")
@@ -72,7 +72,7 @@ def parse_target(method: str, path: str) -> Target:
     return target
 
 
-def find_cut(bundle: Bundle, target: Target) -> Cut:
+def find_cut(bundle: Bundle, target: RequestTarget) -> Cut:
     """The cut that a target names: the whole model if it names no version. Raises CutNotFound."""
     if target.model != bundle.name:
         served = f"{bundle.name!r} ({bundle.sha256[:12]})"

@@ -1,6 +1,6 @@
 """Handles requests of the Open Inference Protocol for one bundle, whatever transport delivers them.
 
-The adapters for HTTP, Lambda and SQS turn what they receive into a Request, and a Reply into what they send:
+The adapters for HTTP, Lambda and SQS convert events and messages to Requests, and Replies back:
 
     Request ── oip.parse_target ──┬── describe ──────────────────────► Reply    (metadata, health, readiness)
                                   └── decode ── compute ── encode ───► Reply    (inference)
@@ -29,7 +29,7 @@ from hybrid_batch.inference.serving.inference_request import (
     decode_request,
     encode_reply,
 )
-from hybrid_batch.inference.serving.oip import Operation, Target
+from hybrid_batch.inference.serving.oip import Operation, RequestTarget
 from hybrid_batch.inference.serving.replies import error_reply, json_reply
 
 MAX_BATCH = 64
@@ -90,7 +90,7 @@ class RequestHandler:
         replies = together.finish()
         return [replies[number] for number in range(len(requests))]
 
-    def describe(self, target: Target) -> Reply:
+    def describe(self, target: RequestTarget) -> Reply:
         """The reply to a request that is not an inference request; it has no content. Raises CutNotFound."""
         match target.operation:
             case Operation.SERVER_METADATA:
@@ -110,7 +110,7 @@ class RequestHandler:
 
     def decode(
         self,
-        target: Target,
+        target: RequestTarget,
         request: Request,
         *,
         received_ns: int | None = None,
@@ -160,13 +160,13 @@ class _Together:
         self.pending.setdefault(pending.cut.id, []).append((number, pending))
 
     def make_room(self, size: int) -> None:
-        """Compute what is pending if decoding `size` more bytes would exceed the limit."""
+        """Compute all pending requests if decoding `size` more bytes would exceed the limit."""
         if self.decoded_bytes + size > self.limits.decoded_bytes:
             self.finish()
         self.decoded_bytes += size
 
     def finish(self) -> dict[int, Reply]:
-        """Compute what is pending. Returns all replies."""
+        """Compute all pending requests. Returns all replies."""
         for same_cut in self.pending.values():
             for batch in _batches(same_cut, self.limits.batch):
                 self._compute(batch)

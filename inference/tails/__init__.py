@@ -1,4 +1,4 @@
-"""Tails: what computes the part of the model after the cut, in this process, on a server, in Lambda or by a queue.
+"""Tails compute the part of a model after the cut: in this process, on a server, in Lambda, or by workers of a queue.
 
 A new kind of tail is one module with an opener, and one line in TAIL_KINDS.
 """

@@ -35,7 +35,7 @@ class HttpTransport:
     """See Transport. Connections are kept open. Raises WrongUsage for an invalid address or token, TailRefused for
     unusable AWS settings."""
 
-    hint = "check the address, and that `hybrid-batch serve` or a deployed tail runs there"
+    hint = "check the address, and that `hybrid-batch serve` or a deployed tail is running"
 
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()

@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.jobs.commands.engine_options import engine_options, load_engine
+from hybrid_batch.jobs.commands.engine_options import engine_options, print_note
 
 
 @click.command("compare", short_help="Compare two runs, image by image.")
@@ -40,18 +40,14 @@ def command(
       hybrid-batch compare log/run=old log/run=new --fail-if "accuracy_drop > 0.5pt" --fail-if "latency_p95_ratio > 1.1"
     """
     from hybrid_batch.data.errors import LimitExceeded
-    from hybrid_batch.evaluation.comparison.comparison import build_comparison
     from hybrid_batch.evaluation.comparison.fail_if import parse_condition
     from hybrid_batch.evaluation.output.canonical_json import to_json
     from hybrid_batch.evaluation.output.terminal_comparison import print_comparison
-    from hybrid_batch.jobs.input.comparison_input import list_comparison_input
+    from hybrid_batch.jobs.engines.dispatch import EngineChoice, compare_runs
 
-    compare = load_engine("compare", engine, runner)
     parsed = [parse_condition(text) for text in conditions]
-    runs = list_comparison_input((run_a, run_b), by, skip_unreadable)
-    for note in runs.notes:
-        click.echo(f"Note: {note}", err=True)
-    comparison = build_comparison(compare(runs), skip_unreadable)
+    choice = EngineChoice(engine, runner)
+    comparison = compare_runs((run_a, run_b), by, print_note, choice, skip_unreadable=skip_unreadable)
     if as_json:
         click.echo(to_json(comparison))
     else:

@@ -1,13 +1,11 @@
-"""The options that `evaluate` and `compare` share, and the function of the selected engine."""
+"""The options that `evaluate` and `compare` share."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 import click
 
-ENGINES = ("inline", "mrjob", "spark")
-RUNNERS = ("inline", "local", "spark")
+from hybrid_batch.jobs.engines.dispatch import ENGINES, RUNNERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,13 +32,6 @@ def engine_options(command: Command) -> Command:
     return command
 
 
-def load_engine(job: str, engine: str, runner: str | None) -> Callable[..., Any]:
-    """The function `job` (evaluate, compare) of an engine's module. Raises WrongUsage, MissingExtra."""
-    from importlib import import_module
-
-    from hybrid_batch.data.errors import WrongUsage
-
-    if runner and engine != "mrjob":
-        raise WrongUsage(f"--runner {runner} is an option of mrjob; add --engine mrjob.")
-    function: Callable[..., Any] = getattr(import_module(f"hybrid_batch.jobs.{job}_{engine}"), job)
-    return partial(function, runner=runner) if runner else function
+def print_note(sentence: str) -> None:
+    """Print a note on stderr."""
+    click.echo(f"Note: {sentence}", err=True)

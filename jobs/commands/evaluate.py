@@ -1,10 +1,11 @@
 """`hybrid-batch evaluate`: metrics and times from the log of a run."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.jobs.commands.engine_options import engine_options, load_engine
+from hybrid_batch.jobs.commands.engine_options import engine_options, print_note
 
 if TYPE_CHECKING:
     from hybrid_batch.evaluation.report_schema import Report
@@ -47,31 +48,26 @@ def command(
       hybrid-batch evaluate s3://my-bucket/logs/run=3f9c2a --engine spark --by batch --json
     """
     from hybrid_batch.data.errors import WrongUsage
-    from hybrid_batch.evaluation.counting.columns import check_sliceable
     from hybrid_batch.evaluation.output.canonical_json import to_json
     from hybrid_batch.evaluation.output.terminal_report import print_report
-    from hybrid_batch.jobs.input.part_list import list_parts
+    from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
 
     if no_files and output:
         raise WrongUsage(f"--no-files contradicts --output {output}; remove one of them.")
-    check_sliceable(by)
-    evaluate = load_engine("evaluate", engine, runner)
-    listed = list_parts(runs, all_runs)
-    for note in listed.notes:
-        click.echo(f"Note: {note}", err=True)
-    report = evaluate(listed.parts, by, skip_unreadable)
-    folders = list(dict.fromkeys(part.run for part in listed.parts))
+    done = evaluate_runs(
+        runs, by, print_note, EngineChoice(engine, runner), all_runs=all_runs, skip_unreadable=skip_unreadable
+    )
     try:
         if as_json:
-            click.echo(to_json(report))
+            click.echo(to_json(done.report))
         else:
-            print_report(report)
+            print_report(done.report)
     finally:  # also when the reader of a pipe closes it early
-        if not no_files and (output or len(folders) == 1):
-            _write(report, folders, output)
+        if not no_files and (output or len(done.runs) == 1):
+            _write(done.report, done.runs, output)
 
 
-def _write(report: "Report", runs: list[str], output: str | None) -> None:
+def _write(report: "Report", runs: Sequence[str], output: str | None) -> None:
     from hybrid_batch.data.errors import StorageFailed
     from hybrid_batch.jobs.output.report_files import REPORT_FOLDER, write_report_files
 

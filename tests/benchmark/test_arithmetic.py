@@ -120,7 +120,7 @@ WARM = "REPORT RequestId: 2\tDuration: 2.10 ms\tBilled Duration: 3 ms\tMemory Si
 
 @pytest.mark.parametrize(
     ("log", "started"),
-    [(COLD, True), (WARM, False), (COLD + WARM, False), ("a picture: Init Duration: 3 ms\n", None), ("", None)],
+    [(COLD, True), (WARM, False), (COLD + WARM, False), ("an image: Init Duration: 3 ms\n", None), ("", None)],
 )
 def test_the_last_report_of_a_log_decides_on_a_cold_start(log, started):
     assert parse_cold_start(base64.b64encode(log.encode()).decode()) is started

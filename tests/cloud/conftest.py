@@ -25,7 +25,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[No
 
 
 @pytest.fixture
-def standing(aws: str) -> Callable[[], set[str]]:
+def existing_resources(aws: str) -> Callable[[], set[str]]:
     """Lists all resources in the local AWS, of every service that a deployment uses."""
     return list_everything
 

@@ -67,9 +67,9 @@ def workers(bucket: str, folder: Path, count: int) -> Iterator[None]:
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(
-    wheels: None, aws: str, standing: Callable[[], set[str]], capfd: pytest.CaptureFixture[str]
+    wheels: None, aws: str, existing_resources: Callable[[], set[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = standing()
+    before = existing_resources()
     deploy = ["cloud", "deploy", "digits", "--name", NAME, "--python", PYTHON, "--entry-points", "lambda,queue,api"]
     assert command([*deploy, "--dry-run", "--json"]) == 0
     plan = json.loads(capfd.readouterr().out)
@@ -93,17 +93,17 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
     assert command([*deploy[:-1], "lambda,api", "--function-timeout", "31", "--yes"]) == 2
     assert command([*deploy[:-1], "lambda,ftp", "--yes"]) == 2
     assert "'ftp' is not one of lambda, api, url, queue, trigger" in capfd.readouterr().err
-    assert standing() == before
+    assert existing_resources() == before
 
 
 def test_every_entry_point_gives_the_predictions_of_a_local_run(
     wheels: None,
     aws: str,
     tmp_path: Path,
-    standing: Callable[[], set[str]],
+    existing_resources: Callable[[], set[str]],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    before = standing()
+    before = existing_resources()
     entry_points = "lambda,api,queue,trigger"
     deploy = [
         "cloud",
@@ -128,14 +128,14 @@ def test_every_entry_point_gives_the_predictions_of_a_local_run(
     identity = tails["api"].split("//")[1].split(".")[0]
     address = f"{aws}/_aws/execute-api/{identity}/$default"  # not every machine resolves names below localhost
 
-    here = predictions(tmp_path, "local", *CUT, "--tail", "local")
+    expected = predictions(tmp_path, "local", *CUT, "--tail", "local")
     whole = predictions(tmp_path, "local-whole", *WHOLE, "--tail", "local")
-    assert len(here) == len(whole) == 360
+    assert len(expected) == len(whole) == 360
     with_token = ("--in-flight", "2", "--tail", address, "--token-file", str(tmp_path / "token"))
-    assert predictions(tmp_path, "api", *CUT, *with_token) == here
-    assert predictions(tmp_path, "lambda", *CUT, "--in-flight", "2", "--tail", tails["lambda"]) == here
+    assert predictions(tmp_path, "api", *CUT, *with_token) == expected
+    assert predictions(tmp_path, "lambda", *CUT, "--in-flight", "2", "--tail", tails["lambda"]) == expected
     with workers(bucket, tmp_path, 2):
-        assert predictions(tmp_path, "queue", *CUT, "--tail", tails["queue"], "--spill", made["spill"]) == here
+        assert predictions(tmp_path, "queue", *CUT, "--tail", tails["queue"], "--spill", made["spill"]) == expected
     # The local AWS runs ten functions at once, and drops an event that was refused three times.
     few = ("--batch-size", "4", "--in-flight", "1")
     assert predictions(tmp_path, "trigger", *WHOLE, *few, "--tail", tails["trigger"]) == whole
@@ -143,4 +143,4 @@ def test_every_entry_point_gives_the_predictions_of_a_local_run(
     assert command(["run", IMAGES, "--model", "digits", *CUT, "--log", str(tmp_path / "no"), "--tail", address]) == 1
     assert "token" in capfd.readouterr().err.splitlines()[-1]
     assert command(["cloud", "destroy", NAME, "--yes", "--poll-interval", "0.1"]) == 0
-    assert standing() == before
+    assert existing_resources() == before

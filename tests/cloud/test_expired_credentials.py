@@ -59,10 +59,10 @@ def expired(aws: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Script
 
 @pytest.mark.parametrize("use", USES)
 def test_expired_credentials_are_reported_without_retries(expired, use):
-    service, ask, kind = USES[use]
+    service, use_service, kind = USES[use]
     script = expired(service)
     with pytest.raises(kind, match=r"AWS credentials have expired \(.*ExpiredToken.*\); renew .*them\.$"):
-        ask()
+        use_service()
     assert len(script.requests) == 1, "nothing changes by asking again"
 
 

@@ -222,11 +222,11 @@ def test_images_uploaded_to_s3_get_replies_in_s3(
         stored = s3.get_object(Bucket=bucket, Key=key)
         assert stored["Metadata"]["status"] == "200"
         frame = decode_response(stored["Body"].read(), int(stored["Metadata"]["inference-header-content-length"]))
-        asked = Frame(wire_tensors.encode_images(bundle.input, [content]))
+        request = Frame(wire_tensors.encode_images(bundle.input, [content]))
         scores, errors = decode_scores(bundle.output, 1, frame)
-        here = local.infer("c000", asked)
-        np.testing.assert_array_equal(scores, here.scores)
-        assert errors == here.errors
+        expected = local.infer("c000", request)
+        np.testing.assert_array_equal(scores, expected.scores)
+        assert errors == expected.errors
 
 
 @pytest.mark.parametrize("key", ["out/b", "b", "in/", "prefix/out/in"])

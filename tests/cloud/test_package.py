@@ -149,17 +149,17 @@ def test_errors_are_reported_to_lambda(function: LambdaRuntime, task: Path, clie
     with LambdaRuntime() as runtime:
         runtime.start(bare_python(), [task, client], {"HYBRID_BATCH_BUNDLE": "/nowhere"})
         with pytest.raises(FunctionFailed, match="NotABundle: /nowhere is not a bundle"):
-            _ = runtime.take().value
+            _ = runtime.receive_response().value
 
 
 def test_the_zip_fits_and_contains_no_path_of_this_machine(made: package.Package, task: Path) -> None:
     assert made.unpacked_bytes == sum(file.stat().st_size for file in task.rglob("*") if file.is_file())
     assert made.unpacked_bytes < package.MAX_UNPACKED_BYTES
     assert made.compiled
-    here = [str(place).encode() for place in (ROOT, sys.executable, LIBRARIES, made.path.parent, task)]
+    local_paths = [str(place).encode() for place in (ROOT, sys.executable, LIBRARIES, made.path.parent, task)]
     for path in (path for path in task.rglob("*") if path.is_file()):
         content = path.read_bytes()
-        assert not [place for place in here if place in content], path
+        assert not [place for place in local_paths if place in content], path
     rooms = {path.name for path in task.iterdir() if not path.name.endswith((".dist-info", ".libs"))}
     assert {"hybrid_batch", "bundle", "openvino", "numpy", "PIL", "boto3"} <= rooms
     assert not {"tests", "evaluation", "jobs", "emr", "tensorflow", "pyarrow", "bin"} & rooms
@@ -406,8 +406,8 @@ def test_the_command_prints_what_it_writes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert command(["cloud", "package", "digits", "--python", THIS_PYTHON, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["path"] == "digits-lambda-zip-x86_64.zip"
-    content = (tmp_path / told["path"]).read_bytes()
-    assert (told["sha256"], told["runtime"]) == (hashlib.sha256(content).hexdigest(), f"python{THIS_PYTHON}")
-    assert told["bundle_sha256"] == made.bundle_sha256
+    printed = json.loads(capfd.readouterr().out)
+    assert printed["path"] == "digits-lambda-zip-x86_64.zip"
+    content = (tmp_path / printed["path"]).read_bytes()
+    assert (printed["sha256"], printed["runtime"]) == (hashlib.sha256(content).hexdigest(), f"python{THIS_PYTHON}")
+    assert printed["bundle_sha256"] == made.bundle_sha256

@@ -210,7 +210,10 @@ def test_a_failed_first_deployment_reports_the_first_failure_and_deletes_everyth
     with pytest.raises(DeploymentFailed) as failure:
         apply_deployment(plan, SCHEDULE, notes.append)
     message = str(failure.value)
-    assert "UPDATE_ROLLBACK_COMPLETE: Asleep (AWS::CloudWatch::Alarm) UPDATE_FAILED: AWS::CloudWatch::Alarm" in message
+    assert (
+        "UPDATE_ROLLBACK_COMPLETE: BacklogWithoutWorkers (AWS::CloudWatch::Alarm) UPDATE_FAILED: AWS::CloudWatch::Alarm"
+        in message
+    )
     assert message.endswith("its resources are deleted.")
     assert "deleting the new resources" in notes
     assert take_inventory(aws_client, NAME).is_empty
@@ -219,7 +222,7 @@ def test_a_failed_first_deployment_reports_the_first_failure_and_deletes_everyth
 def test_a_failed_update_is_rolled_back(aws_client: AwsClient, tmp_path: Path) -> None:
     first, second = build_package(tmp_path), build_package(tmp_path, "2")
     deploy(aws_client, first)
-    with pytest.raises(DeploymentFailed, match=r"ended UPDATE_ROLLBACK_COMPLETE: Asleep"):
+    with pytest.raises(DeploymentFailed, match=r"ended UPDATE_ROLLBACK_COMPLETE: BacklogWithoutWorkers"):
         deploy(aws_client, second, FAILS)
     stack = find_stack(aws_client, NAME)
     assert stack
@@ -446,7 +449,7 @@ class Events:
         events = [
             ("x", StackName, "UPDATE_ROLLBACK_IN_PROGRESS", ""),
             ("Queue", "q", "CREATE_FAILED", "too late"),
-            ("Function", "f", "CREATE_FAILED", "the zip is\n no zip."),
+            ("Function", "f", "CREATE_FAILED", "the zip is\n invalid."),
             ("Route", "r", "CREATE_FAILED", "Resource creation cancelled"),
             ("x", StackName, "UPDATE_IN_PROGRESS", "User Initiated"),
             ("Bucket", "b", "UPDATE_FAILED", "last week"),
@@ -460,7 +463,7 @@ class Events:
 
 def test_the_first_failure_is_reported_and_the_wait_ends() -> None:
     aws_client = AwsClient("eu-west-1", {"cloudformation": "CloudFormation"}, "policy", {"cloudformation": Events()})
-    assert failure_reason(aws_client, "id/x/1", "UPDATE") == "Function (T) CREATE_FAILED: the zip is no zip"
+    assert failure_reason(aws_client, "id/x/1", "UPDATE") == "Function (T) CREATE_FAILED: the zip is invalid"
     notes: list[str] = []
     with pytest.raises(DeploymentFailed, match=r"Stack x is still changing after 0.1 s .*UPDATE_IN_PROGRESS"):
         wait_until_stable(aws_client, "id/x/1", PollSchedule(0.02, 0.1), notes.append)

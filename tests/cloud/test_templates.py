@@ -17,7 +17,7 @@ from tests.cloud.template import read_template, without
 NAME = "templates"
 BUCKET = f"{NAME}-000000000000-us-east-1"
 # The local AWS lacks alarms on metric math; only cfn-lint has checked this one.
-UNKNOWN = "Asleep"
+UNKNOWN = "BacklogWithoutWorkers"
 ALL = {
     "Bundle": "b" * 64,
     "Package": "packages/x.zip",
@@ -194,7 +194,7 @@ def test_the_complete_stack_is_created_and_deleted(stack: Callable[..., dict[str
         ({"WithQueue": "no", "Architecture": "arm64"}, {"Queue", "DeadLetters", "Workers", "WorkerTemplate"}),
         (
             {"WithFunction": "no", "MaxWorkers": "0"},
-            {"Function", "HttpApi", "TriggerPermission", "Workers", "Follow"},
+            {"Function", "HttpApi", "TriggerPermission", "Workers", "BacklogTracking"},
         ),
         ({"Api": "iam", "Concurrency": "2", "WithTrigger": "no"}, {"AuthorizerFunction", "Authorizer"}),
         ({"Api": "no", "WithUrl": "no"}, {"HttpApi", "Authorizer", "Route", "Url"}),

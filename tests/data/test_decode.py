@@ -34,7 +34,7 @@ def as_is(image: np.ndarray, **options: object) -> Preprocessing:
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr", "grey"])
 @pytest.mark.parametrize("scale", ["0-255", "0-1", "-1-1"])
-def test_what_comes_out(colour: str, scale: str) -> None:
+def test_shape_type_and_range(colour: str, scale: str) -> None:
     preprocessing = Preprocessing(7, 9, colour, scale=scale)
     array = decode(encoded(Image.fromarray(noise())), preprocessing)
     assert array.shape == (7, 9, preprocessing.channels)
@@ -64,7 +64,7 @@ def test_scales_are_those_of_keras(scale: str, mode: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 if mode != "caffe" else 2e-5)
 
 
-def test_blue_first_is_a_reversal_of_channels_once() -> None:
+def test_bgr_reverses_the_channels_once() -> None:
     pixels = noise()
     data = encoded(Image.fromarray(pixels))
     rgb, bgr = (decode(data, as_is(pixels, colour=colour, scale="torch")) for colour in ("rgb", "bgr"))
@@ -108,7 +108,7 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     upright = Image.new("RGB", (16, 24))
     upright.paste((255, 0, 0), (0, 0, 8, 8))
     upright.paste((0, 255, 0), (8, 0, 16, 8))
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the turn a camera made, by Image.Transpose
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the rotation by the camera, as Image.Transpose
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -118,7 +118,7 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     assert array[2, 13].argmax() == 1
 
 
-def test_broken_metadata_spoils_no_picture() -> None:
+def test_damaged_metadata_does_not_fail_the_image() -> None:
     data = encoded(Image.new("RGB", (8, 8), (9, 9, 9)), exif=b"Exif\0\0neither II nor MM")
     with Image.open(io.BytesIO(data)) as image, pytest.raises(SyntaxError):
         image.getexif()
@@ -130,7 +130,7 @@ GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_greys_stay_in_every_mode(mode: str, kind: str) -> None:
+def test_grey_values_are_kept_in_every_mode(mode: str, kind: str) -> None:
     data = encoded(Image.fromarray(GREY).convert(mode), kind)
     assert np.array_equal(decode(data, as_is(GREY, colour="grey"))[..., 0], GREY)
     assert np.array_equal(decode(data, as_is(GREY)), np.repeat(GREY[..., None], 3, axis=2))
@@ -141,7 +141,7 @@ def test_one_bit() -> None:
     assert np.array_equal(decode(encoded(Image.fromarray(bits)), Preprocessing(8, 8, "grey"))[..., 0], bits * 255)
 
 
-def test_sixteen_bits_keep_their_range() -> None:
+def test_16_bit_values_keep_their_range() -> None:
     wide = GREY.astype(np.uint16) * 257
     for kind in ("PNG", "TIFF", "PPM", "JPEG2000"):
         found = decode(encoded(Image.fromarray(wide), kind), as_is(GREY, colour="grey"))[..., 0]
@@ -149,7 +149,7 @@ def test_sixteen_bits_keep_their_range() -> None:
         assert found.max() == 255
 
 
-def test_wide_greys_of_no_known_scale_are_spread() -> None:
+def test_grey_values_of_unknown_scale_are_stretched() -> None:
     steps = np.linspace(0, 1, 256).reshape(16, 16)
     for values in (
         (steps * 2e9 - 1e9).astype(np.int32),
@@ -161,7 +161,7 @@ def test_wide_greys_of_no_known_scale_are_spread() -> None:
         assert np.abs(found - GREY).max() <= 1
 
 
-def test_not_a_number_is_a_number_in_the_end() -> None:
+def test_nan_becomes_a_finite_value() -> None:
     values = np.full((4, 4), np.nan, np.float32)
     assert np.isfinite(decode(encoded(Image.fromarray(values), "TIFF"), Preprocessing(4, 4))).all()
 
@@ -209,8 +209,8 @@ except UndecodableImage as error:
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (14_000, 14_000)])
-def test_bombs_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
-    # In a process of its own, where no setting of pytest makes an error of a warning.
+def test_decompression_bombs_are_rejected(tmp_path: Path, size: tuple[int, int]) -> None:
+    # In its own process, because pytest turns warnings into errors.
     Image.new("1", size).save(tmp_path / "bomb.png", compress_level=1)
     program = [sys.executable, "-c", BOMB, tmp_path / "bomb.png"]
     result = subprocess.run(program, capture_output=True, text=True, check=True)
@@ -218,14 +218,14 @@ def test_bombs_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     assert result.stderr == ""
 
 
-def test_postscript_is_not_run() -> None:
+def test_postscript_is_not_executed() -> None:
     with pytest.raises(UndecodableImage, match="EPS"):
         decode(encoded(Image.new("RGB", (8, 8)), "EPS"), Preprocessing(8, 8))
 
 
 def test_messages_are_short_lines() -> None:
-    for data, said in ((b"", "the file is empty"), (b"no image\nat all", "no known image format")):
-        with pytest.raises(UndecodableImage, match=f"^{said}$"):
+    for data, message in ((b"", "the file is empty"), (b"no image\nat all", "no known image format")):
+        with pytest.raises(UndecodableImage, match=f"^{message}$"):
             decode(data, Preprocessing(8, 8))
 
 
@@ -236,7 +236,7 @@ SEEDS = [
 
 
 @given(st.sampled_from(SEEDS), st.randoms(use_true_random=False), st.integers(0, 8), st.booleans())
-def test_damaged_images_decode_or_say_why(data: bytes, rng: random.Random, flips: int, cut: bool) -> None:
+def test_damaged_images_decode_or_raise_undecodable(data: bytes, rng: random.Random, flips: int, cut: bool) -> None:
     damaged = bytearray(data[: rng.randrange(len(data))] if cut else data)
     for _ in range(flips):
         if damaged:
@@ -252,12 +252,12 @@ def test_damaged_images_decode_or_say_why(data: bytes, rng: random.Random, flips
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_decode_or_say_why(data: bytes) -> None:
+def test_random_bytes_raise_undecodable(data: bytes) -> None:
     with pytest.raises(UndecodableImage):
         decode(data, Preprocessing(8, 8))
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_decoding_is_thread_safe() -> None:
     preprocessing = Preprocessing(8, 8, scale="-1-1")
     data = [*SEEDS, b"broken", SEEDS[0][:60]] * 20
 
@@ -272,7 +272,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"height": 0}, "positive"),
         ({"colour": "blue"}, "No colour 'blue'; choose one of rgb, bgr, grey"),
@@ -285,10 +285,10 @@ def test_threads_do_not_disturb_each_other() -> None:
         ({"more": 1}, "Input preprocessing has"),
     ],
 )
-def test_invalid_preprocessing(change: dict[str, object], said: str) -> None:
+def test_invalid_preprocessing(change: dict[str, object], message: str) -> None:
     whole = Preprocessing(8, 8).to_dict()
     assert Preprocessing.from_dict(whole) == Preprocessing(8, 8)
-    with pytest.raises(WrongUsage, match=said):
+    with pytest.raises(WrongUsage, match=message):
         Preprocessing.from_dict(whole | change)
 
 
@@ -306,7 +306,7 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
     folder = shared_data / "images" / "edge"
     readable = {}
     for path in folder.iterdir():
-        began = time.thread_time()  # waiting for a busy machine is no work
+        began = time.thread_time()  # CPU time, independent of other load
         try:
             decode(path.read_bytes(), Preprocessing(64, 64))
             readable[path.name] = True
@@ -317,7 +317,7 @@ def test_every_edge_image_is_read_as_expected(shared_data: Path) -> None:
     assert readable == expected
 
 
-EVERY = """
+DECODE_ALL = """
 import sys
 from pathlib import Path
 from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
@@ -331,12 +331,12 @@ if sys.platform == "linux":
 """
 
 
-def test_edge_images_print_nothing_and_stay_in_bounds(shared_data: Path) -> None:
-    program = [sys.executable, "-c", EVERY, shared_data / "images" / "edge"]
+def test_edge_images_print_nothing_and_limit_memory(shared_data: Path) -> None:
+    program = [sys.executable, "-c", DECODE_ALL, shared_data / "images" / "edge"]
     result = subprocess.run(program, capture_output=True, text=True, check=True)
     assert result.stderr == ""
-    # The worst, a strip of 84 million rows just below the limit, takes 700 MB, most of it for pointers to rows.
-    # (Not `ru_maxrss`: Linux counts in it what the parent had when it forked.)
+    # The largest, a strip of 84 million rows just below the limit, needs 700 MB, most of it for pointers to rows.
+    # (Not `ru_maxrss`: on Linux it includes the memory of the parent at the fork.)
     assert int(result.stdout or 0) < 1_000_000
 
 
@@ -358,7 +358,7 @@ for model, inputs in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
-def test_models_answer_as_they_did_with_keras(shared_data: Path, tmp_path: Path) -> None:
+def test_predictions_equal_those_of_keras(shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", exc_type=ImportError)
     expected, program = {}, [sys.executable, "-c", PREDICT]
     for images, (model, preprocessing) in MODELS.items():

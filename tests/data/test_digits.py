@@ -1,4 +1,4 @@
-"""The sample is what it says: real digits held out, and a model that is right about them."""
+"""The sample: real held-out digits, and a model that classifies them correctly."""
 
 import re
 import subprocess
@@ -16,12 +16,12 @@ pytest.importorskip("tensorflow", exc_type=ImportError)
 
 
 def pixels_in(folder: Path) -> dict[str, bytes]:
-    """Every image by its name: the files' own bytes change with the version of zlib."""
+    """Return the pixels of every image by name; the bytes of the files depend on the version of zlib."""
     paths = sorted(folder.glob("images/*/*.png"))
     return {str(path.relative_to(folder)): Image.open(path).convert("L").tobytes() for path in paths}
 
 
-def test_images_are_the_digits_held_out() -> None:
+def test_images_are_held_out_digits() -> None:
     pixels, digits, held_out = load_digits()
     found = pixels_in(DIGITS)
     assert found == {f"images/{digits[index]}/{index:04}.png": pixels[index].tobytes() for index in held_out}
@@ -38,14 +38,14 @@ print(accuracy(DIGITS, keras.models.load_model(DIGITS / "digits.keras")))
 """
 
 
-def test_the_model_is_right_about_them() -> None:
+def test_the_model_classifies_them_correctly() -> None:
     result = subprocess.run([sys.executable, "-c", ACCURACY], capture_output=True, text=True, check=True)
     assert float(result.stdout.split()[-1]) >= 0.98
     assert (DIGITS / "digits.keras").stat().st_size < 1_000_000
     assert (PREPARATION.height, PREPARATION.width, PREPARATION.channels) == (8, 8, 1)
 
 
-def test_the_script_makes_it_again(tmp_path: Path) -> None:
+def test_the_script_reproduces_the_sample(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "hybrid_batch.data.digits.make_digits", tmp_path]
     result = subprocess.run(program, capture_output=True, text=True, check=True)
     accuracy = re.search(r"accuracy on the 360 images held out: (0\.\d+)", result.stdout)

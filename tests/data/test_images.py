@@ -9,21 +9,21 @@ from hybrid_batch.data.images.images import IMAGES_SCHEMA, find_images
 from hybrid_batch.data.storage.open_storage import open_storage
 
 
-def put(place: str, *names: str) -> None:
-    storage = open_storage(place)
+def put(uri: str, *names: str) -> None:
+    storage = open_storage(uri)
     for name in names:
         storage.write_once(name, name.encode())
 
 
 @pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty place for images."""
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty folder or bucket for images."""
     return str(tmp_path / "images") if request.param == "local" else f"s3://{request.getfixturevalue('bucket')}/images"
 
 
-def test_images_are_found_at_any_depth_in_order_of_bytes(place: str) -> None:
+def test_images_are_found_at_any_depth_sorted_by_bytes(uri: str) -> None:
     put(
-        place,
+        uri,
         "b/2.png",
         "b/10.png",
         "a.png",
@@ -34,7 +34,7 @@ def test_images_are_found_at_any_depth_in_order_of_bytes(place: str) -> None:
         "b.c/1.png",
         "\U0001f600.gif",
     )
-    images = find_images(place)
+    images = find_images(uri)
     assert images.table.schema == IMAGES_SCHEMA
     names = images.table["image"].to_pylist()
     assert names == sorted(names, key=str.encode)
@@ -44,9 +44,9 @@ def test_images_are_found_at_any_depth_in_order_of_bytes(place: str) -> None:
     assert all(images.root.read(name) == name.encode() for name in names)
 
 
-def test_hidden_and_other_files_are_left_out(place: str) -> None:
+def test_hidden_and_other_files_are_skipped(uri: str) -> None:
     put(
-        place,
+        uri,
         "a.png",
         ".hidden.png",
         ".git/b.png",
@@ -56,33 +56,33 @@ def test_hidden_and_other_files_are_left_out(place: str) -> None:
         "notes.txt",
         "odd.bin",
     )
-    assert find_images(place).table["image"].to_pylist() == ["a.png", "odd.bin"]
+    assert find_images(uri).table["image"].to_pylist() == ["a.png", "odd.bin"]
 
 
-def test_hidden_is_what_lies_below_the_root_not_above(tmp_path: Path) -> None:
+def test_hidden_folders_above_the_root_do_not_matter(tmp_path: Path) -> None:
     put(str(tmp_path / ".cache" / "images"), "a.png")
     assert find_images(str(tmp_path / ".cache" / "images")).table.num_rows == 1
 
 
-def test_one_image(place: str) -> None:
-    put(place, "a.png", "a.png.old", "a.pngs/b.png")
-    images = find_images(f"{place}/a.png")
+def test_one_image(uri: str) -> None:
+    put(uri, "a.png", "a.png.old", "a.pngs/b.png")
+    images = find_images(f"{uri}/a.png")
     assert images.table.to_pylist() == [{"image": "a.png", "label": None, "size": 5}]
     assert images.root.read("a.png") == b"a.png"
     with pytest.raises(NoImages, match="No folder"):
-        find_images(f"{place}/a.pn")
+        find_images(f"{uri}/a.pn")
 
 
-def test_one_image_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_image_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(str(tmp_path), "a.png")
     monkeypatch.chdir(tmp_path)
     assert find_images("a.png").table["image"].to_pylist() == ["a.png"]
 
 
-def test_missing_place(place: str) -> None:
-    put(place, "a.png")
-    with pytest.raises(NoImages, match=rf"^No folder '{place}/nowhere'; give a folder of images"):
-        find_images(f"{place}/nowhere")
+def test_missing_folder(uri: str) -> None:
+    put(uri, "a.png")
+    with pytest.raises(NoImages, match=rf"^No folder '{uri}/nowhere'; give a folder of images"):
+        find_images(f"{uri}/nowhere")
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_empty_folder(tmp_path: Path) -> None:
         find_images(str(tmp_path))
 
 
-def test_folder_without_images(place: str) -> None:
-    put(place, "a.txt", "b/c.csv", ".hidden.png")
-    with pytest.raises(NoImages, match=rf"^No images in '{place}', only 3 other files"):
-        find_images(place)
+def test_folder_without_images(uri: str) -> None:
+    put(uri, "a.txt", "b/c.csv", ".hidden.png")
+    with pytest.raises(NoImages, match=rf"^No images in '{uri}', only 3 other files"):
+        find_images(uri)
 
 
 def test_missing_bucket(aws: str) -> None:

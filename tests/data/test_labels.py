@@ -33,24 +33,24 @@ def test_a_flat_folder_has_no_labels() -> None:
     assert labels(images("1.png", "2.png"), "folders") == [None, None]
 
 
-def test_no_labels_are_wanted() -> None:
+def test_labels_can_be_disabled() -> None:
     assert labels(images("unknown/1.png"), "none") == [None]
 
 
-def test_folders_that_mean_something_else() -> None:
+def test_folders_without_class_names_give_no_labels() -> None:
     labelled = label_images(images("monday/1.png", "2.png"), "folders", CLASSES)
     assert labelled.table["label"].to_pylist() == [None, None]
     assert labelled.note == "No labels: no image folder is named for one of the model's 3 classes."
 
 
-def test_folders_of_which_some_are_classes() -> None:
+def test_folders_with_and_without_class_names_are_rejected() -> None:
     with pytest.raises(
         BadLabels, match=r"1 labels are not among the model's 3 classes: 'hors' \(did you mean 'horse'\?\);"
     ):
         label_images(images("cat/1.png", "hors/2.png"), "folders", CLASSES)
 
 
-def test_many_unknown_labels_are_not_all_named() -> None:
+def test_at_most_five_unknown_labels_are_listed() -> None:
     table = images("cat/1.png", *(f"x{index}/1.png" for index in range(7)))
     with pytest.raises(BadLabels, match=r"^7 labels .*'x0', 'x1', 'x2', 'x3', 'x4' and 2 more;"):
         label_images(table, "folders", CLASSES)
@@ -76,14 +76,14 @@ def test_labels_from_a_file(tmp_path: Path, text: str, expected: list[str | None
     assert labels(images(*NAMES), str(tmp_path / "labels.csv")) == expected
 
 
-def test_words_are_labels_even_if_they_look_like_none(tmp_path: Path) -> None:
+def test_words_like_null_are_labels(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,label\na/1.png,null\nb.png,NA\n")
     labelled = label_images(images(*NAMES), str(tmp_path / "labels.csv"), ["null", "NA"])
     assert labelled.table["label"].to_pylist() == ["null", None, "NA", None]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"image;label\na/1.png;cat\n", r"has the columns \['image;label'\]; it needs image and label"),
         (b"image,label,label\na/1.png,cat,dog\n", "once each"),
@@ -100,9 +100,9 @@ def test_words_are_labels_even_if_they_look_like_none(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\x00\x00", "labels.csv"),
     ],
 )
-def test_bad_files(tmp_path: Path, content: bytes, said: str) -> None:
+def test_bad_files(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "labels.csv").write_bytes(content)
-    with pytest.raises(BadLabels, match=said) as caught:
+    with pytest.raises(BadLabels, match=message) as caught:
         label_images(images(*NAMES), str(tmp_path / "labels.csv"), CLASSES)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""A folder as disks really are: full, forbidden, linked in circles, oddly named."""
+"""Local folders: full disks, missing permissions, circular links and unusual names."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ NOBODY = 65534
 
 @pytest.fixture
 def unprivileged(tmp_path: Path) -> Iterator[None]:
-    """Forbidden means forbidden: the superuser becomes nobody for the test."""
+    """Run the test as the user `nobody`, because permissions do not restrict root."""
     if os.geteuid() != 0:
         yield
         return
-    for folder in (tmp_path, *list(tmp_path.parents)[:4]):  # as deep as pytest and its workers make their own
+    for folder in (tmp_path, *list(tmp_path.parents)[:4]):  # the depth of pytest's temporary folders
         folder.chmod(folder.stat().st_mode | 0o055)
     os.chown(tmp_path, NOBODY, NOBODY)
     os.seteuid(NOBODY)
@@ -33,12 +33,12 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in open_storage(str(folder)).list_files())
 
 
-def test_links_in_circles_end(tmp_path: Path) -> None:
+def test_circular_links_end(tmp_path: Path) -> None:
     (tmp_path / "b" / "deep").mkdir(parents=True)
     (tmp_path / "b" / "deep" / "x.png").touch()
     (tmp_path / "b" / "deep" / "up").symlink_to(tmp_path)
     (tmp_path / "b" / "self").symlink_to("self")
-    # A folder keeps its real name, though the link comes first by the alphabet.
+    # A folder keeps its real name even if the link comes first in the alphabet.
     (tmp_path / "a").symlink_to(tmp_path / "b")
     assert names(tmp_path) == ["b/deep/x.png", "b/self"]
 
@@ -54,7 +54,7 @@ def test_linked_folders_and_files_are_followed(tmp_path: Path) -> None:
     assert {entry.size for entry in open_storage(str(tmp_path / "root")).list_files()} == {3}
 
 
-def test_link_to_nowhere_is_listed_and_cannot_be_read(tmp_path: Path) -> None:
+def test_a_dangling_link_is_listed_but_not_readable(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     assert names(tmp_path) == ["gone.png"]
     with pytest.raises(FileNotFoundError):
@@ -75,7 +75,7 @@ def test_names_that_are_not_utf8_can_be_listed_and_read(tmp_path: Path) -> None:
     assert open_storage(str(tmp_path)).read(r"caf\xe9/\xff.png") == b"odd"
 
 
-def test_forbidden_folders_and_files_are_named(tmp_path: Path, unprivileged: None) -> None:
+def test_folders_and_files_without_permission_are_named(tmp_path: Path, unprivileged: None) -> None:
     storage = open_storage(str(tmp_path))
     (tmp_path / "secret").mkdir(mode=0o000)
     with pytest.raises(StorageFailed, match=r"Cannot list .*/secret: permission denied"):
@@ -105,7 +105,7 @@ def test_file_where_a_folder_is_needed(tmp_path: Path) -> None:
         open_storage(str(tmp_path)).write_once("part", b"")
 
 
-def test_nothing_is_left_beside_what_is_written(tmp_path: Path) -> None:
+def test_a_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     storage = open_storage(str(tmp_path))
     assert storage.write_once("part", b"1")
     assert not storage.write_once("part", b"2")
@@ -130,7 +130,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=64k none {tmp_path}"
     own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*own_mounts, mount], capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small file system to fill")
+        pytest.skip("this system does not allow mounting a small file system")
     script = f'{mount} && "$0" -c "$1"; ls -A {tmp_path}'
     program = [*own_mounts, script, sys.executable, WRITE.format(tmp_path)]
     result = subprocess.run(program, capture_output=True, text=True, check=False)

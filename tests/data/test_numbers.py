@@ -1,4 +1,4 @@
-"""Numbers for people."""
+"""Formatting of numbers."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from hybrid_batch.data.terminal.numbers import format_number, format_percent
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [
         (0, "0"),
         (0.0123456, "0.0123"),
@@ -19,13 +19,13 @@ from hybrid_batch.data.terminal.numbers import format_number, format_percent
         (float("inf"), "inf"),
     ],
 )
-def test_three_digits_and_no_exponent(value, told):
-    assert format_number(value) == told
+def test_three_digits_and_no_exponent(value, text):
+    assert format_number(value) == text
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "text"),
     [(0, "0%"), (0.001, "<1%"), (0.006, "1%"), (0.5, "50%"), (0.994, "99%"), (0.999, ">99%"), (1, "100%")],
 )
-def test_some_is_never_told_as_none_or_all(share, told):
-    assert format_percent(share) == told
+def test_a_share_above_0_or_below_1_is_never_rounded_to_it(share, text):
+    assert format_percent(share) == text

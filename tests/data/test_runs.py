@@ -30,7 +30,7 @@ def run(log: str) -> RunFolder:
     return run_folder(open_storage(log), "one")
 
 
-def test_a_run_from_first_to_last(run: RunFolder, log: str) -> None:
+def test_a_run_from_start_to_end(run: RunFolder, log: str) -> None:
     settings = {"model": "digits", "shard_size": 1, "nested": {"é": [1, 2.5, None]}}
     assert run.uri == f"{log}/run=one"
     assert run.create(settings) == settings
@@ -48,7 +48,7 @@ def test_a_run_from_first_to_last(run: RunFolder, log: str) -> None:
     assert run.totals() == {"images": 2}
 
 
-def test_what_stands_stays(run: RunFolder) -> None:
+def test_existing_files_are_kept(run: RunFolder) -> None:
     assert run.create({"model": "a"}) == {"model": "a"}
     assert run.create({"model": "b"}) == {"model": "a"}
     run.freeze_images(IMAGES)
@@ -59,7 +59,7 @@ def test_what_stands_stays(run: RunFolder) -> None:
     assert run.read_part(0).equals(first)
 
 
-def test_totals_are_those_of_the_parts_that_stand_last(run: RunFolder) -> None:
+def test_the_last_totals_are_kept(run: RunFolder) -> None:
     run.mark_complete({"images": 1})
     run.mark_complete({"images": 2})
     assert run.totals() == {"images": 2}
@@ -73,7 +73,7 @@ def test_parts_are_not_confused_with_other_files(run: RunFolder) -> None:
     assert run.parts() == {3: "part-00003.parquet", 123456: "part-123456.parquet"}
 
 
-def test_parts_are_one_table_to_others(tmp_path: Path) -> None:
+def test_other_readers_see_the_parts_as_one_table(tmp_path: Path) -> None:
     run = run_folder(open_storage(str(tmp_path)), "one")
     run.create({})
     run.freeze_images(IMAGES)
@@ -100,7 +100,7 @@ def test_runs_are_found(log: str) -> None:
     assert [run.settings() for run in runs] == [{"name": "a"}, {"name": "b"}]
 
 
-def test_no_runs_where_nothing_is(log: str) -> None:
+def test_an_empty_folder_has_no_runs(log: str) -> None:
     assert find_runs(open_storage(log)) == []
 
 
@@ -114,14 +114,14 @@ def test_missing_files_are_named(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"format": 99}', b"{}"])
-def test_broken_settings_are_named(run: RunFolder, content: bytes) -> None:
+def test_damaged_settings_are_named(run: RunFolder, content: bytes) -> None:
     run.storage.write_once("_run.json", content)
     with pytest.raises(NotARun, match=r"run=one") as caught:
         run.settings()
     assert "\n" not in str(caught.value)
 
 
-def test_broken_tables_are_named(run: RunFolder) -> None:
+def test_damaged_tables_are_named(run: RunFolder) -> None:
     run.commit(0, to_table([RECORD]))
     whole = run.storage.read("part-00000.parquet")
     broken = [b"", b"no parquet at all", whole[:-1], whole[:100], whole[: len(whole) // 2] + whole[-200:]]
@@ -132,7 +132,7 @@ def test_broken_tables_are_named(run: RunFolder) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_images_of_another_kind_are_refused(run: RunFolder) -> None:
+def test_images_with_other_columns_are_rejected(run: RunFolder) -> None:
     run.storage.write_once("_images.parquet", b"")
     with pytest.raises(NotARun, match=r"_images.parquet is not a readable"):
         run.images()
@@ -144,18 +144,18 @@ def test_images_of_another_kind_are_refused(run: RunFolder) -> None:
 
 
 def test_two_runners_agree(run: RunFolder) -> None:
-    start, standing = threading.Barrier(2), []
+    start, results = threading.Barrier(2), []
 
     def claim(name: str) -> None:
         start.wait()
-        standing.append(run.create({"name": name}))
+        results.append(run.create({"name": name}))
 
     threads = [threading.Thread(target=claim, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert standing[0] == standing[1]
+    assert results[0] == results[1]
 
 
 @given(st.integers(0, 5_000), st.integers(1, 700))

@@ -1,4 +1,4 @@
-"""S3 as networks and accounts really are: absent, closed, interrupted, busy."""
+"""S3 with missing buckets and permissions, interrupted connections and busy servers."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ from hybrid_batch.data.storage.storage import Storage
 
 
 def failures(storage: Storage) -> Iterator[str]:
-    """What each verb says; it must be StorageFailed and one line."""
+    """Return the message of each operation, a StorageFailed of one line."""
     for act in (lambda: storage.read("x"), lambda: storage.write_once("x", b""), lambda: list(storage.list_files())):
         with pytest.raises(StorageFailed) as caught:
             act()
@@ -31,7 +31,7 @@ def test_missing_bucket(aws: str) -> None:
         assert "bucket 'no-such-bucket' does not exist; create it" in message
 
 
-def test_impossible_bucket_name(aws: str) -> None:
+def test_invalid_bucket_name(aws: str) -> None:
     for message in failures(open_storage("s3://Not A Bucket/log")):
         assert "S3 does not allow this bucket name" in message
 
@@ -50,7 +50,7 @@ def test_wrong_credentials(aws: str, rclone: str, monkeypatch: pytest.MonkeyPatc
         assert "the AWS credentials are not accepted (SignatureDoesNotMatch)" in message
 
 
-def test_nobody_answers(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for message in failures(open_storage("s3://bucket")):
@@ -59,18 +59,18 @@ def test_nobody_answers(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_PROFILE", "nobody"), ("AWS_ENDPOINT_URL", "not a URL")])
-def test_settings_that_make_no_client(aws: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_settings(aws: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(StorageFailed, match=rf"Cannot use s3://bucket: .*{value}"):
         open_storage("s3://bucket")
 
 
-def test_region_is_not_needed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_region_is_optional(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     assert open_storage(f"s3://{bucket}").write_once("x", b"")
 
 
-def test_folder_markers_are_no_files(bucket: str) -> None:
+def test_folder_markers_are_not_listed(bucket: str) -> None:
     import boto3
 
     for key in ("images/", "images/a.png"):
@@ -97,7 +97,7 @@ class Answer(BaseHTTPRequestHandler):
         status, code, body = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
         self.server.requests += 1
         if code and status >= 300:
-            body = f"<Error><Code>{code}</Code><Message>said the server</Message></Error>".encode()
+            body = f"<Error><Code>{code}</Code><Message>server error</Message></Error>".encode()
         self.send_response(status)
         self.send_header("ETag", '"tag"')
         if code.startswith("crc32 "):
@@ -130,65 +130,65 @@ def script(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "code", "expected"),
     [
         (403, "AccessDenied", "access to 'bucket' is denied"),
         (403, "ExpiredToken", "the AWS credentials have expired (ExpiredToken)"),
         (301, "PermanentRedirect", "bucket 'bucket' is in another region"),
-        (405, "MethodNotAllowed", "said the server; check the bucket"),
+        (405, "MethodNotAllowed", "server error; check the bucket"),
     ],
 )
-def test_refusals(script: Script, status: int, code: str, said: str) -> None:
+def test_rejected_requests(script: Script, status: int, code: str, expected: str) -> None:
     script.answers = [(status, code, b"")]
     for message in failures(open_storage("s3://bucket")):
-        assert said in message
+        assert expected in message
         assert code in message
 
 
-def test_conflicting_write_is_tried_again_until_it_is_decided(script: Script) -> None:
+def test_a_conflicting_write_is_retried(script: Script) -> None:
     script.answers = [(409, "ConditionalRequestConflict", b"")] * 2 + [(412, "PreconditionFailed", b"")]
     assert not open_storage("s3://bucket").write_once("part", b"")
     assert script.requests == 3
 
 
-def test_endless_conflict_is_a_failure(script: Script) -> None:
+def test_endless_conflicts_fail(script: Script) -> None:
     script.answers = [(409, "ConditionalRequestConflict", b"")]
     with pytest.raises(StorageFailed, match="ConditionalRequestConflict"):
         open_storage("s3://bucket").write_once("part", b"")
     assert script.requests == 5
 
 
-def test_busy_server_is_asked_again(script: Script) -> None:
+def test_a_request_to_a_busy_server_is_retried(script: Script) -> None:
     script.answers = [(503, "SlowDown", b""), (200, "", b"")]
     assert open_storage("s3://bucket").write_once("part", b"")
 
 
-def test_answer_cut_short_is_asked_for_again(script: Script) -> None:
+def test_a_truncated_response_is_retried(script: Script) -> None:
     script.answers = [(200, "cut short", b"half")] * 2 + [(200, "", b"whole")]
     assert open_storage("s3://bucket").read("image.png") == b"whole"
     assert script.requests == 3
 
 
-def test_answers_always_cut_short_are_a_failure(script: Script) -> None:
+def test_endless_truncated_responses_fail(script: Script) -> None:
     script.answers = [(200, "cut short", b"half")]
     with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/image.png"):
         open_storage("s3://bucket").read("image.png")
 
 
-def test_an_answer_that_is_not_what_was_stored_is_a_failure(script: Script) -> None:
+def test_a_response_with_a_wrong_checksum_fails(script: Script) -> None:
     script.answers = [(200, "crc32 AAAAAA==", b"altered")]
     with pytest.raises(StorageFailed, match="Expected checksum"):
         open_storage("s3://bucket").read("image.png")
 
 
-def test_limit_is_checked_before_the_bytes_come(script: Script) -> None:
+def test_the_limit_is_checked_before_the_download(script: Script) -> None:
     script.answers = [(200, "cut short", b"")]  # announces 10 bytes and sends none
     with pytest.raises(TooLarge, match="10 bytes"):
         open_storage("s3://bucket").read("big", limit=9)
     assert script.requests == 1
 
 
-def test_objects_are_removed_many_at_once_and_those_that_are_not_there_passed_over(bucket: str) -> None:
+def test_many_objects_are_removed_and_missing_ones_ignored(bucket: str) -> None:
     storage = S3Storage.open(f"s3://{bucket}/below")
     names = [f"n/{number}" for number in range(1100)]
     for name in (*names[:3], *names[1098:], "kept"):
@@ -198,7 +198,7 @@ def test_objects_are_removed_many_at_once_and_those_that_are_not_there_passed_ov
     storage.remove()
 
 
-def test_metadata_travels_with_an_object(bucket: str) -> None:
+def test_an_object_keeps_its_metadata(bucket: str) -> None:
     storage = S3Storage.open(f"s3://{bucket}")
     storage.replace("x", b"data", {"one": "two"})
     assert storage.read_with_metadata("x") == (b"data", {"one": "two"})
@@ -206,7 +206,7 @@ def test_metadata_travels_with_an_object(bucket: str) -> None:
     assert storage.read_with_metadata("x") == (b"data", {})
 
 
-def test_what_cannot_be_removed_is_told(aws: str) -> None:
+def test_a_failed_removal_is_reported(aws: str) -> None:
     with pytest.raises(StorageFailed, match=r"^Cannot delete s3://no-such-bucket-here/x: bucket .* does not exist"):
         S3Storage.open("s3://no-such-bucket-here").remove("x")
 
@@ -215,21 +215,21 @@ def test_what_cannot_be_removed_is_told(aws: str) -> None:
 def requests(
     request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[S3Storage, list[str]]:
-    """A bucket of either server, and the ranges asked of it."""
+    """A bucket of either server, and the requested ranges."""
     import boto3
 
     if request.param == "rclone":
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("rclone"))
         boto3.client("s3").create_bucket(Bucket=bucket)
-    storage, asked = S3Storage.open(f"s3://{bucket}"), list[str]()
+    storage, ranges = S3Storage.open(f"s3://{bucket}"), list[str]()
     storage.client.meta.events.register(
-        "before-send.s3.GetObject", lambda request, **_: asked.append(request.headers.get("Range", b"").decode())
+        "before-send.s3.GetObject", lambda request, **_: ranges.append(request.headers.get("Range", b"").decode())
     )
-    return storage, asked
+    return storage, ranges
 
 
-def test_a_small_file_comes_with_one_request(requests: tuple[S3Storage, list[str]]) -> None:
-    storage, asked = requests
+def test_a_small_file_needs_one_request(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, ranges = requests
     data = os.urandom(FOOTER_BYTES)
     storage.replace("part", data)
     with storage.open_input_file("part") as file:
@@ -237,42 +237,42 @@ def test_a_small_file_comes_with_one_request(requests: tuple[S3Storage, list[str
         file.seek(5)
         assert file.read() == data[5:]
         assert file.read() == b""
-    assert asked == [f"bytes=-{FOOTER_BYTES}"]
+    assert ranges == [f"bytes=-{FOOTER_BYTES}"]
 
 
-def test_of_a_large_file_a_window_is_held(requests: tuple[S3Storage, list[str]]) -> None:
-    storage, asked = requests
+def test_a_window_of_a_large_file_is_held(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, ranges = requests
     data = os.urandom(2 * WINDOW + FOOTER_BYTES)
     storage.replace("part", data)
     with storage.open_input_file("part") as file:
         pieces = [file.read(1 << 18) for _ in range(2 * WINDOW >> 18)]
         assert b"".join(pieces) == data[: 2 * WINDOW]
-        assert asked == [f"bytes=-{FOOTER_BYTES}", f"bytes=0-{WINDOW - 1}", f"bytes={WINDOW}-{2 * WINDOW - 1}"]
+        assert ranges == [f"bytes=-{FOOTER_BYTES}", f"bytes=0-{WINDOW - 1}", f"bytes={WINDOW}-{2 * WINDOW - 1}"]
         file.seek(WINDOW + 5)
-        assert file.read() == data[WINDOW + 5 :]  # what the window lacks, and nothing before it
-        assert asked[3:] == [f"bytes={2 * WINDOW}-{2 * WINDOW + FOOTER_BYTES - 1}"]
+        assert file.read() == data[WINDOW + 5 :]  # only the bytes after the window
+        assert ranges[3:] == [f"bytes={2 * WINDOW}-{2 * WINDOW + FOOTER_BYTES - 1}"]
 
 
-def test_what_is_read_at_once_may_be_larger_than_a_window(requests: tuple[S3Storage, list[str]]) -> None:
-    storage, asked = requests
+def test_a_read_may_be_larger_than_a_window(requests: tuple[S3Storage, list[str]]) -> None:
+    storage, ranges = requests
     data = os.urandom(WINDOW + 2 * FOOTER_BYTES)
     storage.replace("part", data)
     with storage.open_input_file("part") as file:
         assert file.read(WINDOW + FOOTER_BYTES) == data[: WINDOW + FOOTER_BYTES]
-    assert asked[1:] == [f"bytes=0-{WINDOW + FOOTER_BYTES - 1}"]
+    assert ranges[1:] == [f"bytes=0-{WINDOW + FOOTER_BYTES - 1}"]
 
 
-def test_a_file_without_a_byte(requests: tuple[S3Storage, list[str]]) -> None:
+def test_an_empty_file(requests: tuple[S3Storage, list[str]]) -> None:
     storage, _ = requests
     storage.replace("part", b"")
     with storage.open_input_file("part") as file:
         assert (file.size(), file.read()) == (0, b"")
 
 
-def test_a_large_part_is_read_by_few_requests_without_what_is_not_counted(
+def test_a_large_part_is_read_by_few_requests_without_unused_columns(
     requests: tuple[S3Storage, list[str]],
 ) -> None:
-    storage, asked = requests
+    storage, ranges = requests
     noise = np.random.default_rng(1)
     columns = {name: noise.random(2_000_000) for name in ("a", "b", "unread", "c")}
     table, sink = pa.table(columns), pa.BufferOutputStream()
@@ -282,9 +282,9 @@ def test_a_large_part_is_read_by_few_requests_without_what_is_not_counted(
         part = pq.ParquetFile(file)
         batches = part.iter_batches(1 << 16, columns=["a", "b", "c"], use_threads=False)
         assert pa.Table.from_batches(batches) == table.select(["a", "b", "c"])
-    assert len(asked) < 10
-    brought = sum(end - start + 1 for start, end in (map(int, one[6:].split("-")) for one in asked[1:]))
-    assert brought < 56_000_000  # of 64 MB
+    assert len(ranges) < 10
+    downloaded = sum(end - start + 1 for start, end in (map(int, one[6:].split("-")) for one in ranges[1:]))
+    assert downloaded < 56_000_000  # of 64 MB
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_changed_object_fails_the_read(bucket: str, change: str, reason: str) 
             file.read(10)
 
 
-def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> None:
+def test_expired_credentials_during_a_read_are_reported(script: Script) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"a": [os.urandom(FOOTER_BYTES) for _ in range(3)]}), sink)
     data = sink.getvalue().to_pybytes()
@@ -318,7 +318,7 @@ def test_a_refusal_in_the_middle_of_a_part_is_told_as_such(script: Script) -> No
             part.read()
 
 
-def test_a_piece_cut_short_is_asked_for_again(script: Script) -> None:
+def test_a_truncated_range_is_retried(script: Script) -> None:
     script.answers = [(206, "bytes 0-4/5", b"whole"[:3]), (206, "bytes 0-4/5", b"whole")]
     with open_storage("s3://bucket").open_input_file("part") as file:
         assert file.read() == b"whole"

@@ -3,7 +3,7 @@ from rich.table import Table
 from hybrid_batch.data.terminal.console import open_console
 
 
-def test_piped_tables_have_no_trailing_blanks_and_are_cut_nowhere(capsys):
+def test_piped_tables_have_no_trailing_blanks_and_no_truncation(capsys):
     table = Table("short", "long", box=None)
     table.add_row("a", "x" * 150)
     table.add_row("a", "x")
@@ -14,7 +14,7 @@ def test_piped_tables_have_no_trailing_blanks_and_are_cut_nowhere(capsys):
     assert lines[0].index("long") == lines[1].index("x")
 
 
-def test_colours_and_blanks_are_left_to_a_terminal(capsys, monkeypatch):
+def test_a_terminal_gets_colours_and_blanks(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     open_console().print("[bold]a[/]  ")
     assert capsys.readouterr().out == "\x1b[1ma\x1b[0m  \n"

@@ -1,4 +1,4 @@
-"""Every storage keeps the same promises."""
+"""The guarantees of every storage."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from hybrid_batch.data.storage.storage import Storage
 
 @pytest.fixture(params=["local", "file", "ministack", "rclone"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty place in each storage."""
+    """An empty folder in each storage."""
     if request.param == "local":
         return str(tmp_path / "log")
     if request.param == "file":
@@ -31,7 +31,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     return f"s3://{request.getfixturevalue('bucket')}/log"
 
 
-# rclone ignores If-None-Match, as some other makers' S3 do: there a second write replaces the first.
+# rclone ignores If-None-Match, like some other S3 servers: a second write replaces the first.
 conditional = pytest.mark.parametrize("uri", ["local", "file", "ministack"], indirect=True)
 
 
@@ -40,7 +40,7 @@ def storage(uri: str) -> Storage:
     return open_storage(uri)
 
 
-def test_what_is_written_is_read(storage: Storage) -> None:
+def test_written_bytes_are_read(storage: Storage) -> None:
     data = os.urandom(300_000)
     assert storage.write_once("a/b/part-0.parquet", data)
     assert storage.read("a/b/part-0.parquet") == data
@@ -50,7 +50,7 @@ def test_what_is_written_is_read(storage: Storage) -> None:
 
 
 @conditional
-def test_second_write_changes_nothing(storage: Storage) -> None:
+def test_a_second_write_once_changes_nothing(storage: Storage) -> None:
     assert storage.write_once("part", b"first")
     assert not storage.write_once("part", b"second")
     assert storage.read("part") == b"first"
@@ -64,7 +64,7 @@ def test_a_replaced_file_is_the_last_one_written(storage: Storage) -> None:
     assert [entry.name for entry in storage.list_files()] == ["a/report"]
 
 
-def test_a_replaced_file_is_at_every_moment_one_of_those_written(storage: Storage) -> None:
+def test_replace_is_atomic(storage: Storage) -> None:
     written = [bytes([letter]) * 200_000 for letter in b"abcdefgh"]
     storage.replace("report", written[0])
     with ThreadPoolExecutor(4) as pool:
@@ -76,7 +76,7 @@ def test_a_replaced_file_is_at_every_moment_one_of_those_written(storage: Storag
     assert storage.read("report") in written
 
 
-def test_a_file_is_read_here_and_there(storage: Storage) -> None:
+def test_a_file_is_read_at_any_position(storage: Storage) -> None:
     data = os.urandom(300_000)
     storage.write_once("a/part", data)
     with storage.open_input_file("a/part") as file:
@@ -89,7 +89,7 @@ def test_a_file_is_read_here_and_there(storage: Storage) -> None:
         storage.open_input_file("absent")
 
 
-def test_names_may_be_unusual(storage: Storage) -> None:
+def test_unusual_names(storage: Storage) -> None:
     names = ["run=é è/a b+c%20&=?#.png", "deep/" * 20 + "x", "\u732b.jpg", "back\\x41slash"]
     for name in names:
         assert storage.write_once(name, name.encode())
@@ -97,14 +97,14 @@ def test_names_may_be_unusual(storage: Storage) -> None:
     assert all(storage.read(name) == name.encode() for name in names)
 
 
-def test_absent_file(storage: Storage) -> None:
+def test_missing_file(storage: Storage) -> None:
     storage.write_once("present", b"")
     for name in ("absent", "present/below", "no/such/folder"):
         with pytest.raises(FileNotFoundError, match=name):
             storage.read(name)
 
 
-def test_nothing_is_listed_where_nothing_is(storage: Storage) -> None:
+def test_an_empty_folder_lists_nothing(storage: Storage) -> None:
     assert list(storage.list_files()) == []
 
 
@@ -131,13 +131,13 @@ def test_entries_are_recursive_and_follow_the_prefix(storage: Storage) -> None:
     assert {entry.name for entry in storage.child("run=a").list_files("part")} == {"part-1", "part-2"}
 
 
-def test_a_thousand_and_more_entries(storage: Storage) -> None:
+def test_more_than_a_thousand_files(storage: Storage) -> None:
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(lambda index: storage.write_once(f"{index:04}", b""), range(1_100)))
     assert {entry.name for entry in storage.list_files()} == {f"{index:04}" for index in range(1_100)}
 
 
-def test_limit_is_kept_before_reading(storage: Storage) -> None:
+def test_the_limit_is_checked_before_reading(storage: Storage) -> None:
     storage.write_once("big", b"x" * 1_001)
     with pytest.raises(TooLarge, match="big has 1001 bytes; at most 1000 are allowed"):
         storage.read("big", limit=1_000)
@@ -150,7 +150,7 @@ def _write(task: tuple[str, str, int]) -> bool:
 
 
 @conditional
-def test_of_many_threads_one_writes(storage: Storage, uri: str) -> None:
+def test_one_of_many_threads_writes(storage: Storage, uri: str) -> None:
     for attempt in range(10):
         name = f"part-{attempt}"
         with ThreadPoolExecutor(8) as threads:
@@ -162,7 +162,7 @@ def test_of_many_threads_one_writes(storage: Storage, uri: str) -> None:
 
 
 @conditional
-def test_of_many_processes_one_writes(storage: Storage, uri: str) -> None:
+def test_one_of_many_processes_writes(storage: Storage, uri: str) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as processes:
         for attempt in range(5):
             name = f"part-{attempt}"
@@ -171,7 +171,7 @@ def test_of_many_processes_one_writes(storage: Storage, uri: str) -> None:
             assert storage.read(name) == b"%d" % wins.index(True) * 10_000
 
 
-def test_uri_is_as_written(tmp_path: Path, aws: str) -> None:
+def test_the_uri_is_kept_as_given(tmp_path: Path, aws: str) -> None:
     for uri in ("some/folder", str(tmp_path), f"file://{tmp_path}", "s3://bucket", "s3://bucket/some/prefix"):
         assert open_storage(uri).uri == uri
         assert open_storage(uri).child("run=1").uri == f"{uri}/run=1"
@@ -180,19 +180,19 @@ def test_uri_is_as_written(tmp_path: Path, aws: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/x", "http://host/x", "s3:///key", "file://elsewhere/x"])
-def test_other_places_are_refused(uri: str) -> None:
+def test_other_uris_are_rejected(uri: str) -> None:
     with pytest.raises(WrongUsage, match=uri):
         open_storage(uri)
 
 
-def test_one_file_is_opened_by_its_uri(uri: str) -> None:
+def test_a_file_is_opened_by_its_uri(uri: str) -> None:
     open_storage(uri).write_once("a b.png", b"pixels")
     for written in (f"{uri}/a b.png", *([f"{uri}/a%20b.png"] if uri.startswith("file:") else [])):
         storage, name = open_file(written)
         assert storage.read(name) == b"pixels"
 
 
-def test_one_file_is_opened_in_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_opened_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_bytes(b"image,label\n")
     storage, name = open_file("labels.csv")

@@ -38,10 +38,10 @@ def cluster(**changes: Any) -> Target:
 
 
 def ended(double: EmrDouble) -> list[str]:
-    made = double.add_cluster(LOGS)
-    double.clusters.end(made, "USER_REQUEST", "Terminated by user request")
-    double.clusters.await_end(made)
-    return ["--cluster", made.id]
+    ended_cluster = double.add_cluster(LOGS)
+    double.clusters.end(ended_cluster, "USER_REQUEST", "Terminated by user request")
+    double.clusters.await_end(ended_cluster)
+    return ["--cluster", ended_cluster.id]
 
 
 def application(**changes: str) -> Target:
@@ -71,7 +71,7 @@ SCENARIOS = {
         existing, r"AWS credentials have expired .* with Expired", environment=(("AWS_ACCESS_KEY_ID", "EXPIRED"),)
     ),
     "unknown credentials": Scenario(
-        existing, r"does not accept the AWS credentials \(Unrec", environment=(("AWS_ACCESS_KEY_ID", "who"),)
+        existing, r"does not accept the AWS credentials \(Unrec", environment=(("AWS_ACCESS_KEY_ID", "UNKNOWN"),)
     ),
     "denied": Scenario(
         existing,

@@ -43,8 +43,8 @@ def test_every_permission_of_the_policy_is_used(
     double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     double.fault_plan.outcome = Outcome("never")
-    for place in (existing, new, serverless):
-        assert command(["emr", "submit", make_run(), *place(double)]) == 0
+    for target in (existing, new, serverless):
+        assert command(["emr", "submit", make_run(), *target(double)]) == 0
         assert command(["emr", "cancel", capfd.readouterr().out.split()[-1]]) == 0
     actions = [statement["Action"] for statement in POLICY["Statement"]]
     granted = {name for action in actions for name in ([action] if isinstance(action, str) else action)}

@@ -51,10 +51,10 @@ def test_a_job_runs_with_the_two_archives_alone(package: Path) -> None:
     run = package / "run=x"
     write_run(str(run), RECORDS, 70)
     python = bare_python(package)
-    here = {ROOT.resolve(), Path(sys.prefix).resolve()}
-    prefix = hidden(*(folder for folder in here if not here.intersection(folder.parents)))
-    look = subprocess.run([*prefix, "ls", "-A", *here], capture_output=True, text=True, check=False, cwd="/")
-    assert not [line for line in look.stdout.splitlines() if line and not line.endswith(":")]
+    folders = {ROOT.resolve(), Path(sys.prefix).resolve()}
+    prefix = hidden(*(folder for folder in folders if not folders.intersection(folder.parents)))
+    listing = subprocess.run([*prefix, "ls", "-A", *folders], capture_output=True, text=True, check=False, cwd="/")
+    assert not [line for line in listing.stdout.splitlines() if line and not line.endswith(":")]
     done = subprocess.run(
         [*prefix, str(python), "-m", "hybrid_batch.jobs.evaluate_mrjob", "-r", "inline", "--no-conf", str(run)],
         cwd=package,
@@ -75,14 +75,14 @@ def test_a_job_runs_with_the_two_archives_alone(package: Path) -> None:
 def test_the_archive_contains_no_path_of_this_machine(package: Path) -> None:
     # Not sys.base_prefix: a distribution's Python has /usr, which is in many files of any machine.
     paths = (ROOT, sys.executable, sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), package.parent)
-    here = [str(path).encode() for path in paths]
+    local_paths = [str(path).encode() for path in paths]
     files = [path for path in package.glob("environment/**/*") if not path.is_dir()]
     assert len(files) > 500
     for path in files:
         assert not path.is_symlink()
         content = path.read_bytes()
         assert content[:2] != b"#!" or b"python3.11" not in content[:80], path
-        assert not [place for place in here if place in content], path
+        assert not [local for local in local_paths if local in content], path
     assert not [path for path in files if {"bin", "tests", "__pycache__"} & set(path.relative_to(package).parts)]
 
 

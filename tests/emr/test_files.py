@@ -63,7 +63,7 @@ def test_the_policy_rejects_other_actions() -> None:
         with pytest.raises(AwsError):
             policy.require(action, resource)
     wide = [one["Sid"] for one in POLICY["Statement"] if one["Resource"] == "*" or "*" in one["Action"]]
-    assert wide == ["MakeClusters"]  # its actions have no resource before the cluster exists
+    assert wide == ["CreateClusters"]  # its actions have no resource before the cluster exists
 
 
 def run_bootstrap(path: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

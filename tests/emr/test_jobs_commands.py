@@ -29,20 +29,20 @@ def submit(double: EmrDouble, make_run: Callable[..., str], capfd: pytest.Captur
 
 
 @pytest.fixture
-def say(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def say(*arguments: str) -> tuple[int, str, str]:
+def run_emr(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run_emr(*arguments: str) -> tuple[int, str, str]:
         code = command(["emr", *arguments])
         return code, *capfd.readouterr()
 
-    return say
+    return run_emr
 
 
-def await_state(say: Callable[..., tuple[int, str, str]], job: str, word: str) -> dict[str, object]:
+def await_state(run_emr: Callable[..., tuple[int, str, str]], job: str, name: str) -> dict[str, object]:
     end = time.monotonic() + HANG_S
     while True:
-        _, out, _ = say("status", job, "--json")
+        _, out, _ = run_emr("status", job, "--json")
         state: dict[str, object] = json.loads(out)
-        if state["state"] == word:
+        if state["state"] == name:
             return state
         assert time.monotonic() < end, state
         time.sleep(0.01)
@@ -50,55 +50,55 @@ def await_state(say: Callable[..., tuple[int, str, str]], job: str, word: str) -
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_running_job_is_cancelled(
-    target: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+    target: str, double: EmrDouble, submit: Submit, run_emr: Callable[..., tuple[int, str, str]]
 ) -> None:
     job = submit(TARGETS[target](double), Outcome("never"))
-    running = await_state(say, job, "RUNNING")
+    running = await_state(run_emr, job, "RUNNING")
     assert running["result"].startswith("s3://emr/hybrid-batch-emr/jobs/")
-    code, _, err = say("fetch", job)
+    code, _, err = run_emr("fetch", job)
     assert code == 1
     assert "contains no report; the job runs or has failed" in err
-    assert say("cancel", job)[0] == 0
-    assert await_state(say, job, "CANCELLED")["ended"] is True
-    assert say("cancel", job)[0] == 0  # a second cancel does nothing
+    assert run_emr("cancel", job)[0] == 0
+    assert await_state(run_emr, job, "CANCELLED")["ended"] is True
+    assert run_emr("cancel", job)[0] == 0  # a second cancel does nothing
     for cluster in double.clusters.all.values():
         assert cluster.ending.is_set() == bool(cluster.tags)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_logs_are_printed_completely_or_as_one_line(
-    target: str, double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+    target: str, double: EmrDouble, submit: Submit, run_emr: Callable[..., tuple[int, str, str]]
 ) -> None:
     job = submit(TARGETS[target](double), Outcome("fail", f"Warning: slow\nhybrid-batch: {SENTENCE}\n"))
-    assert await_state(say, job, "FAILED")["succeeded"] is False
-    code, out, _ = say("logs", job)
+    assert await_state(run_emr, job, "FAILED")["succeeded"] is False
+    code, out, _ = run_emr("logs", job)
     assert code == 0
     assert "Warning: slow" in out
-    assert say("logs", job, "--line") == (0, f"{SENTENCE}\n", "")
+    assert run_emr("logs", job, "--line") == (0, f"{SENTENCE}\n", "")
 
 
 def test_missing_logs_are_one_sentence(
-    double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+    double: EmrDouble, submit: Submit, run_emr: Callable[..., tuple[int, str, str]]
 ) -> None:
     job = submit(existing(double), Outcome("never"))
-    assert f"No logs of {job} are in s3://emr/logs yet; try again in some minutes." in say("logs", job)[2]
+    assert f"No logs of {job} are in s3://emr/logs yet; try again in some minutes." in run_emr("logs", job)[2]
     job = submit(["--cluster", double.add_cluster(None).id], Outcome("never"))
-    assert f"EMR stores no logs of {job} in S3; set a log URI" in say("logs", job)[2]
+    assert f"EMR stores no logs of {job} in S3; set a log URI" in run_emr("logs", job)[2]
 
 
 def test_logs_without_an_error_are_one_sentence(
-    double: EmrDouble, submit: Submit, say: Callable[..., tuple[int, str, str]]
+    double: EmrDouble, submit: Submit, run_emr: Callable[..., tuple[int, str, str]]
 ) -> None:
     job = submit(
         ["--cluster", double.add_cluster(LOGS).id], Outcome("run"), "--engine", "mrjob", "--python", "/bin/true"
     )
-    await_state(say, job, "COMPLETED")
-    code, _, err = say("logs", job, "--line")
+    await_state(run_emr, job, "COMPLETED")
+    code, _, err = run_emr("logs", job, "--line")
     assert code == 1
     assert f"No line of the logs of {job} explains a failure; print all logs without --line." in err
 
 
-@pytest.mark.parametrize("verb", ["status", "logs", "cancel", "fetch"])
+@pytest.mark.parametrize("subcommand", ["status", "logs", "cancel", "fetch"])
 @pytest.mark.parametrize(
     ("job", "code", "message"),
     [
@@ -108,9 +108,9 @@ def test_logs_without_an_error_are_one_sentence(
     ],
 )
 def test_a_job_that_does_not_exist_is_one_sentence(
-    verb: str, job: str, code: int, message: str, double: EmrDouble, say: Callable[..., tuple[int, str, str]]
+    subcommand: str, job: str, code: int, message: str, double: EmrDouble, run_emr: Callable[..., tuple[int, str, str]]
 ) -> None:
-    got, out, err = say(verb, job)
-    assert (got, out) == (code, "")
+    exit_code, out, err = run_emr(subcommand, job)
+    assert (exit_code, out) == (code, "")
     assert message in err
     assert err.count("\n") == 1

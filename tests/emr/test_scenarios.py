@@ -67,9 +67,9 @@ def test_a_failure_is_one_sentence_and_leaves_no_cluster(
     assert re.search(scenario.message, sentence), err
     assert (code, out, "Traceback" in err) == (scenario.code, "", False)
     assert err.rstrip().endswith(sentence)
-    for made in double.clusters.all.values():
-        if made.tags:
-            double.clusters.await_end(made)
+    for cluster in double.clusters.all.values():
+        if cluster.tags:
+            double.clusters.await_end(cluster)
 
 
 class Loss(threading.Event):
@@ -80,9 +80,9 @@ class Loss(threading.Event):
         self._double = double
 
     def wait(self, timeout: float | None = None) -> bool:
-        for made in self._double.clusters.all.values():
-            self._double.clusters.end(made, "INSTANCE_FAILURE", "All core instances were lost")
-            self._double.clusters.await_end(made)
+        for cluster in self._double.clusters.all.values():
+            self._double.clusters.end(cluster, "INSTANCE_FAILURE", "All core instances were lost")
+            self._double.clusters.await_end(cluster)
         return True
 
 

@@ -1,8 +1,8 @@
-"""A double of Amazon EMR and EMR Serverless that does the work.
+"""A double of Amazon EMR and EMR Serverless that executes jobs.
 
-It speaks both APIs to an unmodified boto3, walks every state, enforces emr/policy.json, really executes the
-submitted step or job run on this machine against the local S3, and writes the logs to S3 as EMR does. It can be
-told to refuse, to be busy, to lose answers, and to let jobs meet every end they can meet.
+It implements both APIs for an unmodified boto3, passes through every state, enforces emr/policy.json, executes the
+submitted step or job run on this machine against the local S3, and writes the logs to S3 as EMR does. Tests can make it
+reject, throttle and lose requests and responses, and choose the outcome of jobs.
 """
 
 from tests.emr_double.faults import Fault, Outcome

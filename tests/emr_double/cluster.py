@@ -1,4 +1,4 @@
-"""A cluster on EC2 and its steps: what was asked, and how far they are."""
+"""A cluster on EC2 and its steps: their requests and states."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ from tests.emr_double.faults import Json, Outcome
 
 @dataclass
 class Step:
-    """One step and how far it is."""
+    """One step and its state."""
 
     id: str
     config: Json
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass
 class Cluster:
-    """One cluster and how far it is."""
+    """One cluster and its state."""
 
     id: str
     region: str

@@ -14,7 +14,7 @@ ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 
 
 class Clusters:
-    """The operations by their names, each taking the request's region and parameters."""
+    """The operations of the API by name, called with the region and the parameters of the request."""
 
     def __init__(self, machine: Machine, trouble: FaultPlan, policy: Policy) -> None:
         self.lifecycle, self.fault_plan, self.policy = Lifecycle(machine), trouble, policy
@@ -36,7 +36,7 @@ class Clusters:
         return {"JobFlowId": cluster.id, "ClusterArn": self._arn(cluster)}
 
     def start(self, region: str, request: Json) -> Cluster:
-        """A cluster and the thread of its life."""
+        """Start a cluster and the thread that runs it."""
         cluster = Cluster(self._name("j"), region, request, self.fault_plan.outcome)
         self.all[cluster.id] = cluster
         for config in request.get("Steps", ()):
@@ -65,7 +65,7 @@ class Clusters:
         return {"Step": self._step(cluster, request["StepId"]).describe()}
 
     def ListSteps(self, region: str, request: Json) -> Json:  # noqa: N802
-        """One step a page: pages are what callers forget."""
+        """Return one step per page, so that a caller that ignores pages fails."""
         steps = self._find(region, request["ClusterId"], "ListSteps").steps
         chosen = [step for step in reversed(steps) if step.state in request.get("StepStates", [step.state])]
         start = int(request.get("Marker", 0))
@@ -93,7 +93,7 @@ class Clusters:
     def await_end(self, cluster: Cluster) -> None:
         end = time.monotonic() + HANG_S
         while cluster.state not in ENDED:
-            assert time.monotonic() < end, f"{cluster.id} still stands, {cluster.state}"
+            assert time.monotonic() < end, f"{cluster.id} has not ended, {cluster.state}"
             time.sleep(0.01)
 
     def end(self, cluster: Cluster, code: str, reason: str) -> None:

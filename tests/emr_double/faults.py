@@ -1,4 +1,4 @@
-"""What can go wrong: answers that are faults, and fates of jobs."""
+"""Faults of requests, and outcomes of jobs."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class AwsError(Exception):
-    """An answer that is an AWS error."""
+    """A response that is an AWS error."""
 
     def __init__(self, code: str, message: str = "", status: int = 400) -> None:
         super().__init__(code, message, status)
@@ -15,8 +15,8 @@ class AwsError(Exception):
 
 @dataclass
 class Fault:
-    """An operation fails `times` times; without `code` the connection is cut, with `acts` when the deed is done.
-    `until` is what the answer waits for."""
+    """An operation fails `times` times. Without `code` the connection is closed; with `executed` this happens after the
+    execution. The response waits for `until`."""
 
     operation: str
     code: str = ""
@@ -29,12 +29,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of jobs.
+    """The outcome of jobs.
 
-    run: they are executed; fail: they end with `stderr` as their log; never: they run until cancelled; stuck: the
-    cluster stays STARTING; bootstrap, capacity, lost: the cluster ends with an error before, before, or during
-    the job; cancelled: somebody else cancels. `quiet`: no logs are written. `shown`: a step does not end before
-    somebody was told that it runs.
+    - run: the job is executed.
+    - fail: the job ends with `stderr` as its log.
+    - never: the job runs until it is cancelled.
+    - cancelled: another user cancels the job.
+    - stuck: the cluster stays STARTING.
+    - bootstrap, capacity: the cluster ends with an error before the job.
+    - lost: the cluster ends with an error during the job.
+
+    `without_logs`: no logs are written. `until_polled`: a step ends only after its state RUNNING was requested.
     """
 
     kind: str = "run"
@@ -45,7 +50,7 @@ class Outcome:
 
 @dataclass
 class FaultPlan:
-    """The faults still to come, and the fate of the jobs submitted from now on."""
+    """The remaining faults, and the outcome of the jobs submitted from now on."""
 
     faults: list[Fault] = field(default_factory=list)
     outcome: Outcome = Outcome()

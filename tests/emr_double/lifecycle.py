@@ -1,4 +1,4 @@
-"""The life of a cluster: its states in their order, its steps executed one after the other, their logs in S3."""
+"""The lifecycle of a cluster: its states in order, the execution of its steps, and their logs in S3."""
 
 import gzip
 import json
@@ -15,12 +15,12 @@ DWELL_S = 0.03
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """Lives clusters on a machine."""
+    """Runs clusters on a machine."""
 
     machine: Machine
 
     def run(self, cluster: Cluster) -> None:
-        """From STARTING to the end; returns when the cluster is no more."""
+        """Pass through the states from STARTING to TERMINATED; return after the last."""
         cluster.enter("STARTING")
         if cluster.outcome.kind == "stuck":
             cluster.ending.wait()
@@ -68,12 +68,12 @@ class Lifecycle:
     def _work(self, cluster: Cluster, step: Step) -> None:
         step.state = "RUNNING"
         step.cancel.wait(DWELL_S)
-        if step.outcome.kind == "lost":  # and the step stays RUNNING for ever
+        if step.outcome.kind == "lost":  # the step stays RUNNING
             self._fail(cluster, "INSTANCE_FAILURE", "All core instances were lost")
             return
         try:
             done = self._execute(step)
-        except Exception as error:  # what a broken double says must reach the test
+        except Exception as error:  # an error of the double itself must reach the test
             done = Completed(1, f"{type(error).__name__}: {error}")
         if step.outcome.until_polled:
             step.polled.wait(HANG_S)
@@ -116,7 +116,7 @@ class Lifecycle:
         return self.machine.spark(settings, words[0], words[1:], "spark.yarn.appMasterEnv.", step.cancel)
 
     def _log(self, cluster: Cluster, step: Step, done: Completed) -> None:
-        """A container's standard error is not the step's: a step's only says which application to look for."""
+        """Write the logs; the standard error of a step names only its application, whose container has the real one."""
         application = f"application_1700000000000_{len(cluster.steps):04d}"
         stderr = f"24/01/01 00:00:00 INFO Client: Submitted application {application}\n"
         if done.status:

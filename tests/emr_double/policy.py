@@ -1,4 +1,4 @@
-"""IAM, as far as emr/policy.json uses it: who may do what is decided by that file alone."""
+"""The part of IAM that emr/policy.json uses; that file alone decides what is allowed."""
 
 import json
 from fnmatch import fnmatchcase
@@ -11,13 +11,13 @@ POLICY = json.loads((Path(__file__).parents[2] / "emr" / "policy.json").read_tex
 
 
 class Policy:
-    """Checks requests against the policy, and remembers which of its actions were used."""
+    """Checks requests against the policy and records the used actions."""
 
     def __init__(self) -> None:
         self.used: set[str] = set()
 
     def require(self, action: str, resource: str, tags: dict[str, str] | None = None, service: str = "") -> None:
-        """Raises Refused unless a statement allows it."""
+        """Raises AwsError unless a statement allows the action."""
         for statement in POLICY["Statement"]:
             actions, resources = _list(statement["Action"]), _list(statement["Resource"])
             if action not in actions or not any(fnmatchcase(resource, pattern) for pattern in resources):

@@ -1,4 +1,4 @@
-"""The HTTP server: EMR's JSON protocol and EMR Serverless's REST paths, on 127.0.0.1."""
+"""The HTTP server on 127.0.0.1: the JSON protocol of EMR and the REST paths of EMR Serverless."""
 
 import json
 import re
@@ -29,7 +29,7 @@ _ROUTES = [
 
 
 class EmrDouble:
-    """Both services at `url`; what was asked for is in `requests`, in order."""
+    """Both services at `url`; `requests` lists the names of the requested operations in order."""
 
     def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
         machine, self.fault_plan, self.policy = Machine(folder, environment, s3), FaultPlan(), Policy()
@@ -52,7 +52,7 @@ class EmrDouble:
             self._server.server_close()
 
     def reset(self) -> None:
-        """As new, but for what the machine has unpacked."""
+        """Return to the initial state, but keep the unpacked archives of the machine."""
         for cluster in self.clusters.all.values():
             self.clusters.end(cluster, "USER_REQUEST", "Terminated by user request")
         for run in self.serverless.runs.values():
@@ -67,9 +67,9 @@ class EmrDouble:
         self.fault_plan.outcome = Outcome()
 
     def add_cluster(self, log_uri: str | None, region: str = "us-east-1", **changes: Any) -> Cluster:
-        """A cluster that somebody made before, and keeps."""
+        """Start a cluster of the user."""
         request = {
-            "Name": "somebody's",
+            "Name": "own",
             "ReleaseLabel": "emr-7.9.0",
             "Applications": [{"Name": "Hadoop"}, {"Name": "Spark"}],
             "Instances": {
@@ -81,7 +81,7 @@ class EmrDouble:
         return self.clusters.start(region, request | changes)
 
     def add_application(self, region: str = "us-east-1", **changes: str) -> str:
-        """A Serverless application that somebody made before."""
+        """Add an EMR Serverless application of the user and return its ID."""
         name = f"00app{len(self.serverless.applications):011d}"
         self.serverless.applications[name] = {
             "applicationId": name,
@@ -97,7 +97,7 @@ class EmrDouble:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     double: EmrDouble
     protocol_version = "HTTP/1.1"

@@ -1,4 +1,4 @@
-"""The EMR Serverless API: applications and job runs, each job run with a thread that walks its states."""
+"""The EMR Serverless API: applications, and job runs with a thread each that passes through their states."""
 
 import gzip
 import shlex
@@ -16,7 +16,7 @@ DWELL_S = 0.03
 
 @dataclass
 class JobRun:
-    """One job run and how far it is."""
+    """One job run and its state."""
 
     id: str
     application: str
@@ -51,7 +51,7 @@ class JobRun:
 
 
 class Serverless:
-    """The operations by their names, each taking the request's region, path parameters and body."""
+    """The operations of the API by name, called with the region, the path parameters and the body of the request."""
 
     def __init__(self, machine: Machine, trouble: FaultPlan, policy: Policy) -> None:
         self.machine, self.fault_plan, self.policy = machine, trouble, policy
@@ -100,7 +100,7 @@ class Serverless:
             run.enter(state)
         try:
             done = self._execute(run)
-        except Exception as error:  # what a broken double says must reach the test
+        except Exception as error:  # an error of the double itself must reach the test
             done = Completed(1, f"{type(error).__name__}: {error}")
         if not run.outcome.without_logs:
             self._log(run, done)

@@ -22,7 +22,7 @@ def comparison(label: str | None = "a") -> Comparison:
 
 
 @pytest.mark.parametrize(
-    ("text", "limit"),
+    ("text", "condition"),
     [
         ("accuracy_drop > 0.5pt", Condition("accuracy_drop", ">", 0.5)),
         (" accuracy_drop>=-1.pt ", Condition("accuracy_drop", ">=", -1.0)),

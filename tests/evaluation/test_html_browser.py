@@ -75,7 +75,7 @@ def test_the_page_renders_without_errors_and_without_requests(
     assert browser.evaluate(CONTRAST) >= 4.5
     dark = browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 29)"
     assert dark is (scheme == "dark")
-    assert browser.said == []
+    assert browser.console_messages == []
     assert [url for url in browser.requests if not url.startswith(("data:", pages[name].as_uri()))] == []
 
 
@@ -87,4 +87,4 @@ def test_the_policy_blocks_scripts_and_requests(browser: Chromium, pages: dict[s
     broken.write_text(text.replace("</body>", evil), encoding="utf-8")
     browser.open(broken, 1200, "light")
     assert browser.evaluate("document.title") == "Evaluation of 400 records"
-    assert any("Content Security Policy" in line for line in browser.said)
+    assert any("Content Security Policy" in line for line in browser.console_messages)

@@ -1,4 +1,4 @@
-"""Lambda functions in the local AWS, each of a few lines of code that may import ours."""
+"""Lambda functions in the local AWS, defined by a few lines of code that can import the product."""
 
 import io
 import sys
@@ -16,7 +16,7 @@ TAIL = "from hybrid_batch.inference.cloud.function.handler import handle"
 
 
 def make_function(code: str = TAIL, *, timeout_s: int = 60, **variables: str) -> str:
-    """The name of a new function whose `handle` the code defines; by default the tail of the sample model."""
+    """Create a function whose `handle` the code defines, by default the tail of the sample model; returns its name."""
     name, packed = f"test-{uuid.uuid4().hex[:12]}", io.BytesIO()
     paths = [str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
     with zipfile.ZipFile(packed, "w") as file:

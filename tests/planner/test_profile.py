@@ -20,7 +20,6 @@ from hybrid_batch.inference.planner.profile.profile_store import measure_profile
 from hybrid_batch.inference.planner.profile.remote_profiler import TailSample, fit_link, measure_remote, timing_mismatch
 from hybrid_batch.inference.planner.profile.sample import ImageSample, take_sample
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
-from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.tails.http import HttpTransport, open_http_tail
 from hybrid_batch.inference.tails.remote import RemoteTail

@@ -1,4 +1,4 @@
-"""Queues in the local AWS, and real workers of them in processes of their own."""
+"""Queues in the local AWS, and real workers in processes of their own."""
 
 import json
 import subprocess
@@ -21,14 +21,14 @@ from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import COMMAND, HANG_S, ROOT
 
 IMAGES = ROOT / "data" / "digits" / "images"
-MOST_RECEIPTS = 5
+MAX_RECEIVES = 5
 MakeQueue = Callable[..., "WorkQueue"]
 StartWorker = Callable[..., "Worker"]
 
 
 @dataclass(frozen=True)
 class WorkQueue:
-    """A queue for work and its dead-letter queue, as the stack makes them."""
+    """A work queue and its dead-letter queue, as the stack creates them."""
 
     name: str
     client: Any
@@ -38,33 +38,33 @@ class WorkQueue:
         return str(self.client.get_queue_url(QueueName=self.name)["QueueUrl"])
 
     def count(self, ending: str = "", *, visible: bool = True) -> int:
-        """QueueDepth in the queue, or with "-dead" in the other; those that workers have in hand and others."""
+        """Number of messages in the work queue or, with "-dead", in the dead-letter queue: all of them, or only the
+        invisible ones."""
         url = self.client.get_queue_url(QueueName=self.name + ending)["QueueUrl"]
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in (names if visible else names[1:]))
 
     def replies(self) -> list[str]:
-        """URLs of the queues of its clients."""
+        """The URLs of its reply queues."""
         return list(self.client.list_queues(QueueNamePrefix=f"{self.name}-replies").get("QueueUrls", []))
 
     def send(self, text: str, **attributes: str) -> None:
-        """Any message."""
+        """Send any message."""
         typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
         self.client.send_message(QueueUrl=self.url, MessageBody=text, MessageAttributes=typed)
 
 
 @pytest.fixture
 def make_queue(aws: str) -> MakeQueue:
-    """Makes a work queue; a message that is received is hidden for so many seconds: unless that is what a test is
-    about, for so long that no worker is too slow."""
+    """Creates a work queue with this visibility timeout. The default is so long that no worker exceeds it."""
     client = boto3.client("sqs")
 
     def make(visibility_s: int = 120) -> WorkQueue:
         name = f"work-{uuid.uuid4().hex[:8]}"
         dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
         arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MOST_RECEIPTS})
+        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVES})
         attributes = {"VisibilityTimeout": str(visibility_s), "RedrivePolicy": redrive}
         client.create_queue(QueueName=name, Attributes=attributes)
         return WorkQueue(name, client)
@@ -79,18 +79,18 @@ def work_queue(make_queue: MakeQueue) -> WorkQueue:
 
 @pytest.fixture
 def queue(work_queue: WorkQueue) -> SqsQueue:
-    """The same as the product sees it."""
+    """The work queue as the product sees it."""
     return SqsQueue.open(work_queue.name)
 
 
 @pytest.fixture(autouse=True)
-def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local AWS knows a new queue at once; a run in a process of its own waits as it does for AWS."""
+def no_settle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new queue can be used at once in the local AWS. Runs in processes of their own wait as they do for AWS."""
     monkeypatch.setattr("hybrid_batch.inference.tails.sqs.session._SETTLE_S", 0)
 
 
 class Worker:
-    """A worker that is ready."""
+    """A worker process that is ready."""
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -99,7 +99,7 @@ class Worker:
         assert self.said.startswith("Working for queue"), self.said + self.process.stderr.read()
 
     def await_line(self, line: str) -> None:
-        """Until it says so on stderr."""
+        """Wait until it writes this line to stderr."""
         assert self.process.stderr is not None
         while (said := self.process.stderr.readline()) != f"{line}\n":
             assert said, f"it ended with {self.process.wait()}"
@@ -109,7 +109,7 @@ class Worker:
         self.process.communicate()
 
     def stop(self) -> tuple[int, dict[str, int], str]:
-        """Exit code, totals, and what it said on stderr, after SIGTERM."""
+        """Send SIGTERM. Returns the exit code, the statistics, and the text on stderr."""
         self.process.terminate()
         return self.end()
 
@@ -120,7 +120,7 @@ class Worker:
 
 @pytest.fixture
 def start_worker() -> Iterator[StartWorker]:
-    """Starts `hybrid-batch worker digits --queue NAME OPTIONS`; what still runs after the test is killed."""
+    """Starts `hybrid-batch worker digits --queue NAME OPTIONS`; workers that run after the test are killed."""
     workers: list[Worker] = []
 
     def start(
@@ -138,24 +138,31 @@ def start_worker() -> Iterator[StartWorker]:
 
 BLOCKING_WORKER = """
 import sys, threading
-from hybrid_batch.inference.serving.sqs import main as working
+from hybrid_batch.inference.serving.sqs.main import main
 from hybrid_batch.inference.serving.request_handler import RequestHandler
 left, handle_all = int(sys.argv.pop(1)), RequestHandler.handle_all
 def handle_or_block(handler, requests):
     global left
     left -= len(requests)
     if left < 0:
-        print("in hand", file=sys.stderr, flush=True)
+        print("received", file=sys.stderr, flush=True)
         threading.Event().wait()
     return handle_all(handler, requests)
 RequestHandler.handle_all = handle_or_block
-working.main()
+main()
 """
 
 
 def blocking_worker(answers: int) -> tuple[str, ...]:
-    """The program of a worker that answers no more than so many requests, says `in hand` and computes for ever."""
-    return (sys.executable, "-c", BLOCKING_WORKER, str(answers), "--bundle", str(ROOT / "data" / "digits" / "digits.bundle"))
+    """The program of a worker that answers this many requests, writes `received`, and then blocks."""
+    return (
+        sys.executable,
+        "-c",
+        BLOCKING_WORKER,
+        str(answers),
+        "--bundle",
+        str(ROOT / "data" / "digits" / "digits.bundle"),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +177,8 @@ def local(bundle: Bundle) -> LocalTail:
 
 @pytest.fixture(scope="session")
 def frames(bundle: Bundle) -> list[Frame]:
-    """40 frames of one image each, for the whole model."""
+    """40 frames with one image each, for the whole model."""
     return [
-        Frame(wire_tensors.encode_images(bundle.input, [path.read_bytes()])) for path in sorted(IMAGES.rglob("*.png"))[::9]
+        Frame(wire_tensors.encode_images(bundle.input, [path.read_bytes()]))
+        for path in sorted(IMAGES.rglob("*.png"))[::9]
     ]

@@ -1,4 +1,4 @@
-"""10,000 images through a queue while its workers are killed at random: `make soak`, a minute or more."""
+"""10,000 images through a queue while its workers are killed at random: `make soak` takes more than a minute."""
 
 import os
 import random
@@ -27,12 +27,12 @@ def test_ten_thousand_images_while_workers_are_killed(make_queue, start_worker, 
     workers = [start_worker(work_queue) for _ in range(WORKERS)]
     began = time.monotonic()
     runner = subprocess.Popen([*run, "--log", str(tmp_path / "log"), "--tail", f"sqs:{work_queue.name}"])
-    chance, kills, in_hand = random.Random(), 0, 0
+    random_source, kills, received = random.Random(), 0, 0
     while runner.poll() is None:
-        time.sleep(chance.uniform(0.2, 2))
-        victim = chance.randrange(WORKERS)
+        time.sleep(random_source.uniform(0.2, 2))
+        victim = random_source.randrange(WORKERS)
         workers[victim].kill()
-        in_hand += work_queue.count(visible=False)
+        received += work_queue.count(visible=False)
         kills += 1
         workers[victim] = start_worker(work_queue)
     spent_s = time.monotonic() - began
@@ -43,7 +43,7 @@ def test_ten_thousand_images_while_workers_are_killed(make_queue, start_worker, 
     )
     assert Counter(record["error"] for record in records) == {None: COUNT}
     assert (work_queue.count("-dead"), work_queue.replies()) == (0, [])
-    subprocess.run([*run, "--log", str(tmp_path / "here"), "--tail", "local"], check=True)
-    here = [(record["image"], record["prediction"]) for record in without_times(read_records(tmp_path / "here"))]
-    assert [(record["image"], record["prediction"]) for record in records] == here
-    print(f"\n{COUNT} images, {kills} workers killed, {in_hand} messages in hand then, {spent_s:.0f} s")  # noqa: T201
+    subprocess.run([*run, "--log", str(tmp_path / "local"), "--tail", "local"], check=True)
+    local = [(record["image"], record["prediction"]) for record in without_times(read_records(tmp_path / "local"))]
+    assert [(record["image"], record["prediction"]) for record in records] == local
+    print(f"\n{COUNT} images, {kills} workers killed, {received} received messages, {spent_s:.0f} s")  # noqa: T201

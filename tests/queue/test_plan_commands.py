@@ -1,4 +1,4 @@
-"""Measuring, planning and following over a queue."""
+"""Profiles, plans and adaptive runs over a queue."""
 
 import json
 
@@ -14,10 +14,10 @@ def test_a_queue_is_profiled_planned_and_used_adaptively(work_queue, start_worke
     start_worker(work_queue)
     tail = f"sqs:{work_queue.name}"
     assert main(["profile", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["tail"]
-    assert told["address"] == tail
-    assert told["link"]["rate_bps"] > 0
-    assert 700_000 < told["room"] < 1 << 20
+    profiled = json.loads(capsys.readouterr().out)["tail"]
+    assert profiled["address"] == tail
+    assert profiled["link"]["rate_bps"] > 0
+    assert 700_000 < profiled["room"] < 1 << 20
     assert main(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     assert any(one["cut"] == "c004" for one in json.loads(capsys.readouterr().out)["candidates"])
     log = str(tmp_path / "log")

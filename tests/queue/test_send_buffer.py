@@ -1,5 +1,6 @@
-"""Messages that gather before they are sent. The moment for which they do is too long to end within a test."""
+"""The send buffer gathers messages into batches. The time it gathers is longer than any of these tests."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -13,10 +14,12 @@ from hybrid_batch.data.errors import QueueNotFound
 from hybrid_batch.inference.tails.sqs.send_buffer import SendBuffer
 from tests.conftest import HANG_S
 
+SENDERS = 4
+
 
 @dataclass
-class Counted:
-    """The real queue, and how many messages each call brought there."""
+class CountingQueue:
+    """The real queue, which keeps the number of messages of each call."""
 
     queue: SqsQueue
     calls: list[int] = field(default_factory=list)
@@ -27,66 +30,71 @@ class Counted:
 
 
 @pytest.fixture
-def counted(queue, monkeypatch) -> Counted:
+def counting(queue, monkeypatch) -> CountingQueue:
     monkeypatch.setattr("hybrid_batch.inference.tails.sqs.send_buffer._GATHER_S", 1000)
-    return Counted(queue)
+    return CountingQueue(queue)
 
 
-def send(outbox: SendBuffer, *texts: str, hurry: bool = False) -> None:
-    with ThreadPoolExecutor(len(texts)) as senders:
-        list(senders.map(lambda text: outbox.send(OutgoingMessage(text), urgent=hurry), texts))
+@pytest.fixture
+def buffer(counting) -> Iterator[SendBuffer]:
+    """A buffer whose threads run."""
+    buffer = SendBuffer(counting)
+    threads = [threading.Thread(target=buffer.run) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    yield buffer
+    buffer.close()
+    for thread in threads:
+        thread.join(HANG_S)
+        assert not thread.is_alive()
+
+
+def send(buffer: SendBuffer, *texts: str, urgent: bool = False) -> None:
+    with ThreadPoolExecutor(len(texts)) as callers:
+        list(callers.map(lambda text: buffer.send(OutgoingMessage(text), urgent=urgent), texts))
 
 
 @contextmanager
-def one_that_waits(outbox: SendBuffer) -> Iterator[Future[None]]:
-    """A message, and its sender, who is in no hurry."""
+def waiting_message(buffer: SendBuffer) -> Iterator[Future[None]]:
+    """A message that is not urgent, and the call that sends it."""
     with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(outbox.send, OutgoingMessage("waits"), urgent=False)
-        while not outbox._waiting:
+        waiting = other.submit(buffer.send, OutgoingMessage("waits"), urgent=False)
+        while not buffer._waiting:
             time.sleep(0.01)
         yield waiting
 
 
-def test_full_batches_are_sent(counted, work_queue):
-    outbox = SendBuffer(counted)
-    send(outbox, *map(str, range(30)))
-    assert counted.calls == [10, 10, 10]
+def test_full_batches_are_sent(counting, buffer, work_queue):
+    send(buffer, *map(str, range(30)))
+    assert counting.calls == [10, 10, 10]
     assert work_queue.count() == 30
-    outbox.close()
 
 
-def test_an_urgent_message_takes_waiting_ones_along(counted, work_queue):
-    outbox = SendBuffer(counted)
-    with one_that_waits(outbox) as waiting:
-        assert counted.calls == []
-        send(outbox, "at once", urgent=True)
+def test_an_urgent_message_takes_waiting_ones_along(counting, buffer):
+    with waiting_message(buffer) as waiting:
+        assert counting.calls == []
+        send(buffer, "at once", urgent=True)
         waiting.result(HANG_S)
-    assert counted.calls == [2]
-    outbox.close()
+    assert counting.calls == [2]
 
 
-def test_large_messages_are_sent_without_waiting(counted, work_queue):
-    outbox = SendBuffer(counted)
-    send(outbox, *["x" * (MAX_BATCH_BYTES // 2 + 1)] * 3)
-    assert counted.calls == [1, 1, 1]
-    outbox.close()
+def test_large_messages_are_sent_without_waiting(counting, buffer):
+    send(buffer, *["x" * (MAX_BATCH_BYTES // 2 + 1)] * 3)
+    assert counting.calls == [1, 1, 1]
 
 
-def test_closing_cancels_waiting_callers(counted, work_queue):
-    outbox = SendBuffer(counted)
-    with one_that_waits(outbox) as waiting:
-        outbox.close()
+def test_closing_cancels_waiting_callers(counting, buffer):
+    with waiting_message(buffer) as waiting:
+        buffer.close()
         with pytest.raises(CancelledError):
             waiting.result(HANG_S)
     with pytest.raises(CancelledError):
-        outbox.send(OutgoingMessage("late"), urgent=True)
-    assert counted.calls == []
+        buffer.send(OutgoingMessage("late"), urgent=True)
+    assert counting.calls == []
 
 
-def test_a_refused_batch_raises_for_every_sender(counted, work_queue):
+def test_a_refused_batch_raises_for_every_sender(buffer, work_queue):
     work_queue.client.delete_queue(QueueUrl=work_queue.url)
-    outbox = SendBuffer(counted)
-    with ThreadPoolExecutor(10) as senders:
-        sent = [senders.submit(outbox.send, OutgoingMessage("lost"), urgent=False) for _ in range(10)]
+    with ThreadPoolExecutor(10) as callers:
+        sent = [callers.submit(buffer.send, OutgoingMessage("lost"), urgent=False) for _ in range(10)]
     assert [type(one.exception()) for one in sent] == [QueueNotFound] * 10
-    outbox.close()

@@ -1,4 +1,4 @@
-"""The tail behind a queue, as a client sees it."""
+"""The tail behind a queue, from the client's side."""
 
 import signal
 import subprocess
@@ -24,33 +24,33 @@ from tests.conftest import COMMAND, HANG_S
 from tests.queue.conftest import IMAGES, blocking_worker
 from tests.run_logs import await_parts
 
-HURRY = TailSettings(retries=RetryPolicy(response_timeout_s=0.5, attempts=2))
+FAST = TailSettings(retries=RetryPolicy(response_timeout_s=0.5, attempts=2))
 HELLO = Request("GET", "/v2")
 
 
 def take(queue: SqsQueue, but: str = "") -> ReceivedMessage:
-    """A message of the queue, as a worker would take it; copies of the one with the id `but` are thrown away."""
+    """Receive and delete a message of the queue, as a worker does; messages with the id `but` are discarded."""
     end = time.monotonic() + HANG_S
     while time.monotonic() < end:
         for message in queue.receive(1, 1):
             queue.delete([message.receipt_handle])
             if parse_id(message) != but:
                 return message
-    raise AssertionError("there is none")
+    raise AssertionError("no message came")
 
 
 @pytest.mark.parametrize("count", [60, 600])
 def test_all_concurrent_requests_are_answered(work_queue, start_worker, bundle, local, frames, count):
     for _ in range(2):
         start_worker(work_queue)
-    due = [local.infer("c000", frame).scores for frame in frames]
+    expected = [local.infer("c000", frame).scores for frame in frames]
     settings = TailSettings(retries=RetryPolicy(response_timeout_s=HANG_S))
     with open_sqs_tail(f"sqs:{work_queue.name}", bundle, settings) as tail:
         tail.check("c000")
         with ThreadPoolExecutor(count) as callers:
-            answers = list(callers.map(lambda n: tail.infer("c000", frames[n % len(frames)]), range(count)))
-    for number, answer in enumerate(answers):
-        np.testing.assert_array_equal(answer.scores, due[number % len(due)])
+            responses = list(callers.map(lambda n: tail.infer("c000", frames[n % len(frames)]), range(count)))
+    for number, response in enumerate(responses):
+        np.testing.assert_array_equal(response.scores, expected[number % len(expected)])
     assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
 
 
@@ -61,7 +61,7 @@ def test_the_address_may_be_a_url(work_queue, start_worker, bundle):
 
 
 def test_without_a_worker_the_error_shows_how_to_start_one(work_queue, bundle):
-    with open_sqs_tail(f"sqs:{work_queue.name}", bundle, HURRY) as tail:
+    with open_sqs_tail(f"sqs:{work_queue.name}", bundle, FAST) as tail:
         with pytest.raises(
             TailUnreachable, match=f"within 1 s; start one: hybrid-batch worker --queue {work_queue.name}"
         ):
@@ -76,16 +76,16 @@ def test_no_reply_queue_is_created_before_the_first_request(work_queue, bundle):
 
 
 def test_the_reply_queue_has_a_retention_period_and_tags(work_queue):
-    exchange = SqsTransport(f"sqs:{work_queue.name}", HURRY)
+    transport = SqsTransport(f"sqs:{work_queue.name}", FAST)
     with pytest.raises(TailUnreachable):
-        exchange.send(HELLO, 100)
+        transport.send(HELLO, 100)
     (url,) = work_queue.replies()
     attributes = work_queue.client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["MessageRetentionPeriod"] == "3600"
     tags = work_queue.client.list_queue_tags(QueueUrl=url)["Tags"]
     assert tags.pop("alive").isdecimal()
     assert tags == {"hybrid-batch": "replies"}
-    exchange.close()
+    transport.close()
 
 
 def test_another_bundle_is_finally_refused(work_queue, start_worker, bundle, monkeypatch):
@@ -93,15 +93,16 @@ def test_another_bundle_is_finally_refused(work_queue, start_worker, bundle, mon
     start_worker(work_queue)
     said: list[str] = []
     tail = open_sqs_tail(f"sqs:{work_queue.name}", replace(bundle, sha256="0" * 64), TailSettings(notify=said.append))
-    with tail, pytest.raises(BundleMismatch, match="The request is for bundle 000000000000, but digits here is"):
+    with (
+        tail,
+        pytest.raises(BundleMismatch, match="The request is for bundle 000000000000, but this tail serves digits"),
+    ):
         tail.check("c000")
     (line,) = said
-    assert line.startswith(f"A worker of queue {work_queue.name} refuses (The request is for bundle 000000000000")
+    assert line.startswith(f"A worker of sqs:{work_queue.name} refused (The request is for bundle 000000000000")
 
 
-def test_a_worker_with_the_bundle_answers_after_another_refused(
-    work_queue, bundle, monkeypatch
-):
+def test_a_worker_with_the_bundle_answers_after_another_refused(work_queue, bundle, monkeypatch):
     monkeypatch.setattr("hybrid_batch.inference.tails.sqs.transport._MATCH_S", HANG_S)
     tail = open_sqs_tail(f"sqs:{work_queue.name}", bundle)
     other, right = (
@@ -112,47 +113,47 @@ def test_a_worker_with_the_bundle_answers_after_another_refused(
             worker = QueueWorker(SqsQueue.open(work_queue.name), handler, lambda _: None)
             working = threads.submit(worker.run)
             if handler is other:
-                asked = threads.submit(tail.check, "c000")
+                sent = threads.submit(tail.check, "c000")
                 while not worker._stats.refused:
                     time.sleep(0.02)
                 worker.stop()
                 assert working.result(HANG_S).answered == 0
-        asked.result(HANG_S)
+        sent.result(HANG_S)
         worker.stop()
 
 
 def test_an_unanswered_request_is_sent_again_under_its_id_and_a_second_reply_dropped(make_queue):
     work_queue = make_queue(visibility_s=1)
     queue = SqsQueue.open(work_queue.name)
-    patience = RetryPolicy(response_timeout_s=2, attempts=100)
-    exchange = SqsTransport(f"sqs:{work_queue.name}", TailSettings(retries=patience))
+    retries = RetryPolicy(response_timeout_s=2, attempts=100)
+    transport = SqsTransport(f"sqs:{work_queue.name}", TailSettings(retries=retries))
     with ThreadPoolExecutor(1) as callers:
-        asked = callers.submit(exchange.send, HELLO, 100)
-        lost = take(queue)  # by a worker that forgets to answer
+        sent = callers.submit(transport.send, HELLO, 100)
+        lost = take(queue)  # by a worker that does not reply
         first = take(queue)
         assert parse_id(first) == parse_id(lost)
         assert parse_request(first) == HELLO
         client = queue.sibling(first.attributes["reply_to"])
         client.send([reply_message(Reply(200, {}, word), parse_id(first)) for word in (b"one", b"one")])
-        assert asked.result(HANG_S).content == b"one"
-        asked = callers.submit(exchange.send, HELLO, 100)
+        assert sent.result(HANG_S).content == b"one"
+        sent = callers.submit(transport.send, HELLO, 100)
         second = take(queue, but=parse_id(first))
         assert parse_id(second) != parse_id(first)
         client.send([reply_message(Reply(200, {}, b"two"), parse_id(second))])
-        assert asked.result(HANG_S).content == b"two"
-    exchange.close()
+        assert sent.result(HANG_S).content == b"two"
+    transport.close()
 
 
 def test_an_oversized_reply_is_rejected(work_queue, queue):
-    exchange = SqsTransport(f"sqs:{work_queue.name}")
+    transport = SqsTransport(f"sqs:{work_queue.name}")
     with ThreadPoolExecutor(1) as callers:
-        asked = callers.submit(exchange.send, HELLO, 100)
+        sent = callers.submit(transport.send, HELLO, 100)
         message = take(queue)
         reply = reply_message(Reply(200, {}, b"x" * 101), parse_id(message))
         queue.sibling(message.attributes["reply_to"]).send([reply])
-        with pytest.raises(Exception, match="101 bytes, more than the 100"):
-            asked.result(HANG_S)
-    exchange.close()
+        with pytest.raises(Exception, match="101 bytes, more than the 100 bytes expected"):
+            sent.result(HANG_S)
+    transport.close()
 
 
 def test_closing_cancels_waiting_callers(work_queue, bundle):
@@ -162,7 +163,7 @@ def test_closing_cancels_waiting_callers(work_queue, bundle):
         while not work_queue.replies():
             time.sleep(0.02)
         tail.close()
-        with pytest.raises(TailUnreachable, match="closed before"):
+        with pytest.raises(TailUnreachable, match="the tail was closed"):
             waiting.result(HANG_S)
 
 
@@ -173,7 +174,7 @@ def test_a_deleted_reply_queue_ends_the_run(work_queue, bundle, monkeypatch):
         while not work_queue.count():
             time.sleep(0.02)
         work_queue.client.delete_queue(QueueUrl=work_queue.replies()[0])
-        with pytest.raises(TailRefused, match="Queue .* does not exist"):
+        with pytest.raises(TailRefused, match=r"Queue .* does not exist"):
             waiting.result(HANG_S)
 
 
@@ -181,7 +182,7 @@ def test_a_deleted_work_queue_ends_the_run_while_replies_are_pending(work_queue,
     monkeypatch.setattr("hybrid_batch.inference.tails.sqs.reply_listener._POLL_S", 1)
     settings = TailSettings(retries=RetryPolicy(response_timeout_s=9999))
     with open_sqs_tail(f"sqs:{work_queue.name}", bundle, settings) as tail, ThreadPoolExecutor(1) as callers:
-        waiting = callers.submit(tail.check, "c000")  # and would ask again after hours
+        waiting = callers.submit(tail.check, "c000")  # and would be sent again after hours
         while not work_queue.count():
             time.sleep(0.02)
         work_queue.client.delete_queue(QueueUrl=work_queue.url)
@@ -201,7 +202,7 @@ def test_it_notifies_the_user_while_no_worker_replies(work_queue, bundle, monkey
         with pytest.raises(TailUnreachable):
             waiting.result(HANG_S)
     assert len(said) == 1
-    assert f"Waiting for a worker of queue {work_queue.name}, at most 2000 s" in said[0]
+    assert f"Waiting up to 2000 s for a worker of queue {work_queue.name};" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -231,20 +232,19 @@ def test_a_queue_name_too_long_for_its_reply_queue(aws, bundle):
 def test_no_reply_queue_is_created_after_closing(work_queue, bundle):
     tail = open_sqs_tail(f"sqs:{work_queue.name}", bundle)
     tail.close()
-    with pytest.raises(TailUnreachable, match="closed before"):
+    with pytest.raises(TailUnreachable, match="the tail was closed"):
         tail.check("c000")
     assert work_queue.replies() == []
 
 
 def test_closing_the_listener_cancels_pending_replies_and_ends_its_thread(queue):
-    """Threads that end by an exception fail the test."""
-    replies = ReplyListener(queue)
-    with replies.expect("0" * 32) as reply:
+    listener = ReplyListener(queue, queue)
+    with ThreadPoolExecutor(1) as threads, listener.expect("0" * 32) as reply:
+        running = threads.submit(listener.run)
         queue.delete_queue()
-        replies.close()
+        listener.close()
         assert reply.cancelled()
-        while any(thread.name == "replies" for thread in threading.enumerate()):
-            time.sleep(0.05)  # it learns that the queues are gone
+        running.result(HANG_S)
 
 
 def test_an_interrupt_during_the_start_deletes_the_reply_queue(work_queue, bundle, monkeypatch):
@@ -265,36 +265,38 @@ def test_an_interrupt_during_the_start_deletes_the_reply_queue(work_queue, bundl
 
 def test_a_queue_in_another_region(work_queue, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    with pytest.raises(QueueNotFound, match="in eu-west-1; check the name, AWS_REGION"):
+    with pytest.raises(QueueNotFound, match="in eu-west-1; check its name, AWS_REGION"):
         SqsQueue.open(work_queue.name)
 
 
 def test_no_credentials(work_queue, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(AwsRefused, match="no AWS credentials"):
+    with pytest.raises(AwsRefused, match="AWS credentials are missing"):
         SqsQueue.open(work_queue.name)
 
 
 def test_an_unreachable_sqs_is_one_sentence(aws, bundle, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     settings = TailSettings(retries=RetryPolicy(response_timeout_s=1, attempts=2))
-    with open_sqs_tail("sqs:work", bundle, settings) as tail, pytest.raises(TailUnreachable, match="does not answer"):
+    with open_sqs_tail("sqs:work", bundle, settings) as tail, pytest.raises(TailUnreachable, match="does not respond"):
         tail.check("c000")
 
 
 @pytest.mark.parametrize(("number", "killed"), [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_an_interrupt_ends_a_run_at_once_and_deletes_the_reply_queue(work_queue, start_worker, tmp_path, number, killed):
+def test_an_interrupt_ends_a_run_at_once_and_deletes_the_reply_queue(
+    work_queue, start_worker, tmp_path, number, killed
+):
     worker = start_worker(work_queue, program=blocking_worker(20))
     command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c005", "--batch-size", "1"]
     runner = subprocess.Popen([*command, "--tail", f"sqs:{work_queue.name}"], stderr=subprocess.PIPE, text=True)
-    worker.await_line("in hand")
+    worker.await_line("received")
     assert list(tmp_path.glob("run=*"))
     if killed:
         worker.kill()
         time.sleep(0.5)
     runner.send_signal(number)
-    _, said = runner.communicate(timeout=HANG_S)  # to wait for the tail would take 360
+    _, said = runner.communicate(timeout=HANG_S)  # waiting for the tail would take 360 s
     assert runner.returncode == 130
     assert "Interrupted" in said
     assert work_queue.replies() == []
@@ -306,7 +308,7 @@ def test_a_queue_deleted_during_a_run_is_one_sentence(work_queue, start_worker, 
     options = ["--shard-size", "4", "--in-flight", "1", "--tail", f"sqs:{work_queue.name}"]
     runner = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     await_parts(tmp_path, 2)
-    worker.await_line("in hand")
+    worker.await_line("received")
     work_queue.client.delete_queue(QueueUrl=work_queue.url)
     _, said = runner.communicate(timeout=HANG_S)
     assert runner.returncode == 1

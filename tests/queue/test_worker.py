@@ -1,4 +1,4 @@
-"""Workers of a queue, in processes of their own: what they answer, what they survive, and how they end."""
+"""Workers of a queue, most in processes of their own: replies, kills, shutdown."""
 
 import subprocess
 import sys
@@ -38,8 +38,8 @@ def records_of(log, *arguments: str) -> list[dict]:
     return [{**record, "tail": "", "sent_bytes": 0, "received_bytes": 0} for record in without_times(read_records(log))]
 
 
-def replied(work_queue, name: str) -> list:
-    """What came to a queue for replies."""
+def receive_replies(work_queue, name: str) -> list:
+    """Receive the first replies from a reply queue."""
     client = SqsQueue.open(work_queue.name).sibling(name)
     end = time.monotonic() + HANG_S
     while not (messages := client.receive(10, 1)):
@@ -49,7 +49,7 @@ def replied(work_queue, name: str) -> list:
 
 @pytest.fixture
 def replies_to(work_queue) -> str:
-    """The name of a queue for replies of this test's own."""
+    """The name of a reply queue of the test."""
     name = f"{work_queue.name}-replies-{uuid.uuid4().hex[:12]}"
     work_queue.client.create_queue(QueueName=name)
     return name
@@ -63,49 +63,51 @@ def test_a_run_through_two_workers_equals_a_local_run(work_queue, start_worker, 
         "--bundle",
         str(ROOT / "data/digits/digits.bundle"),
     )
-    workers, asking = [start_worker(work_queue)], SqsTransport(f"sqs:{work_queue.name}")
-    assert asking.send(Request("GET", "/v2"), 1000).status == 200
+    workers, transport = [start_worker(work_queue)], SqsTransport(f"sqs:{work_queue.name}")
+    assert transport.send(Request("GET", "/v2"), 1000).status == 200
     workers.append(start_worker(work_queue, program=module))
-    there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
-    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "4")
-    assert {record["tail"] for record in read_records(tmp_path / "there")} == {f"sqs:{work_queue.name}"}
+    remote = records_of(tmp_path / "remote", "--tail", f"sqs:{work_queue.name}", "--batch-size", "4")
+    assert remote == records_of(tmp_path / "local", "--tail", "local", "--batch-size", "4")
+    assert {record["tail"] for record in read_records(tmp_path / "remote")} == {f"sqs:{work_queue.name}"}
     totals = [workers[0].stop()]
-    assert asking.send(Request("GET", "/v2"), 1000).status == 200
-    asking.close()
+    assert transport.send(Request("GET", "/v2"), 1000).status == 200
+    transport.close()
     totals.append(workers[1].stop())
     assert [code for code, _, _ in totals] == [0, 0]
     assert sum(counted["answered"] for _, counted, _ in totals) == 360 // 4 + 2 + 2
-    assert all(counted["answered"] for _, counted, _ in totals), "each was asked at least once when it was alone"
+    assert all(counted["answered"] for _, counted, _ in totals), "each was once the only worker"
     assert not any("Traceback" in said for _, _, said in totals)
     assert (work_queue.count(), work_queue.count("-dead"), work_queue.replies()) == (0, 0, [])
 
 
 def test_only_libraries_of_a_package_for_the_cloud_are_imported():
-    code = "import sys, inference.working; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, hybrid_batch.inference.serving.sqs.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"click", "httpx", "starlette", "uvicorn", "pyarrow", "pandas", "rich"} & set(done.stdout.split())
 
 
-PATIENT = f"""
+PATIENT_RUN = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from hybrid_batch.inference.tails.settings import RetryPolicy
 connect_timeout_s, _, *others = RetryPolicy.__init__.__defaults__
-RetryPolicy.__init__.__defaults__ = (connect_timeout_s, 9999.0, *others)  # so long nothing is asked again
+RetryPolicy.__init__.__defaults__ = (connect_timeout_s, 9999.0, *others)  # nothing is sent again within this time
 from hybrid_batch.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def test_killed_workers_lose_no_requests(make_queue, start_worker, tmp_path):
-    """What they had in hand the queue gives to others: the client itself does not ask again."""
+    """SQS delivers their messages to other workers; the client does not send them again."""
     work_queue = make_queue(visibility_s=2)
     options = (*SPLIT, "--batch-size", "1", "--shard-size", "4", "--tail", f"sqs:{work_queue.name}")
-    command = [sys.executable, "-c", PATIENT, "run", str(IMAGES), "--log", str(tmp_path), *options]
+    command = [sys.executable, "-c", PATIENT_RUN, "run", str(IMAGES), "--log", str(tmp_path), *options]
     runner = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for answers in (20, 160):
         worker = start_worker(work_queue, program=blocking_worker(answers))
-        worker.await_line("in hand")
+        worker.await_line("received")
         assert work_queue.count(visible=False) > 0
         worker.kill()
     for _ in range(2):
@@ -124,7 +126,7 @@ def test_killed_workers_lose_no_requests(make_queue, start_worker, tmp_path):
 def test_an_invalid_message_with_a_reply_queue_is_answered(work_queue, start_worker, replies_to, text):
     worker = start_worker(work_queue)
     work_queue.send(text, id="0" * 32, reply_to=replies_to)
-    (reply,) = replied(work_queue, replies_to)
+    (reply,) = receive_replies(work_queue, replies_to)
     assert reply.status == 400
     assert "A message" in reply.message
     assert worker.stop()[:2] == (0, {"answered": 0, "refused": 1, "dropped": 0})
@@ -139,14 +141,14 @@ def test_an_invalid_message_without_a_reply_queue_goes_to_the_dead_letter_queue(
     worker = start_worker(work_queue)
     end = time.monotonic() + HANG_S
     while work_queue.count("-dead") < 2:
-        assert time.monotonic() < end, "they are not among the dead letters"
+        assert time.monotonic() < end, "they are not in the dead-letter queue"
         time.sleep(0.1)
-    exchange = SqsTransport(f"sqs:{work_queue.name}")
-    assert exchange.send(Request("GET", "/v2"), 1000).status == 200
-    exchange.close()
+    transport = SqsTransport(f"sqs:{work_queue.name}")
+    assert transport.send(Request("GET", "/v2"), 1000).status == 200
+    transport.close()
     code, _, said = worker.stop()
     assert code == 0
-    assert "which is no client's of" in said
+    assert "which is not a reply queue of" in said
     assert "not 32 hexadecimal digits" in said
     assert "Messages" not in work_queue.client.receive_message(QueueUrl=foreign)
 
@@ -170,15 +172,15 @@ def test_a_worker_exits_after_the_idle_timeout(work_queue, start_worker):
 def test_tracked_messages_stay_invisible_and_are_released_at_the_end(make_queue):
     queue = SqsQueue.open(make_queue(visibility_s=8).name)
     queue.send([OutgoingMessage("one"), OutgoingMessage("two"), OutgoingMessage("three")])
-    with VisibilityLease(queue) as holding:
+    with VisibilityLease(queue) as lease:
         messages = queue.receive(10, 1)
-        holding.take(messages)
-        holding.finish([message.receipt_handle for message in messages if message.text == "two"])
-        assert queue.receive(10, 10) == [], "another worker got what this one holds"
-        assert len(holding) == 2
-    given_back = queue.receive(10, 0)
-    assert sorted(message.text for message in given_back) == ["one", "three"]
-    assert {message.receive_count for message in given_back} == {2}
+        lease.track(messages)
+        lease.delete([message.receipt_handle for message in messages if message.text == "two"])
+        assert queue.receive(10, 10) == [], "another worker received a tracked message"
+        assert len(lease) == 2
+    released = queue.receive(10, 0)
+    assert sorted(message.text for message in released) == ["one", "three"]
+    assert {message.receive_count for message in released} == {2}
 
 
 def test_a_worker_with_another_bundle_leaves_requests_to_others(
@@ -195,10 +197,10 @@ def test_a_worker_with_another_bundle_leaves_requests_to_others(
         while not wrong._stats.refused:
             time.sleep(0.02)
         right = start_worker(work_queue)
-        there = records_of(tmp_path / "there", "--tail", f"sqs:{work_queue.name}", "--batch-size", "1")
+        remote = records_of(tmp_path / "remote", "--tail", f"sqs:{work_queue.name}", "--batch-size", "1")
         wrong.stop()
         totals = working.result(HANG_S)
-    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "1")
+    assert remote == records_of(tmp_path / "local", "--tail", "local", "--batch-size", "1")
     assert totals.answered == 0
     assert 0 < totals.refused < right.stop()[1]["answered"]
     assert [line for line in said if "for another bundle than digits (000000000000)" in line] == said[:1]
@@ -214,11 +216,11 @@ def test_a_worker_with_another_bundle_pauses(work_queue, replies_to, bundle, mon
         working = threads.submit(worker.run)
         while not said:
             time.sleep(0.02)
-        time.sleep(1)  # in which it would refuse the rest
+        time.sleep(1)  # in which it would refuse the others
         worker.stop()
         totals = working.result(HANG_S)
     assert (totals.answered, totals.dropped) == (0, 0)
-    assert 1 <= totals.refused <= 3, "more than each lane once"
+    assert 1 <= totals.refused <= 3, "at most one for each thread"
     assert work_queue.count() == 50 - totals.refused
 
 
@@ -231,9 +233,9 @@ def test_oversized_requests_and_replies_go_through_s3(work_queue, start_worker, 
     assert "--batch-size" in done.stderr
     assert "--spill s3://BUCKET/PREFIX" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    there = records_of(tmp_path / "there", "--tail", address, "--batch-size", "360", "--spill", spill)
-    assert there == records_of(tmp_path / "here", "--tail", "local", "--batch-size", "360")
-    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=bucket), "objects were left behind"
+    remote = records_of(tmp_path / "remote", "--tail", address, "--batch-size", "360", "--spill", spill)
+    assert remote == records_of(tmp_path / "local", "--tail", "local", "--batch-size", "360")
+    assert "Contents" not in boto3.client("s3").list_objects_v2(Bucket=bucket), "objects remain"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_a_worker_that_cannot_start_fails_in_one_sentence(aws, arguments, words)
 
 
 class BlockingHandler(RequestHandler):
-    """Computes until it is let go."""
+    """Computes until `go` is set."""
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle, open_runtime("openvino", bundle))
@@ -267,7 +269,7 @@ class BlockingHandler(RequestHandler):
 
 
 def test_a_queue_without_a_visibility_timeout_is_rejected(make_queue):
-    """Each message would be given to every worker at once, and a worker be busy hiding what it has in hand."""
+    """SQS would deliver each message to every worker."""
     queue = make_queue(visibility_s=0)
     command = [*COMMAND, "worker", "digits", "--queue", queue.name, "--idle-timeout", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
@@ -278,32 +280,32 @@ def test_a_queue_without_a_visibility_timeout_is_rejected(make_queue):
 @pytest.mark.parametrize("in_time", [False, True])
 def test_received_requests_are_finished_within_the_shutdown_timeout_or_released(make_queue, bundle, in_time):
     queue = SqsQueue.open(make_queue(visibility_s=60).name)
-    exchange = SqsTransport(f"sqs:{queue.name}")
+    transport = SqsTransport(f"sqs:{queue.name}")
     handler = BlockingHandler(bundle)
     worker = QueueWorker(queue, handler, lambda _: None, ShutdownPolicy(shutdown_timeout_s=HANG_S if in_time else 0.2))
     with ThreadPoolExecutor(2) as threads:
-        asked = threads.submit(exchange.send, Request("GET", "/v2"), 1000)
+        sent = threads.submit(transport.send, Request("GET", "/v2"), 1000)
         working = threads.submit(worker.run)
         assert handler.computing.wait(HANG_S)
         worker.stop()
         if in_time:
             handler.go.set()
             assert working.result(HANG_S).answered == 1
-            assert asked.result(HANG_S).status == 200
+            assert sent.result(HANG_S).status == 200
             assert queue.receive(10, 0) == []
         else:
             assert working.result(HANG_S).answered == 0
-            assert len(queue.receive(10, 1)) == 1, "it is hidden though nobody works on it"
+            assert len(queue.receive(10, 1)) == 1, "it is invisible although no worker computes it"
             handler.go.set()
-            exchange.close()
+            transport.close()
 
 
 class FaultyHandler(RequestHandler):
-    """Has a mistake that some requests show."""
+    """Raises for some requests."""
 
     def handle_all(self, requests):
         if any(request.path == "/broken" for request in requests):
-            raise RuntimeError("a mistake of ours")
+            raise RuntimeError("a defect")
         return super().handle_all(requests)
 
 
@@ -311,18 +313,18 @@ def test_a_request_that_exposes_a_defect_goes_to_the_dead_letter_queue_alone(mak
     work_queue = make_queue(visibility_s=1)
     queue = SqsQueue.open(work_queue.name)
     worker = QueueWorker(queue, FaultyHandler(bundle, open_runtime("openvino", bundle)), lambda _: None)
-    exchange = SqsTransport(f"sqs:{queue.name}")
+    transport = SqsTransport(f"sqs:{queue.name}")
     with ThreadPoolExecutor(2) as threads:
         working = threads.submit(worker.run)
-        broken = threads.submit(exchange.send, Request("GET", "/broken"), 1000)
+        broken = threads.submit(transport.send, Request("GET", "/broken"), 1000)
         while not work_queue.count("-dead"):
-            assert exchange.send(Request("GET", "/v2"), 1000).status == 200
+            assert transport.send(Request("GET", "/v2"), 1000).status == 200
         worker.stop()
         assert working.result(HANG_S).answered > 0
-        exchange.close()
+        transport.close()
         with pytest.raises(NoResponse):
             broken.result(HANG_S)
-    assert "a mistake of ours" in capsys.readouterr().err
+    assert "a defect" in capsys.readouterr().err
 
 
 def test_a_client_with_a_very_new_reply_queue_is_answered_later(make_queue, start_worker):
@@ -334,5 +336,5 @@ def test_a_client_with_a_very_new_reply_queue_is_answered_later(make_queue, star
         time.sleep(0.01)
     time.sleep(0.3)
     work_queue.client.create_queue(QueueName=name)
-    (reply,) = replied(work_queue, name)
+    (reply,) = receive_replies(work_queue, name)
     assert reply.status == 200

@@ -147,6 +147,20 @@ def test_contexts_save_bytes():
     assert coded < 0.97 * by_channel < 0.9 * entropy_bits(levels)
 
 
+def test_the_bytes_have_the_documented_layout():
+    levels = np.minimum(smooth((8, 14, 14, 64)) * 2, 15).astype(np.uint8)
+    coded = coder.encode_levels(levels, 16)
+    form = coded.model[0] - 32
+    rows, classes = (48, 24, 16, 12, 8, 6, 4, 3, 2, 1)[form // 3], (4, 2, 1)[form % 3]
+    assert len(coded.model) == 1 + 64 + 64 + classes * rows * 16
+    kinds, class_of = np.divmod(np.frombuffer(coded.model, np.uint8, 64, 1), 4)
+    assert kinds.max() < 28
+    assert np.bincount(class_of).tolist() == [64 // classes] * classes
+    means = np.frombuffer(coded.model, np.uint8, 64, 65)
+    np.testing.assert_array_equal(means, np.rint(levels.mean(axis=(0, 1, 2))))
+    assert (np.frombuffer(coded.data, "<u2", Lanes.of_shape(levels.shape).count) >= 256).all()
+
+
 def test_lanes_are_longer_if_there_are_many():
     counts = {batch: Lanes.of_shape((batch, 14, 14, 64)).count for batch in (1, 8, 20, 31, 32)}
     assert counts == {1: 64, 8: 512, 20: 640, 31: 31 * 64, 32: 512}

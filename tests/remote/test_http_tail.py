@@ -234,13 +234,13 @@ def test_closing_interrupts_a_wait(scripted_server, bundle, frame):
     tail = open_http_tail(server.url, bundle, TailSettings(retries=retries))
     raised = []
 
-    def ask():
+    def infer():
         try:
             tail.infer("c004", frame)
         except TailUnreachable as error:
             raised.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=infer)
     thread.start()
     while not server.paths:
         time.sleep(0.01)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -65,6 +66,8 @@ def requests(bundle: Bundle, images: list[bytes]) -> dict[str, Request]:
         "ready": Request("GET", "/v2/health/ready"),
         "model": Request("GET", MODEL),
         "model, encoded": Request("GET", "/v2/models/%64igits"),
+        "model, with a slash": Request("GET", f"{MODEL}/"),
+        "server, with a slash": Request("GET", "/v2/"),
         "cut": Request("GET", f"{MODEL}/versions/c004"),
         "cut is ready": Request("GET", f"{MODEL}/versions/c004/ready"),
         "no such path": Request("GET", "/v2/models"),
@@ -126,10 +129,30 @@ def test_the_handler_replies_as_the_server_replies(
             http = client.request(request.method, request.path, headers=request.headers, content=request.content)
             local = handler.handle(request)
             assert local.status == STATUSES.get(name, 200), (name, local.message)
-            assert local.header("content-type") == http.headers["content-type"], name
+            for header in ("content-type", "allow", "retry-after"):
+                assert local.header(header) == http.headers.get(header), (name, header)
             assert comparable(local.status, local.header(HEADER_LENGTH), local.content) == comparable(
                 http.status_code, http.headers.get(HEADER_LENGTH), http.content
             ), name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", f"{MODEL}/infer", "POST"), ("HEAD", f"{MODEL}/infer", "POST"), ("POST", MODEL, "GET, HEAD")],
+)
+def test_another_method_is_405_with_the_allowed_ones(
+    handler: RequestHandler, method: str, path: str, allowed: str
+) -> None:
+    reply = handler.handle(Request(method, path))
+    assert (reply.status, reply.header("Allow")) == (405, allowed)
+
+
+def test_a_model_may_have_a_slash_in_its_name(bundle: Bundle, runtime: Runtime, server: Server) -> None:
+    handler = RequestHandler(replace(bundle, name="a/b"), runtime)
+    reply = handler.handle(Request("GET", "/v2/models/a%2Fb/ready"))
+    assert json.loads(reply.content) == {"name": "a/b", "version": "c000", "ready": True}
+    other = httpx.get(f"{server.url}/v2/models/a%2Fb", trust_env=False, timeout=HANG_S)
+    assert (other.status_code, "No model named 'a/b'" in other.json()["error"]) == (404, True)
 
 
 def test_an_oversized_request_is_rejected_as_by_the_server(bundle: Bundle, serve: Serve) -> None:

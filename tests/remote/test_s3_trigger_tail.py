@@ -54,7 +54,9 @@ def left(bucket: str) -> list[str]:
     return [one["Key"] for one in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", ())]
 
 
-def test_it_computes_the_scores_of_the_local_tail_and_deletes_its_objects(address, bucket, bundle, runtime, local, digits):
+def test_it_computes_the_scores_of_the_local_tail_and_deletes_its_objects(
+    address, bucket, bundle, runtime, local, digits
+):
     with open_tail(address, bundle, runtime) as tail:
         tail.check("c000")
         images = [*digits[:6], b"no image"]
@@ -136,8 +138,8 @@ def test_a_failing_function_is_reported_as_missing(bucket, bundle):
 
 def test_a_missing_bucket_is_one_sentence(aws, bundle):
     with (
-        S3TriggerTail("s3-trigger:s3://there-is-none/x", bundle, FAST) as tail,
-        pytest.raises(StorageFailed, match="bucket .* does not exist"),
+        S3TriggerTail("s3-trigger:s3://no-such-bucket/x", bundle, FAST) as tail,
+        pytest.raises(StorageFailed, match=r"bucket .* does not exist"),
     ):
         tail.check("c000")
 
@@ -181,13 +183,13 @@ def test_closing_interrupts_a_wait(bucket, bundle):
     )
     raised = []
 
-    def ask():
+    def check():
         try:
             tail.check("c000")
         except TailUnreachable as error:
             raised.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=check)
     thread.start()
     while not left(bucket):
         time.sleep(0.01)

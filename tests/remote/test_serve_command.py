@@ -87,13 +87,13 @@ def test_during_shutdown_new_requests_are_503_and_the_server_is_not_ready(bundle
     app = make_app(ServerSettings(bundle))
     app.state.handler.admission.shutting_down = True
 
-    async def ask():
+    async def send_requests():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             infer = await client.post("/v2/models/digits/infer", content=b"{}")
             return infer, await client.get("/v2/health/ready"), await client.get("/v2/health/live")
 
-    infer, ready, live = asyncio.run(ask())
+    infer, ready, live = asyncio.run(send_requests())
     app.state.handler.close()
     assert (infer.status_code, infer.headers["Retry-After"]) == (503, "1")
     assert "shutting down" in infer.json()["error"]

@@ -248,7 +248,9 @@ def test_an_oversized_request_is_rejected_with_and_without_a_declared_size(serve
             tail.infer("c004", large)
         assert len(tail.infer("c004", frame()).scores) == 8
     connection = HTTPConnection(*small.address, timeout=HANG_S)
-    connection.request("POST", "/v2/models/digits/infer", bytes(48 << 20))  # sends the whole body before it reads the response
+    connection.request(
+        "POST", "/v2/models/digits/infer", bytes(48 << 20)
+    )  # sends the whole body before it reads the response
     assert connection.getresponse().status == 413
     connection.close()
 
@@ -295,7 +297,9 @@ serve(settings, "127.0.0.1", 0, 1, lambda url: print(url, flush=True))
 @pytest.fixture
 def short_timeout_address():
     """The host and port of a server with a read timeout of half a second that admits one request at a time."""
-    process = subprocess.Popen([sys.executable, "-c", SHORT_TIMEOUT_SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHORT_TIMEOUT_SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     host, _, port = process.stdout.readline().strip().removeprefix("http://").rpartition(":")
     yield host, int(port)
     process.terminate()

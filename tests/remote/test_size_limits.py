@@ -103,7 +103,7 @@ def test_the_limit_leaves_space_for_the_longest_header(aws, bundle, digits):
 
     body = encode_request(Frame(wire_tensors.encode_images(bundle.input, digits)))
     request = Request("POST", "/v2/models/digits/versions/c000/infer", body.headers)
-    exchange = LambdaTransport("lambda:x")
+    transport = LambdaTransport("lambda:x")
     with open_lambda_tail("lambda:x", bundle) as tail:
-        assert 0 <= exchange.max_content_bytes(request) - tail.max_frame_bytes <= 6
-    exchange.close()
+        assert 0 <= transport.max_content_bytes(request) - tail.max_frame_bytes <= 6
+    transport.close()

@@ -1,6 +1,5 @@
 """The tails that a benchmark can measure, opened so that their first answer is as cold as possible."""
 
-import json
 import re
 import time
 from base64 import b64decode
@@ -13,8 +12,9 @@ from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, TailRefused, Ta
 from hybrid_batch.inference.benchmark.load.server import start_server
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime, open_runtime
+from hybrid_batch.inference.protocol.transport import Request
 from hybrid_batch.inference.tails import LOCAL, Tail, check_address, open_tail, tail_kind
-from hybrid_batch.inference.tails.aws_lambda import SCHEME
+from hybrid_batch.inference.tails.aws_lambda import SCHEME, invocation_payload
 from hybrid_batch.inference.tails.settings import TailSettings
 
 SERVE = "serve"
@@ -28,13 +28,7 @@ CONNECTION = "connection"  # a new connection; whether the tail was cold is not 
 
 _REPORT = re.compile(r"^REPORT RequestId:.*$", re.MULTILINE)
 _INIT = re.compile(r"Init Duration: ([0-9.]+) ms")
-_METADATA_EVENT = {
-    "version": "2.0",
-    "rawPath": "/v2",
-    "requestContext": {"http": {"method": "GET", "path": "/v2"}},
-    "headers": {},
-    "isBase64Encoded": False,
-}
+_METADATA_REQUEST = Request("GET", "/v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ def probe_cold_start(address: str) -> bool | None:
     benchmark does neither, but reads from the log whether one happened."""
     function = address.removeprefix(SCHEME)
     region = function.split(":")[3] if function.startswith("arn:") else None
-    parameters = {"FunctionName": function, "Payload": json.dumps(_METADATA_EVENT).encode(), "LogType": "Tail"}
+    parameters = {"FunctionName": function, "Payload": invocation_payload(_METADATA_REQUEST), "LogType": "Tail"}
     try:
         with closing(AwsClient.open({"lambda": "Lambda"}, "docs/cloud.md", region=region)) as client:
             answer = client.call_once(AwsCall("lambda", "invoke", parameters))

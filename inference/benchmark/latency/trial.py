@@ -91,7 +91,7 @@ class TailRow:
 
 
 def measure_image(tail: Tail, encoder: HeadEncoder, split: RemoteSplit, file: bytes, expected: int) -> Measurement:
-    """Classify one image file, of which `expected` is the class."""
+    """Classify one image file; `expected` is its class."""
     encoded = encoder.encode(file)
     answer = tail.infer(split.name, encoded.frame)
     times = answer.timings

@@ -24,7 +24,7 @@ MAX_PENDING = 128
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A running server: its address, and its process, of which CPU and memory are measured."""
+    """A running server: its address, and the process whose CPU time and memory are measured."""
 
     url: str
     process: psutil.Process

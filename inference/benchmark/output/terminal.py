@@ -39,12 +39,12 @@ def show_progress(steps: int) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task, begun = bar.add_task("", total=steps), False
+        task, started = bar.add_task("", total=steps), False
 
         def begin_step(title: str) -> None:
-            nonlocal begun
-            bar.update(task, description=title, advance=1 if begun else 0)
-            begun = True
+            nonlocal started
+            bar.update(task, description=title, advance=1 if started else 0)
+            started = True
 
         yield begin_step
 

@@ -119,14 +119,14 @@ def find_interpreter(python: str) -> str | None:
 
 def _strip(folder: Path) -> None:
     """Delete files that a tail never opens: 90 of 290 MB, and OpenVINO's tools, whose imports take half the start."""
-    for place, folders, files in os.walk(folder):
-        here = Path(place).relative_to(folder)
-        for name in [name for name in folders if _is_unused_folder(here / name)]:
-            shutil.rmtree(folder / here / name)
+    for path, folders, files in os.walk(folder):
+        parent = Path(path).relative_to(folder)
+        for name in [name for name in folders if _is_unused_folder(parent / name)]:
+            shutil.rmtree(folder / parent / name)
             folders.remove(name)
         for name in files:
-            if _is_unused_file(here / name):
-                (folder / here / name).unlink()
+            if _is_unused_file(parent / name):
+                (folder / parent / name).unlink()
 
 
 def _is_unused_folder(path: Path) -> bool:

@@ -31,6 +31,7 @@ _TAIL = (
     *("inference.model", "inference.protocol", "inference.serving"),
 )
 LAMBDA_CODE = (*_TAIL, "inference.cloud.function")
+# The commands that need neither TensorFlow nor Java, nor pip to download packages.
 CONTAINER_COMMANDS = ("run", "cuts", "profile", "plan", "serve", "worker")
 CONTAINER_CODE = (
     *_TAIL,

@@ -120,8 +120,8 @@ def deploy(**options: object) -> None:
     """Create or update a deployment of MODEL in AWS.
 
     Prints the estimated cost and asks for confirmation. Then prints the addresses for --tail, and a new token, which is
-    shown once because AWS stores only its hash. An idle deployment costs about one dollar per month for its alarms.
-    If the first deployment fails, its resources are deleted.
+    shown once because AWS stores only its hash. An idle deployment costs only storage and alarms, up to about one
+    dollar per month. If the first deployment fails, its resources are deleted.
 
     \b
     Example:

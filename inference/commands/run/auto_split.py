@@ -39,7 +39,6 @@ class RunOptions:
     in_flight: int
     run_id: str | None
     runtime: str
-    as_json: bool
 
     @property
     def is_adaptive(self) -> bool:

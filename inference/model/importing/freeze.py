@@ -16,7 +16,7 @@ from hybrid_batch.inference.model.importing.graph import list_ops, output_kind
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 
-# Freezing leaves what Keras compiles with XLA, such as grouped convolutions, as calls.
+# Functions that Keras compiles with XLA, such as grouped convolutions, stay calls in a frozen graph.
 _COMPILED_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 # Calls, loops and branches run functions of the graph's library, whose nodes are checked like the graph's own.
 _CALLS = {"While", "If", *_COMPILED_CALLS}
@@ -74,7 +74,7 @@ def _trace(tf: Any, model: TraceableModel) -> Any:  # noqa: ANN401
     try:
         with suppress_output():
             function = tf.function(classify, input_signature=signature).get_concrete_function()
-    except Exception as error:  # the model's own code runs here
+    except Exception as error:  # tracing runs the model's own code
         raise ModelRefused(f"TensorFlow cannot trace this model: {first_line(error)}") from error
     if len(function.outputs) != 1:
         raise ModelRefused(f"The model has {len(function.outputs)} outputs; one row of scores is needed.")

@@ -1,6 +1,6 @@
 """The cuts across branches that one topological walk does not pass, found by minimum cuts.
 
-Each op runs on this machine (local) or in the tail (remote) and costs its operations there. Each tensor that is
+Each op runs on this machine (local) or in the tail (remote), at the cost of its operations. Each tensor that is
 produced locally and consumed remotely costs its elements, once. The division of least latency is a minimum cut of
 the flow network of these costs:
 
@@ -108,8 +108,8 @@ class _Corner:
 def _hull_corners(ops: Sequence[Op]) -> list[_Corner]:
     """Find the corners between two divisions: send the input, and send nothing.
 
-    For two neighbouring corners, the minimum cut at the slope of the line between them is a new corner, or there is
-    none below the line."""
+    For two neighbouring corners, the minimum cut at the slope of the line between them is a new corner, unless
+    no division is below the line."""
     first, last = _corner(ops, frozenset({ops[0].name})), _corner(ops, frozenset(op.name for op in ops))
     found: list[_Corner] = []
     pending = [(first, last)]

@@ -1,7 +1,7 @@
 """The router of an adaptive run: estimates the conditions, plans again, and switches the split between batches.
 
 The runner's threads route and observe batches; a thread of the router's own estimates, plans, switches and probes.
-Batches that are under way keep their split, so a switch does not drain the pipeline.
+Batches in the pipeline keep their split, so a switch does not drain it.
 """
 
 import threading
@@ -44,7 +44,7 @@ class AdaptiveRouter:
         self._trial_policy = TrialPolicy(shares_cores=profile.tail is not None and profile.tail.shares_cores)
         self._prober = TailProber(tail)
         self._tail, self._notify, self._max_in_flight = tail, notify, request.in_flight
-        self._lock = threading.Lock()  # for the estimator, the prober and the following
+        self._lock = threading.Lock()  # for the estimator, changes of the prober, and the following
         self._chosen = self.plan.chosen
         self._trial: Candidate | None = None
         self._images_left = 0
@@ -146,7 +146,7 @@ class AdaptiveRouter:
 
     def _switch(self, compile_split: Callable[[Split], None]) -> None:
         """Switch to the plan's candidate if the policy allows it."""
-        best, current = self.plan.chosen, self._replanner.predictions.same(self._chosen)
+        best, current = self.plan.chosen, self._replanner.predictions.matching(self._chosen)
         rate_bps = self._estimator.link.rate_bps
         if not self._switch_policy.should_switch(best, current, rate_bps, time.monotonic()):
             return

@@ -65,7 +65,7 @@ class ConditionsEstimator:
         """The present conditions, from the responses and from their absence. `current` are the predictions under the
         last conditions."""
         stall_us, stalled_bytes = self._in_flight.stall(
-            self._link_estimator, lambda predicted: current.same(predicted).remote_us * predicted.batch
+            self._link_estimator, lambda predicted: current.matching(predicted).remote_us * predicted.batch
         )
         self._link_estimator.update(stall_us, stalled_bytes, self._in_flight.oldest_sent_us())
         return self._link_estimator.conditions

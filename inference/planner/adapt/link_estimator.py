@@ -124,8 +124,8 @@ class LinkEstimator:
             self._link = Link(rate, self._link.round_trip_us)
 
     def _telling_transfers(self) -> list[Transfer]:
-        """The transfers that determine the rate: the last two if the last three were alone on the link, else all if
-        there are enough."""
+        """The transfers that determine the rate: the last two if the last three were alone on the link, else all of
+        at least three."""
         transfers = [observation.transfer for observation in self._observations]
         last = transfers[-3:]
         if len(last) == 3 and all(first.end_us <= second.start_us for first, second in pairwise(last)):

@@ -35,7 +35,7 @@ def is_worth_sending(
 
 class SwitchPolicy:
     """Allows a switch of the split when its gain exceeds the measurement error in two successive checks, and either the
-    link's rate has changed by half or the last switch was 30 seconds ago."""
+    link's rate has changed by a factor of 1.5 or the last switch was 30 seconds ago."""
 
     def __init__(self, rate_bps: float) -> None:
         self._rate_bps, self._switched_s = rate_bps, -math.inf

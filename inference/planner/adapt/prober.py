@@ -29,8 +29,8 @@ class Probe:
 
 
 class TailProber:
-    """Whether the tail is in use. After a failure it is not; an unreachable tail is probed until it is back, any other
-    failure is final. Not thread-safe."""
+    """Whether the tail is usable. After a failure it is not: an unreachable tail is probed until it responds, any other
+    failure is final. Not thread-safe, but other threads may read `is_usable` during a probe."""
 
     def __init__(self, tail: Tail) -> None:
         self._tail = tail

@@ -29,7 +29,7 @@ class Predictions:
         """The prediction for the whole model on this machine."""
         return self.find(LocalSplit(), batch_size)
 
-    def same(self, candidate: Candidate) -> Candidate:
+    def matching(self, candidate: Candidate) -> Candidate:
         """The prediction for the split and the batch size of a candidate of another table."""
         return self.find(candidate.split, candidate.batch)
 

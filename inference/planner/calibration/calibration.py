@@ -113,7 +113,7 @@ def _read_choice(path: Path) -> CodecChoice | None:
 
 
 def _load_sample(bundle: Bundle, images: ImageSet, rows: Sequence[_Row]) -> _Sample:
-    """The readable images. Raises WrongUsage if there are none."""
+    """The readable images. Raises WrongUsage if none is readable."""
     files, pixels, truth = [], [], []
     for row in rows:
         try:

@@ -20,7 +20,7 @@ from hybrid_batch.inference.protocol import codecs
 DEFAULT_DROP_POINTS = 0.5  # the accuracy that a calibrated codec may lose
 LOSSLESS = (codecs.FP32,)
 _MAX_CALIBRATED = 4
-_TENSOR_ESTIMATE, _IMAGE_ESTIMATE = "q4", "jpeg75"  # about the size of what calibrations choose
+_TENSOR_ESTIMATE, _IMAGE_ESTIMATE = "q4", "jpeg75"  # about the size of calibrated codecs
 _LINK_FACTORS = (1, 1 / 4, 4, 1 / 16, 16)
 _UNKNOWN_DROP = AccuracyDrop(0, False, 0.0, 100.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""A candidate: one way to divide the work, with its predicted times, bytes and cost."""
+"""A candidate: a cut, a codec and a batch size, with predicted times, bytes and cost."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -116,8 +116,8 @@ def _constrain(bundle: Bundle, candidates: Sequence[Candidate], request: PlanReq
 def _cuts_from(bundle: Bundle, earliest_cut: str | None) -> frozenset[str]:
     """The ids of the cuts whose heads contain at least the layers of this one.
 
-    The work tells which cuts these are. Cuts with equal work, as before and after a pooling, are told apart by their
-    order in the bundle, which follows the graph except for some cuts with several tensors."""
+    These are the cuts with more work. Cuts with equal work, such as those before and after a pooling, are compared by
+    their order in the bundle, which follows the graph except for some cuts with several tensors."""
     earliest = bundle.input_cut if earliest_cut is None else bundle.cut(earliest_cut)
     if earliest is bundle.input_cut:
         return frozenset(cut.id for cut in bundle.cuts)

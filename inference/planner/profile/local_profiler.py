@@ -22,7 +22,7 @@ from hybrid_batch.inference.planner.profile.sample import take_sample
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 
-WHOLE_MODEL_BATCH = 1  # the batch size whose time of the whole model tells whether a cached profile is still valid
+WHOLE_MODEL_BATCH = 1  # for the time of the whole model that a cached profile is compared with
 _FIRST_HEADS, _MAX_HEADS, _MAX_ERROR = 5, 17, 0.03
 _MIN_S, _MIN_CALLS, _MAX_CALLS = 0.15, 3, 20
 _CODEC_MIN_S, _CODEC_BATCH = 0.02, 8

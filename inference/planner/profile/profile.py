@@ -18,8 +18,8 @@ TimesByBatch = Annotated[Mapping[int, PiecewiseLinear], Meta(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class CodecCost:
-    """The cost of a codec: µs per element to encode here and to decode in the tail, bytes per element over the head's
-    multiply-accumulates, and the fixed µs per frame of both ends, which dominate for small entropy-coded frames."""
+    """The cost of a codec: µs per element to encode on this machine and to decode in the tail, bytes per element over
+    the head's multiply-accumulates, and the fixed µs per frame at both ends, most of the cost of small frames."""
 
     encode_us: Measure
     decode_us: Measure
@@ -109,6 +109,6 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What all formats have in common."""
+    """The field that all formats have."""
 
     format: int

@@ -109,7 +109,7 @@ def _add_tail(profile: Profile, target: ProfileTarget, tail: Tail, sample: Image
 
 
 def _read_valid(path: Path, target: ProfileTarget, notify: Callable[[str], None]) -> Profile | None:
-    """The cached profile if there is one and it is valid; else None, with the reason to `notify`."""
+    """The cached profile; None if it is missing, or if it is not valid, with the reason to `notify`."""
     try:
         profile = Profile.from_json(path.read_bytes())
     except FileNotFoundError:

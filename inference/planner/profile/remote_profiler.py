@@ -51,8 +51,8 @@ class RemoteCosts:
 class TailSample:
     """The times of one batch at one cut, in µs of the batch, the fastest of several requests.
 
-    `reported_us` is the runtime's call by the tail's own clock; `round_trip_us` is measured here, without the reported
-    decoding time; `measured_us` is the round trip less the link's estimated share."""
+    `reported_us` is the runtime's call by the tail's own clock. `round_trip_us` is measured on this machine, without
+    the reported decoding time; `measured_us` is the round trip less the link's estimated share."""
 
     cut: Cut
     batch: int
@@ -127,7 +127,7 @@ def fit_link(small: Sequence[tuple[float, int]], large: tuple[float, int]) -> Li
 
 
 def timing_mismatch(samples: Sequence[TailSample]) -> str | None:
-    """What is wrong with the reported times of the whole model, as the rest of a sentence; None if they are plausible.
+    """The fault of the reported times of the whole model, as the rest of a sentence; None if they are plausible.
 
     The link's share of a round trip is only an estimate, so a reported time counts as too long only where it exceeds
     the whole round trip."""
@@ -214,7 +214,7 @@ def _slows_local_work(bundle: Bundle, tail: Tail, time_local_work: Callable[[], 
             client.join()
     if failed.is_set():
         raise TailUnreachable(
-            "The tail stopped answering during the measurement; check that `hybrid-batch serve` still runs there."
+            "The tail stopped answering during the measurement; check that `hybrid-batch serve` still runs."
         )
     return busy_us > _SLOWER * idle_us
 

@@ -1,4 +1,4 @@
-"""What is profiled: a bundle on this machine's runtime, with or without a tail."""
+"""The target of a profile: a bundle on this machine's runtime, with or without a tail."""
 
 from dataclasses import dataclass
 

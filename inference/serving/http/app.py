@@ -51,19 +51,21 @@ class _Endpoint:
         try:
             reply = await self._handle(received)
         except starlette.requests.ClientDisconnect:
-            reply = Reply(400)  # which nobody receives
+            reply = Reply(400)  # to a closed connection
         except Exception as error:
             reply = error_reply(error)
         await Response(reply.content, reply.status, dict(reply.headers))(scope, receive, send)
 
     async def _handle(self, received: starlette.requests.Request) -> Reply:
-        target = oip.parse_target(received.method, _raw_path(received))
+        path = _raw_path(received)
+        target = oip.parse_target(received.method, path)
         if target.operation is not Operation.INFER:
             return await self._handler.describe(target)
         self._handler.check(target)
         with self._handler.admission.admit() as permit:
             content = await _read_content(received, self._handler.settings, permit)
-            request = Request(received.method, _raw_path(received), dict(received.headers), content)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.headers.raw}
+            request = Request(received.method, path, headers, content)
             return await self._handler.infer(target, request, permit)
 
 

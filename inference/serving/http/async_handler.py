@@ -15,7 +15,7 @@ from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.serving.http.admission import AdmissionController, Permit
 from hybrid_batch.inference.serving.http.dynamic_batcher import DynamicBatcher
 from hybrid_batch.inference.serving.inference_request import InferenceResult, PendingRequest
-from hybrid_batch.inference.serving.oip import MAX_REQUEST_BYTES, Operation, Target, find_cut
+from hybrid_batch.inference.serving.oip import MAX_REQUEST_BYTES, Operation, RequestTarget, find_cut
 from hybrid_batch.inference.serving.replies import error_reply
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
 
@@ -52,17 +52,17 @@ class AsyncRequestHandler:
         # One thread may be in a call of the runtime; the others decode on all processors.
         self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="tail")
 
-    def check(self, target: Target) -> None:
+    def check(self, target: RequestTarget) -> None:
         """Raises CutNotFound for a target that names an unknown model or cut."""
         find_cut(self.settings.bundle, target)
 
-    async def describe(self, target: Target) -> Reply:
+    async def describe(self, target: RequestTarget) -> Reply:
         """The reply to a request that is not an inference request. Raises CutNotFound."""
         if target.operation is Operation.MODEL_READY:  # which compiles the cut
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._handler.describe, target)
         return self._handler.describe(target)
 
-    async def infer(self, target: Target, request: Request, permit: Permit) -> Reply:
+    async def infer(self, target: RequestTarget, request: Request, permit: Permit) -> Reply:
         """The reply to an inference request. Raises InvalidFrame, StorageFailed, Overloaded."""
         if is_spilled(request) and not request.content:
             request = await asyncio.to_thread(self._handler.read_spilled, request)

@@ -44,7 +44,7 @@ def serve(settings: ServerSettings, host: str, port: int, processes: int, announ
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        http="h11",  # httptools, which would be chosen where it is installed, reads headers of unlimited size into memory
+        http="h11",  # uvicorn prefers httptools, which reads headers of unlimited size into memory
         ws="none",
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,

@@ -192,7 +192,7 @@ class QueueWorker:
             self._stopped.wait(_YIELD_S)
 
     def _drop(self, handles: Sequence[str]) -> None:
-        """Delete requests whose replies nobody would receive."""
+        """Delete requests that have no client."""
         self._lease.delete(handles)
         with self._counting:
             self._stats.dropped += len(handles)

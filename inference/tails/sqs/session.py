@@ -79,7 +79,7 @@ class SqsSession:
         self._buffer.send(message, urgent=self._listener.pending <= _FEW)
 
     def worker_replied(self) -> None:
-        """A worker is running: do not notify the user that there is none."""
+        """Cancel the notice that no worker replies."""
         self._no_worker.cancel()
 
 
