@@ -35,12 +35,12 @@ _MAX_DROP_POINTS = 0.5
 _MAX_HEAD_SHARE = 0.6
 _QUALITIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95)
 _COARSENESS = {
-    "tuned 1/5": 1 / 5,
-    "tuned 2/7": 2 / 7,
-    "tuned 1/3": 1 / 3,
-    "tuned 7/20": 7 / 20,
-    "tuned 2/5": 2 / 5,
-    "tuned 1/2": 1 / 2,
+    "calibrated 1/5": 1 / 5,
+    "calibrated 2/7": 2 / 7,
+    "calibrated 1/3": 1 / 3,
+    "calibrated 7/20": 7 / 20,
+    "calibrated 2/5": 2 / 5,
+    "calibrated 1/2": 1 / 2,
 }
 
 
@@ -108,7 +108,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def _tensors(model: _Model, cut: Cut) -> Iterator[dict[str, Any]]:
-    """Measure every codec at a cut; `auto` and `tuned` are calibrated on 200 images, the loss is that of all images."""
+    """Measure every codec at a cut; `auto` and `calibrated` are calibrated on 200 images, the loss is that of all."""
     head, scores = compile_head(model.runtime, model.bundle, cut), model.scores(cut)
     tensors = [np.concatenate(parts) for parts in zip(*map(head, _batches([model.pixels])), strict=True)]
     before = scores(tensors)

@@ -64,13 +64,9 @@ def _measure(testbed: Testbed, case: _Case) -> dict[str, Any]:
     check_link(case.conditions)
     cut = testbed.bundle.cut(case.cut)
     route = Route(split_at(cut, case.codec), _BATCH)
-    rate_ratios, latency_ratios, measured_link_ratios, http_ratios = (
-        list[float](),
-        list[float](),
-        list[float](),
-        list[float](),
-    )
-    bounds = list[dict[str, float]]()
+    rate_ratios, latency_ratios = list[float](), list[float]()
+    measured_link_ratios, http_ratios = list[float](), list[float]()
+    stage_rates = list[dict[str, float]]()
     with (
         open_link("127.0.0.1", testbed.server.port, (0, case.conditions)) as link,
         testbed.tail(link.port) as tail,
@@ -80,7 +76,7 @@ def _measure(testbed: Testbed, case: _Case) -> dict[str, Any]:
         for _ in range(_ROUNDS):
             many, one = _Stages(testbed, route), _Stages(testbed, Route(route.split, 1))
             rates = {"head": many.head_rate(), "link": many.link_rate(case.conditions), "tail": many.tail_rate(near)}
-            bounds.append(rates)
+            stage_rates.append(rates)
             rate_ratios.append(testbed.run_fixed(route, tail, SECONDS).rate() / min(rates.values()))
             latency_s, (compute_s, sent, received) = _latency_s(testbed, route.split, tail), one.compute_s(near)
             link_s = (sent + received) / (case.conditions.rate_mbit * 125_000) + case.conditions.rtt_ms / 1000
@@ -89,7 +85,7 @@ def _measure(testbed: Testbed, case: _Case) -> dict[str, Any]:
             latency_ratios.append(latency_s / (compute_s + link_s))
             measured_link_ratios.append(latency_s / (compute_s + measured_link_s))
             http_ratios.append(latency_s / (compute_s + link_s + http_s))
-    slowest = {name: statistics.median(rates[name] for rates in bounds) for name in bounds[0]}
+    slowest = {name: statistics.median(rates[name] for rates in stage_rates) for name in stage_rates[0]}
     return {
         "slow": case.slow,
         "cut": f"{cut.id} {case.codec}",

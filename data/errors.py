@@ -129,3 +129,8 @@ class Declined(HybridBatchError):
 
 class Interrupted(HybridBatchError):
     """The user interrupted the command; the message says what was completed."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return a library's error message on one line without a final period, for use in a sentence."""
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,7 +1,7 @@
 """The AWS clients for EMR and EMR Serverless, and the check that a bucket is in their region."""
 
-from hybrid_batch.data.aws.aws_client import AwsClient, one_line
-from hybrid_batch.data.errors import AwsRefused, StorageFailed
+from hybrid_batch.data.aws.aws_client import AwsClient
+from hybrid_batch.data.errors import AwsRefused, StorageFailed, one_line
 from hybrid_batch.data.storage.s3_storage import S3Storage
 
 _NAMES = {"emr": "EMR", "emr-serverless": "EMR"}

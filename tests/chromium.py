@@ -103,7 +103,8 @@ class Chromium:
         try:
             message = self._inbox.get(timeout=HANG_S)
         except Empty:
-            raise AssertionError(f"Chromium sent no message for {HANG_S:g} seconds; its exit status is {self.process.poll()}") from None
+            status = self.process.poll()
+            raise AssertionError(f"Chromium sent no message for {HANG_S:g} s; its exit status is {status}") from None
         method, parameters = message.get("method"), message.get("params", {})
         if method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
             self.console_messages.append(json.dumps(parameters))

@@ -17,7 +17,9 @@ FLOORS = {
     ),
     "hybrid_batch.inference.planner": ("profile", "calibration", "plan", "adapt"),
     "hybrid_batch.evaluation": ("counting", "statistics", "comparison", "output"),
-    "hybrid_batch.data": ("errors", ("aws", "packaging", "terminal"), "storage", "images", "log", "digits"),
+    "hybrid_batch.data": (
+        *(("errors", "backoff"), ("aws", "packaging", "terminal"), "storage", "images", "log", "digits"),
+    ),
 }
 MOST_ENTRIES = 10
 

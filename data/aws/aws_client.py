@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
-from hybrid_batch.data.errors import AwsRefused, AwsUnreachable
+from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, one_line
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -154,8 +154,3 @@ class AwsClient:
                 f"{name} in {self.region} cannot find {place}: {said}; check the name and AWS_REGION.", code
             )
         return AwsRefused(f"{name} rejects {call.operation}: {said or code}.", code)
-
-
-def one_line(error: Exception) -> str:
-    """Return a library's error message on one line without a final period, for use in a sentence."""
-    return " ".join(str(error).split()).rstrip(".")

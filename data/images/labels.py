@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from hybrid_batch.data.errors import BadLabels
+from hybrid_batch.data.errors import BadLabels, one_line
 from hybrid_batch.data.images.images import ImageSet, find_images
 from hybrid_batch.data.storage.open_storage import open_file
 
@@ -126,7 +126,7 @@ def _read(uri: str) -> pa.Table:
         )
         columns = rows.column_names  # raises ValueError if the first line of a binary file is not text
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadLabels(f"{uri} is not a CSV file in UTF-8 with columns image,label ({reason}).") from error
     if any(columns.count(column) != 1 for column in ("image", "label")):
         raise BadLabels(f"{uri} has the columns {columns}; it needs image and label, once each.")

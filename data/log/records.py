@@ -41,8 +41,8 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True, slots=True)
 class Record:
     """The result of one image. A stage time is the wall time of the batch divided by its number of images.
-    `latency_us` runs from the image's first byte read to its result. An image that could not be classified has an
-    `error` and no prediction."""
+    `latency_us` runs from the request of the image's file until the scores of its batch are in memory. An image that
+    could not be classified has an `error` and no prediction."""
 
     image: str
     label: str | None

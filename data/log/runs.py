@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_batch.data.errors import NotARun, WrongUsage
+from hybrid_batch.data.errors import NotARun, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
 from hybrid_batch.data.storage.open_storage import open_storage
@@ -127,7 +127,7 @@ class RunFolder:
         except FileNotFoundError as error:
             raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
         except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise NotARun(
                 f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it and repeat the same "
                 "`hybrid-batch run`."

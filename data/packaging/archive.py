@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-import hybrid_batch
+from hybrid_batch import data
 from hybrid_batch.data.errors import PackageFailed
 
 _ELF_MACHINES = {"x86_64": 62, "arm64": 183}  # by the name AWS gives the processor
-_ROOT = Path(hybrid_batch.__file__).parent
+_ROOT = Path(data.__file__).parents[1]
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can represent
 
 

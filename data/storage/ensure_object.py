@@ -26,4 +26,4 @@ class EnsureObject:
             storage.write_once(name, self.content())
 
     def describe(self) -> dict[str, Any]:
-        return {"do": "upload unless it stands", "to": self.uri, "bytes": self.size}
+        return {"do": "upload unless it exists", "to": self.uri, "bytes": self.size}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
-from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage
+from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.storage.s3_file import ByteRange, S3File
 from hybrid_batch.data.storage.storage import Entry
 
@@ -179,7 +179,7 @@ class S3Storage:
             return f"the AWS credentials {verdict} ({code}); renew or correct them"
         if code in _OTHER_REGION:
             return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to the bucket's region"
-        return f"{_one_line(error)}; check the bucket and the AWS settings"
+        return f"{one_line(error)}; check the bucket and the AWS settings"
 
 
 def _connect(uri: str) -> "S3Client":
@@ -199,7 +199,7 @@ def _connect(uri: str) -> "S3Client":
             ),
         )
     except (BotoCoreError, ValueError) as error:
-        raise StorageFailed(f"Cannot use {uri}: {_one_line(error)}; correct the AWS settings.") from error
+        raise StorageFailed(f"Cannot use {uri}: {one_line(error)}; correct the AWS settings.") from error
 
 
 def _local_reason(error: Exception) -> str:
@@ -211,14 +211,10 @@ def _local_reason(error: Exception) -> str:
     if isinstance(error, exceptions.ParamValidationError):
         return "S3 does not allow this bucket name; correct it"
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return f"S3 does not respond ({_one_line(error)}); check the network, AWS_REGION and AWS_ENDPOINT_URL"
-    return f"{_one_line(error)}; check the AWS settings"
+        return f"S3 does not respond ({one_line(error)}); check the network, AWS_REGION and AWS_ENDPOINT_URL"
+    return f"{one_line(error)}; check the AWS settings"
 
 
 def _code(error: BaseException | None) -> str:
     answer: dict[str, dict[str, str]] = getattr(error, "response", {})
     return answer.get("Error", {}).get("Code", "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -9,11 +9,11 @@ from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
 from hybrid_batch.data.aws.poll_schedule import PollSchedule
 from hybrid_batch.data.errors import AwsRefused, DeploymentFailed, HybridBatchError
 from hybrid_batch.data.storage.ensure_object import EnsureObject
-from hybrid_batch.inference.cloud.bucket import PACKAGES, Bucket
 from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
 from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
 from hybrid_batch.inference.cloud.packaging.package import Package
-from hybrid_batch.inference.cloud.stack import (
+from hybrid_batch.inference.cloud.stack.bucket import PACKAGES, Bucket
+from hybrid_batch.inference.cloud.stack.stack import (
     UNCHANGED,
     Stack,
     failure_reason,

@@ -7,9 +7,9 @@ from typing import Any
 from hybrid_batch.data.aws.aws_client import AwsClient
 from hybrid_batch.data.aws.poll_schedule import PollSchedule
 from hybrid_batch.data.errors import AwsRefused, DeploymentFailed
-from hybrid_batch.inference.cloud.api import function_exists
-from hybrid_batch.inference.cloud.bucket import Bucket
-from hybrid_batch.inference.cloud.stack import Stack, failure_reason, find_stack, resources, wait_until_stable
+from hybrid_batch.inference.cloud.stack.api import function_exists
+from hybrid_batch.inference.cloud.stack.bucket import Bucket
+from hybrid_batch.inference.cloud.stack.stack import Stack, failure_reason, find_stack, resources, wait_until_stable
 from hybrid_batch.inference.protocol.message import is_reply_queue_name, reply_queue_name
 
 _ATTEMPTS = 3  # clients may write to the bucket while it is emptied

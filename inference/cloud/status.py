@@ -7,9 +7,9 @@ from typing import Any
 from hybrid_batch.data.aws.aws_client import AwsClient
 from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.data.errors import AwsRefused
-from hybrid_batch.inference.cloud.api import exists, function_exists, is_not_found
-from hybrid_batch.inference.cloud.bucket import Bucket
-from hybrid_batch.inference.cloud.stack import Stack
+from hybrid_batch.inference.cloud.stack.api import exists, function_exists, is_not_found
+from hybrid_batch.inference.cloud.stack.bucket import Bucket
+from hybrid_batch.inference.cloud.stack.stack import Stack
 from hybrid_batch.inference.tails.sqs.reply_queues import list_queues
 
 _ADDRESS_OUTPUTS = ("Lambda", "Api", "Url", "Queue", "Trigger")  # outputs of tail.yaml that are addresses of tails

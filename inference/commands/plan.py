@@ -86,7 +86,8 @@ class PlanOptions:
     "--codec",
     multiple=True,
     type=TableChoice([_AUTO], TENSOR_CODECS, IMAGE_CODECS, excluded=["image"]),
-    help="Codec to consider, or auto, which calibrates the smallest. Repeatable.  [default: fp16]",
+    help="Codec to consider; auto calibrates on the images and takes the smallest within the limit. Repeatable.  "
+    "[default: fp16]",
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Largest batch.")
 @in_flight_option
@@ -96,11 +97,14 @@ class PlanOptions:
 @click.option("--all", is_flag=True, help="Print all candidates within the constraints instead of the best 30.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(**options: object) -> None:
-    """Recommend a split of MODEL for --tail, and print all candidates, best first, with their predictions.
+    """Recommend a split of MODEL for --tail, and print the candidates with their predictions.
 
-    Candidates are every cut with every codec and batch size, the whole model on this machine, and uploads of the
-    images. The throughput is that of the slowest stage, the latency is the sum of all stages. With --max-accuracy-drop
-    the best candidates are calibrated, one after the other, until the drop of the best is measured.
+    Candidates are every cut with each --codec in several batch sizes, the whole model on this machine, and uploads of
+    the images. The first row is the recommendation; the others are sorted by the objective. The throughput is that of
+    the slowest stage, plus that of images that run locally meanwhile; the latency is the sum of all stages.
+
+    With --max-accuracy-drop the best candidates are calibrated, one after the other, until the drop of the best one is
+    measured.
 
     \b
     Example:
@@ -210,7 +214,8 @@ def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     more = f" {left} more candidates with --all." if left else ""
     more += f" {out} excluded by the constraints or --codec." if out else ""
     click.echo(
-        f"$ is per 1,000 images; untimed heads are interpolated to within {profile.interpolation_error:.1%}.{more}"
+        "$ is per 1,000 images; times of unmeasured heads are interpolated, with an error of up to "
+        f"{profile.interpolation_error:.1%}.{more}"
     )
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")

@@ -91,7 +91,7 @@ def _print_table(name: str, profile: "Profile") -> None:
     timed = len(next(iter(profile.times.values())).points) - 1
     table.add_row(
         "heads timed",
-        f"{timed}; the others are interpolated to within {profile.interpolation_error:.1%} of the model",
+        f"{timed}; the others are interpolated, with an error of up to {profile.interpolation_error:.1%} of the model",
     )
     if profile.tail is not None:
         for batch, curve in profile.tail.times.items():

@@ -42,7 +42,7 @@ def command(
     spill: str | None,
     as_json: bool,
 ) -> None:
-    """Serve the tails of MODEL over HTTP, by the Open Inference Protocol v2.
+    """Serve the tails of MODEL over HTTP with the Open Inference Protocol v2.
 
     Every cut is a version of the model; version c000 is the whole model. Requests for the same cut that arrive while
     the runtime is busy are computed as one batch. The server does not authenticate clients: bind it to 127.0.0.1, or

@@ -28,7 +28,7 @@ def write_cache_file(path: Path, text: str) -> None:
     try:
         LocalStorage(path.parent, str(path.parent)).replace(path.name, text.encode())
     except StorageFailed as error:
-        raise StorageFailed(f"{str(error).rstrip('.')}, by HYBRID_BATCH_CACHE.") from error
+        raise StorageFailed(f"{str(error).rstrip('.')}, with HYBRID_BATCH_CACHE.") from error
 
 
 def prune(folder: Path, limit_bytes: int = SEGMENTS_LIMIT_BYTES) -> None:

@@ -75,15 +75,17 @@ class _Slot(Generic[Out]):
 
 
 class _Stage(Generic[In, Out]):
-    """One stage; iterated by one thread at a time, which is a thread of the next stage that holds its `_pull_lock`.
+    """The threads and results of one `map_ordered`. One thread at a time takes results: the caller of `map_ordered`, or
+    the thread of the next stage that holds that stage's `_pull_lock`.
 
-    Invariants, with `_changed` guarding all state:
-    - `_slots` are in the order of the items: a thread pulls an item and appends its slot while it holds `_pull_lock`.
-    - Only a pulling thread appends, so `_slots` can only shrink between its check of the window and its append; there
-      are never more slots than `window`, or `window + reorder_buffer` while the first slot is unfinished.
-    - Once `_exhausted` or `_stopped`, no item is pulled. `_exhausted` covers the end of the items and any exception.
-    - Results are taken from the front only, so a slot that fails raises after all results before it.
-    `_pull_lock` is acquired before `_changed`, and `_changed` is never held while `items` or `stage` runs.
+    Invariants; `_changed` guards `_slots`, `_exhausted` and `_stopped`:
+    - `_slots` has one slot for each item that was pulled and whose result was not taken, in the order of the items: a
+      thread holds `_pull_lock` from before it pulls an item until it has appended the slot.
+    - An item is pulled only when there are fewer than `window` slots, or than `window + reorder_buffer` while the first
+      slot is unfinished. Between that check and the append no other thread can append.
+    - Once `_exhausted` (no items left, or an exception) or `_stopped` is set, no item is pulled.
+    - Results are taken from the front, so an exception is raised after all results before it.
+    - `_pull_lock` is acquired before `_changed`; `_changed` is not held while `items` or `stage` runs.
     """
 
     def __init__(

@@ -102,8 +102,8 @@ def tail_kind(address: str) -> TailKind:
 
 
 def open_tail(address: str, bundle: Bundle, runtime: Runtime, settings: TailSettings | None = None) -> Tail:
-    """Open the tail at an address; nothing is sent yet. The local tail computes with `runtime`. Raises WrongUsage for an
-    invalid address, TailRefused and StorageFailed for unusable AWS settings."""
+    """Open the tail at an address; nothing is sent yet. The local tail computes with `runtime`. Raises WrongUsage for
+    an invalid address, TailRefused and StorageFailed for unusable AWS settings."""
     return tail_kind(address).open(address, bundle, runtime, settings or TailSettings())
 
 

@@ -10,9 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from urllib3.util import Url
 
-from hybrid_batch.data.aws.aws_client import one_line
 from hybrid_batch.data.aws.session import aws_session
-from hybrid_batch.data.errors import TailRefused, WrongUsage
+from hybrid_batch.data.errors import TailRefused, WrongUsage, one_line
 
 TOKEN_VARIABLE = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name
 _MAX_TOKEN_LENGTH = 4096

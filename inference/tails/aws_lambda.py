@@ -25,8 +25,8 @@ _TRANSIENT = {"ResourceConflictException", "ResourceNotReadyException"}
 
 
 class LambdaTransport:
-    """See Transport. Each thread that sends runs its own invocation. Raises WrongUsage for an address that is not that of a
-    function, TailRefused for unusable AWS settings."""
+    """See Transport. Each thread that sends runs its own invocation. Raises WrongUsage for an address that is not that
+    of a function, TailRefused for unusable AWS settings."""
 
     def __init__(self, address: str, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()

@@ -131,8 +131,8 @@ def _connections(url: Url, settings: TailSettings) -> urllib3.HTTPConnectionPool
 
 
 def _with_send_timeout(kind: type[Any], timeout_s: float) -> type[Any]:
-    """Connections with a timeout for each piece they send. urllib3's own apply the timeout for connecting to sending the
-    whole request, which is too short for large requests over slow links."""
+    """Connections with a timeout for each piece they send. urllib3's own apply the timeout for connecting to sending
+    the whole request, which is too short for large requests over slow links."""
 
     class SendTimeoutConnection(kind):  # type: ignore[misc]
         def request(self, *arguments: object, **options: object) -> None:

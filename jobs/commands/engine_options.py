@@ -18,7 +18,8 @@ def engine_options(command: Command) -> Command:
             type=click.Choice(ENGINES),
             default="inline",
             show_default=True,
-            help="Run in threads, as an mrjob job, or with Spark on this machine. Every engine gives the same bytes.",
+            help="Run in threads, as an mrjob job, or with Spark on this machine. Every engine gives the same report, "
+            "byte for byte.",
         ),
         click.option(
             "--runner",

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from hybrid_batch.inference.cloud.stack import TEMPLATE
+from hybrid_batch.inference.cloud.stack.stack import TEMPLATE
 
 
 class _Loader(yaml.SafeLoader):

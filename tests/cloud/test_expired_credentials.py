@@ -8,7 +8,7 @@ from hybrid_batch.cli import main
 from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.data.errors import AwsRefused, HybridBatchError, StorageFailed, TailRefused
 from hybrid_batch.data.storage.open_storage import open_storage
-from hybrid_batch.inference.cloud.api import open_aws
+from hybrid_batch.inference.cloud.stack.api import open_aws
 from hybrid_batch.inference.protocol.transport import Request
 from hybrid_batch.inference.tails.aws_lambda import LambdaTransport
 from hybrid_batch.inference.tails.sqs.transport import SqsTransport

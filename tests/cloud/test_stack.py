@@ -18,14 +18,14 @@ from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
 from hybrid_batch.data.aws.poll_schedule import PollSchedule
 from hybrid_batch.data.errors import AwsRefused, DeploymentFailed, StorageFailed, WrongUsage
 from hybrid_batch.data.storage.ensure_object import EnsureObject
-from hybrid_batch.inference.cloud import stack as stacks
-from hybrid_batch.inference.cloud.api import open_aws
-from hybrid_batch.inference.cloud.bucket import Bucket
 from hybrid_batch.inference.cloud.deploy import apply_deployment, plan_deployment
 from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec, default_name
 from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
 from hybrid_batch.inference.cloud.packaging.package import Package
-from hybrid_batch.inference.cloud.stack import (
+from hybrid_batch.inference.cloud.stack import stack as stacks
+from hybrid_batch.inference.cloud.stack.api import open_aws
+from hybrid_batch.inference.cloud.stack.bucket import Bucket
+from hybrid_batch.inference.cloud.stack.stack import (
     TEMPLATE,
     Stack,
     failure_reason,
@@ -557,7 +557,7 @@ def unencrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "TEMPLATE", template)
 
 
-POLICY = TEMPLATE.with_name("policy.json").read_text().replace("ACCOUNT", "000000000000")
+POLICY = (TEMPLATE.parents[1] / "policy.json").read_text().replace("ACCOUNT", "000000000000")
 
 
 def test_the_permissions_in_the_policy_suffice(

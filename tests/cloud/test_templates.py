@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hybrid_batch.inference.cloud.stack import TEMPLATE
+from hybrid_batch.inference.cloud.stack.stack import TEMPLATE
 from tests.cloud.template import read_template, without
 
 NAME = "templates"
@@ -127,12 +127,12 @@ def parameters(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def stack(aws: str, standing: Callable[[], set[str]]) -> Iterator[Callable[..., dict[str, Any]]]:
+def stack(aws: str, existing_resources: Callable[[], set[str]]) -> Iterator[Callable[..., dict[str, Any]]]:
     """Creates the stack, bucket first, and returns its outputs; at the end it is deleted and nothing may be left."""
     import boto3
 
     cloudformation, s3 = boto3.client("cloudformation"), boto3.client("s3")
-    before = standing()
+    before = existing_resources()
     text = {"TemplateBody": without(UNKNOWN), "Capabilities": ["CAPABILITY_IAM"], "StackName": NAME}
     wait = {"Delay": 1, "MaxAttempts": 60}
 
@@ -154,7 +154,7 @@ def stack(aws: str, standing: Callable[[], set[str]]) -> Iterator[Callable[..., 
     s3.delete_object(Bucket=BUCKET, Key=ALL["Package"])
     cloudformation.delete_stack(StackName=NAME)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME, WaiterConfig=wait)
-    assert standing() == before
+    assert existing_resources() == before
 
 
 def test_the_complete_stack_is_created_and_deleted(stack: Callable[..., dict[str, Any]]) -> None:

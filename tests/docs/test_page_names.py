@@ -4,10 +4,12 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
+from bench.__main__ import BENCHES
 from hybrid_batch.cli import COMMANDS, cli
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, spans
@@ -62,7 +64,19 @@ def test_files_and_modules_that_a_page_names_exist(page):
         if in_a_room and "NAME" not in path and path != "bench/results":
             assert (ROOT / path).exists(), f"{page}: {path}"
         for module in re.findall(r"python -m ([\w.]+)", span):
-            assert importlib.util.find_spec(module), f"{page}: {module}"
+            assert is_program(module), f"{page}: {module}"
+        for name in re.findall(r"python -m bench (\w+)", span):
+            assert name in BENCHES, f"{page}: {name}"
+
+
+def is_program(module: str) -> bool:
+    """Whether `python -m` runs a module: a package with `__main__`, or a module that compares its name with it."""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        return False
+    if found.submodule_search_locations is not None:
+        return importlib.util.find_spec(f"{module}.__main__") is not None
+    return '__name__ == "__main__"' in Path(found.origin).read_text(encoding="utf-8")
 
 
 def table_rows(page: str) -> Iterator[tuple[str, str]]:

@@ -368,7 +368,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, capsys, monkey
     command = ["run", str(ROOT / "data/digits/images"), "--split", "c008", "--codec", "auto", "--log", str(tmp_path)]
     assert main(command) == 1
     assert capsys.readouterr().err.endswith(
-        ".json: a file has the name of a needed folder; choose another folder, by HYBRID_BATCH_CACHE.\n"
+        ".json: a file has the name of a needed folder; choose another folder, with HYBRID_BATCH_CACHE.\n"
     )
 
 

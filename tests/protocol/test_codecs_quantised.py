@@ -337,6 +337,13 @@ def test_a_calibrated_value_is_off_by_half_a_step_of_its_channel(tensor):
     assert (abs(back - clipped) <= GRID3.scales / 2 * (1 + 1e-6) + 1e-6).all()
 
 
+def test_a_calibrated_tensor_may_have_one_value_per_image():
+    grid = Grid.covering(np.array([0.5]), np.array([-1.0]), np.array([9.0]))
+    tensor = np.array([1.0, 2.5, 3.2], np.float32)
+    decoded = calibrated.unpack(calibrated.pack(tensor, grid), (3,), FP32)
+    np.testing.assert_array_equal(decoded, np.float32([1.0, 2.5, 3.0]))
+
+
 BOUNDARY = (TensorSpec("a:0", (4, 3), "FP32"), TensorSpec("b:0", (5,), "INT32"))
 
 

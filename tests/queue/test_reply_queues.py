@@ -5,7 +5,7 @@ import time
 import pytest
 
 from hybrid_batch.data.aws.queue import SqsQueue
-from hybrid_batch.inference.cloud.api import open_aws
+from hybrid_batch.inference.cloud.stack.api import open_aws
 from hybrid_batch.inference.cloud.status import ReplyQueueCount, count_reply_queues
 from hybrid_batch.inference.protocol.transport import Request
 from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings

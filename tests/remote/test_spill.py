@@ -136,7 +136,10 @@ def test_large_replies_of_lambda_are_sent_through_s3(bucket, versions, bundle, l
 def test_a_large_reply_without_a_prefix_is_reported(bucket, bundle, digits):
     frame = Frame(wire_tensors.encode_images(bundle.input, digits[:16]))
     function = f"lambda:{make_function(SMALL, HYBRID_BATCH_SPILL=f's3://{bucket}/spill')}"
-    with open_lambda_tail(function, bundle) as tail, pytest.raises(TailRefused, match=r"lies in S3; .*--spill"):
+    with (
+        open_lambda_tail(function, bundle) as tail,
+        pytest.raises(TailRefused, match=r"stored an oversized reply in S3; .*--spill"),
+    ):
         tail.infer("c000", frame)
     function = f"lambda:{make_function(SMALL)}"
     with open_lambda_tail(function, bundle) as tail, pytest.raises(TailRefused, match=r"413.*--spill"):

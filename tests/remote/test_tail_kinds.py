@@ -1,6 +1,6 @@
 """The table of the kinds of tails: each entry opens, and a new kind needs nothing but an entry."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 import pytest
 
@@ -28,15 +28,13 @@ ADDRESSES = {
 
 
 class ToyTail:
-    """A tail of a new kind. It keeps the settings with which it was opened, and counts its frames."""
+    """A tail of a new kind, which counts its frames."""
 
     max_frame_bytes = None
-    opened: "ClassVar[list[ToyTail]]" = []
 
     def __init__(self, address: str, bundle: Bundle, runtime: Runtime, settings: TailSettings) -> None:
         self.address, self.settings, self.frames, self.closed = address, settings, 0, False
         self._executor = TailExecutor(bundle, runtime)
-        self.opened.append(self)
 
     def check(self, cut_id: str) -> None:
         self._executor.bundle.cut(cut_id)
@@ -63,12 +61,17 @@ def predictions(log: str) -> list[tuple[str, str, float]]:
 
 
 def test_a_run_uses_a_new_kind_that_is_one_entry_in_the_table(monkeypatch, tmp_path):
-    monkeypatch.setitem(TAIL_KINDS, "toy", TailKind(ToyTail, default_in_flight=3))
-    monkeypatch.setattr(ToyTail, "opened", [])
+    opened: list[ToyTail] = []
+
+    def open_toy_tail(address: str, bundle: Bundle, runtime: Runtime, settings: TailSettings) -> ToyTail:
+        opened.append(ToyTail(address, bundle, runtime, settings))
+        return opened[-1]
+
+    monkeypatch.setitem(TAIL_KINDS, "toy", TailKind(open_toy_tail, default_in_flight=3))
     for address in ("toy:box", LOCAL):
         log = str(tmp_path / address.partition(":")[0])
         assert main(["run", str(IMAGES), "--split", "c004", "--tail", address, "--log", log]) == 0
-    (tail,) = ToyTail.opened
+    (tail,) = opened
     assert (tail.address, tail.settings.in_flight, tail.closed) == ("toy:box", 3, True)
     assert tail.frames > 0
     assert {one["tail"] for one in read_records(str(tmp_path / "toy"))} == {"toy:box"}

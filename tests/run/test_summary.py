@@ -53,6 +53,7 @@ def test_a_fixed_split_is_printed_with_its_share_of_the_work(bundle, summary):
     assert printed["sent"].startswith("250 bytes, 0.25 x the files' 1.0 kB;")
     upload = summary(UploadSplit("image"), Totals(images=10, cuts={"c000 image": 10}))
     assert upload["cut"] == f"c000 {bundle.input_cut.name}, 0.0% of the work local, image to the tail"
+    assert upload["sent"].startswith("0 bytes,")
 
 
 def test_a_local_run_prints_no_bytes(summary):

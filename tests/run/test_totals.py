@@ -14,11 +14,15 @@ def test_totals_and_evaluation_agree():
     totals = Totals()
     for start in range(0, 500, 128):
         totals.add(table.slice(start, 128))
-    told = build_report(count_table(table))["overall"]
-    assert (totals.images, totals.errors, totals.labelled) == (told["records"], told["errors"], told["labelled"])
+    evaluated = build_report(count_table(table))["overall"]
+    assert (totals.images, totals.errors, totals.labelled) == (
+        evaluated["records"],
+        evaluated["errors"],
+        evaluated["labelled"],
+    )
     assert totals.errors > 0
-    assert totals.accuracy == told["accuracy"]["value"]
+    assert totals.accuracy == evaluated["accuracy"]["value"]
     classified = totals.images - totals.errors
     for stage in STAGES:
-        assert totals.stages_us[stage] / classified == pytest.approx(told["stages"][stage]["mean_us"], rel=1e-12)
-    assert (totals.image_bytes, totals.sent_bytes) == (told["image_bytes"], told["sent_bytes"])
+        assert totals.stages_us[stage] / classified == pytest.approx(evaluated["stages"][stage]["mean_us"], rel=1e-12)
+    assert (totals.image_bytes, totals.sent_bytes) == (evaluated["image_bytes"], evaluated["sent_bytes"])

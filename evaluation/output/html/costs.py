@@ -55,7 +55,7 @@ def latency(cuts: Sequence[Slice]) -> Markup:
         element("h2", "Latency"),
         element(
             "p",
-            "Time from the first byte read of an image to its result; dots at p50, p95 and p99.",
+            "Time from the request of an image's file to the scores of its batch; dots at p50, p95 and p99.",
             class_="soft",
         ),
         charts.latency_curves(lines) if lines else Markup(""),

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import hybrid_batch
+from hybrid_batch import data
 from hybrid_batch.data.errors import TailUnreachable
 
-_ROOT = Path(hybrid_batch.__file__).parents[1]
+_ROOT = Path(data.__file__).parents[2]
 _TERMINATE_TIMEOUT_S = 10.0
 _ERROR_BYTES = 2000  # of standard error that are searched for the last line
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import hybrid_batch
+from hybrid_batch import data
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.inference.cloud.function import http_event as http
 from hybrid_batch.inference.cloud.function.s3_event import answer_images, decode_s3_event, is_s3_event
@@ -36,7 +36,7 @@ class LambdaApp:
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """The app with the settings in environment variables. The default bundle is the folder `bundle` beside the
         code."""
-        default = Path(hybrid_batch.__file__).parents[1] / "bundle"
+        default = Path(data.__file__).parents[2] / "bundle"
         cuts = [cut.strip() for cut in environment.get(CUTS, "").split(",") if cut.strip()]
         return cls(Path(environment.get(BUNDLE) or default), cuts, environment.get(SPILL) or None)
 

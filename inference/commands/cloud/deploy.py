@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hybrid_batch.inference.cloud.deploy import Deployment
     from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
     from hybrid_batch.inference.cloud.estimate import Estimate
-    from hybrid_batch.inference.cloud.stack import Stack
+    from hybrid_batch.inference.cloud.stack.stack import Stack
     from hybrid_batch.inference.model.bundle import Bundle
 
 
@@ -75,13 +75,19 @@ class DeployOptions:
     help="Entry points: lambda, api (HTTP API), url (function URL), queue (SQS), trigger (images uploaded to S3). "
     "Existing entry points not listed are removed.",
 )
-@click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True, help="Processor.")
+@click.option(
+    "--arch",
+    type=click.Choice(["x86_64", "arm64"]),
+    default="x86_64",
+    show_default=True,
+    help="Processor architecture.",
+)
 @click.option(
     "--python",
     type=click.Choice(["3.11", "3.12"]),
     default="3.12",
     show_default=True,
-    help="Python version of the machines.",
+    help="Python version of the function and the workers.",
 )
 @click.option(
     "--memory",
@@ -99,7 +105,12 @@ class DeployOptions:
     help="Timeout of the function in seconds.",
 )
 @click.option("--concurrency", type=click.IntRange(0), default=0, help="Reserved concurrency.  [default: none]")
-@click.option("--cuts", default="", metavar="CUT,…", help="Cuts to compile while the function starts.")
+@click.option(
+    "--cuts",
+    default="",
+    metavar="CUT,…",
+    help="Cuts to compile at the start of the function, so that their first request is fast.",
+)
 @click.option(
     "--auth", type=click.Choice(["token", "iam"]), default="token", show_default=True, help="Authorization of the API."
 )
@@ -119,9 +130,9 @@ class DeployOptions:
 def deploy(**options: object) -> None:
     """Create or update a deployment of MODEL in AWS.
 
-    Prints the estimated cost and asks for confirmation. Then prints the addresses for --tail, and a new token, which is
-    shown once because AWS stores only its hash. An idle deployment costs only storage and alarms, up to about one
-    dollar per month. If the first deployment fails, its resources are deleted.
+    Prints the estimated cost and asks for confirmation. Then prints the addresses for `hybrid-batch run --tail`, and a
+    new token, which is shown once because AWS stores only its hash. An idle deployment costs only
+    storage and alarms, up to about one dollar per month. If the first deployment fails, its resources are deleted.
 
     \b
     Example:
@@ -134,9 +145,9 @@ def deploy(**options: object) -> None:
 def _deploy(options: DeployOptions) -> None:
     from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
-    from hybrid_batch.inference.cloud.api import open_aws
     from hybrid_batch.inference.cloud.deploy import apply_deployment, plan_deployment
     from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
+    from hybrid_batch.inference.cloud.stack.api import open_aws
     from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 

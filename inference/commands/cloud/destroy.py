@@ -26,9 +26,9 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval
     """
     from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
-    from hybrid_batch.inference.cloud.api import open_aws
     from hybrid_batch.inference.cloud.deployment_spec import check_name
     from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
+    from hybrid_batch.inference.cloud.stack.api import open_aws
 
     check_name(name)
     aws = open_aws()

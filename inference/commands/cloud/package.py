@@ -19,7 +19,7 @@ from hybrid_batch.data.terminal.messages import print_json, print_note
 )
 @click.option(
     "--arch", "architecture", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True,
-    help="Processor.",
+    help="Processor architecture.",
 )  # fmt: skip
 @click.option(
     "--python", type=click.Choice(["3.11", "3.12"]), default="3.12", show_default=True,

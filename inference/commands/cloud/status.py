@@ -23,9 +23,9 @@ def status(name: str | None, as_json: bool) -> None:
       hybrid-batch cloud status hybrid-batch-digits
     """
     from hybrid_batch.data.errors import DeploymentFailed, WrongUsage
-    from hybrid_batch.inference.cloud.api import open_aws
     from hybrid_batch.inference.cloud.deployment_spec import check_name
-    from hybrid_batch.inference.cloud.stack import find_stack, find_stacks
+    from hybrid_batch.inference.cloud.stack.api import open_aws
+    from hybrid_batch.inference.cloud.stack.stack import find_stack, find_stacks
     from hybrid_batch.inference.cloud.status import missing_message, read_status
 
     if name is not None:

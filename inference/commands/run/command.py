@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--codec",
     type=TableChoice(["auto"], TENSOR_CODECS, IMAGE_CODECS),
-    help="Codec of the boundary, or auto, which calibrates the smallest. With --split remote also codecs of images.  "
+    help="Codec of the boundary; auto calibrates on the images and takes the smallest within the limit. With --split "
+    "remote also codecs of images.  "
     "[default: fp16; image with --split remote]",
 )
 @click.option(
@@ -50,7 +51,13 @@ if TYPE_CHECKING:
     help="True labels: the first folder below IMAGES, none, or a CSV file with columns image,label.",
 )
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Images in a batch.")
-@click.option("--shard-size", type=click.IntRange(1), default=512, show_default=True, help="Images in a commit.")
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Images in one shard, the unit that is written and resumed.",
+)
 @in_flight_option
 @click.option("--run-id", help="Name of the run.  [default: a hash of bundle, images and settings]")
 @runtime_option
@@ -62,8 +69,8 @@ def command(as_json: bool, **options: object) -> None:
     auto and a remote tail the cut adapts to the link: it may upload whole images unless --earliest-cut is given.
     Images the tail cannot keep up with, and all images while it is unreachable, run locally.
 
-    The same command continues a run that was interrupted, also by Ctrl-C or SIGTERM. A file that cannot be decoded is
-    logged with an error.
+    The same command continues a run that was interrupted, including by Ctrl-C or SIGTERM. A file that cannot be decoded
+    is logged with an error.
 
     \b
     Example:

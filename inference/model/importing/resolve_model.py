@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import hybrid_batch
+from hybrid_batch import data
 from hybrid_batch.data.errors import NotABundle, StorageFailed
 from hybrid_batch.inference.model.bundle import FORMAT_VERSION, Bundle, is_bundle, read_bundle
 from hybrid_batch.inference.model.cache import cache_folder
 
 BUILT_IN = "digits"
-BUILT_IN_PATH = Path(hybrid_batch.__file__).parent / "data" / "digits" / "digits.bundle"
+BUILT_IN_PATH = Path(data.__file__).parent / "digits" / "digits.bundle"
 
 
 def resolve_model(reference: str, notify: Callable[[str], None] = lambda _: None) -> Bundle:

@@ -159,7 +159,7 @@ class AdaptiveRouter:
         self._notify(f"The link now has {self._estimator.link.rate_text}: {self.plan.reason}")
 
     def _try_tail(self, compile_split: Callable[[Split], None]) -> None:
-        """While the run is local, send a smallest batch now and then, to learn when sending is better."""
+        """While the run is local, occasionally send a batch of the smallest size, to learn when sending is better."""
         best = self.plan.best_remote
         if best is None or not self._trial_policy.should_try(self._chosen, time.monotonic()):
             return

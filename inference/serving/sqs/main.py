@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-import hybrid_batch
+from hybrid_batch import data
 from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, SqsQueue
 from hybrid_batch.data.errors import HybridBatchError, WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle, read_bundle
@@ -24,7 +24,7 @@ from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
 from hybrid_batch.inference.serving.sqs.worker import QueueWorker, ShutdownPolicy, WorkerStats
 
-_BUNDLE = Path(hybrid_batch.__file__).parents[1] / "bundle"  # in a package for the cloud, beside the code
+_BUNDLE = Path(data.__file__).parents[2] / "bundle"  # in a package for the cloud, beside the code
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ _FEW = 4  # pending replies; so few requests are sent at once, because workers a
 
 class SqsSession:
     """Owns a reply queue, which it creates, and its threads from `start` to `stop`. `notify_no_worker` is called if no
-    reply comes within 10 s. Thread-safe. Raises WrongUsage, AwsRefused, AwsUnreachable if it cannot create the queue."""
+    reply comes within 10 s. Thread-safe. Raises WrongUsage, AwsRefused and AwsUnreachable if it cannot create the
+    queue."""
 
     def __init__(self, work: SqsQueue, notify_no_worker: Callable[[], None]) -> None:
         self.work = work

@@ -8,7 +8,7 @@ from hybrid_batch.data.aws.aws_client import AwsClient
 from hybrid_batch.data.errors import AwsRefused, DeploymentFailed
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.data.storage.storage import Entry
-from hybrid_batch.inference.cloud.stack import OWNER_TAG, Stack, resources
+from hybrid_batch.inference.cloud.stack.stack import OWNER_TAG, Stack, resources
 
 PACKAGES = "packages/"
 _ABSENT = {"404", "NoSuchBucket"}
