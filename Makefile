@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test emr-wheels lint format soak spark4 bench docs modules lock digits clean
+.PHONY: help install demo test check emr-wheels lint format soak spark4 bench docs modules lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -26,6 +26,9 @@ demo: $(READY)  ## the main job: a tail in another process, 360 pictures through
 # A worker that dies is not replaced: xdist 3.8 waits for ever for files the dead one had already done (its #1378).
 test: $(READY) $(EMR_WHEELS)  ## every test; needs nothing beforehand
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 10
+
+check: lint  ## what a change most likely breaks, in under two minutes: style, types, unit tests, one run end to end
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 10 -m "not slow"
 
 emr-wheels: $(EMR_WHEELS)  ## libraries for EMR's Python 3.11, which its tests need where another Python runs them
 

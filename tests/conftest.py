@@ -30,6 +30,17 @@ FAIL_SKIPPED = os.environ.get("FAIL_SKIPPED_TESTS") == "1"  # set by .ci/run
 NO_REAL_MODELS = "the real models and images, which are not part of this repository, do not exist in"
 
 
+# A test with one of these fixtures is slow without a mark of its own.
+SLOW_FIXTURES = {"ministack", "rclone", "digits_server", "packages", "wheels", "browser", "keras", "tf", "tf_keras"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow the tests that use a slow fixture, directly or through another."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail a skipped test in continuous integration, where everything that tests need is installed."""

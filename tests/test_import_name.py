@@ -19,6 +19,8 @@ IMAGES = ROOT / "data" / "digits" / "images" / "7"
 BUILD = """
 import sys
 from setuptools import build_meta
+
+pytestmark = pytest.mark.slow
 print(getattr(build_meta, sys.argv[1])(sys.argv[2]))
 """
 

@@ -17,6 +17,8 @@ from hybrid_batch.cli import main
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.factories.functions import make_function
 
+pytestmark = pytest.mark.slow
+
 IMAGES = str(ROOT / "data" / "digits" / "images")
 SMALL = ("--requests", "8", "--seconds", "0.3", "--rounds", "1", "--yes")
 TAIL = {

@@ -25,6 +25,8 @@ from hybrid_batch.inference.tails.local import LocalTail
 from tests.conftest import HANG_S, ROOT, free_port
 from tests.scripted_server import ScriptedServer, error, reply
 
+pytestmark = pytest.mark.slow
+
 FILES = [path.read_bytes() for path in sorted((ROOT / "data/digits/images").rglob("*.png"))[::60]]
 
 

@@ -30,6 +30,7 @@ ALL = {
 }
 
 
+@pytest.mark.slow
 def test_the_template_is_valid() -> None:
     program = Path(sys.executable).parent / "cfn-lint"
     done = subprocess.run([program, TEMPLATE], capture_output=True, text=True, check=False)

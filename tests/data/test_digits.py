@@ -11,6 +11,8 @@ from PIL import Image
 
 from hybrid_batch.data.digits.make_digits import DIGITS, PREPARATION, load_digits
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn")
 pytest.importorskip("tensorflow", exc_type=ImportError)
 

@@ -12,6 +12,8 @@ from hybrid_batch.data.errors import TooLarge, WrongUsage
 from hybrid_batch.data.storage.open_storage import open_file, open_storage
 from hybrid_batch.data.storage.storage import Storage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["local", "file", "ministack", "rclone"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import HANG_S, ROOT, free_port
 from tests.docs.pages import PAGES, blocks
 
+pytestmark = pytest.mark.slow
+
 NUMBER = re.compile(r"(?<![A-Za-z_])[\d][\d,.]*( (µs|ms|s|B|kB|MB))?(?![A-Za-z_])|(?<=run=)\w+|█+")
 
 

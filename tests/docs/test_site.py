@@ -12,6 +12,8 @@ from tests.chromium import Chromium
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path):

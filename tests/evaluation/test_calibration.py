@@ -71,6 +71,7 @@ def test_equal_mass_bins_hold_the_records_between_their_edges(saturated: bool) -
     assert report["calibration"]["equal_mass"]["ece"] == pytest.approx(gaps / len(confidence), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_perfect_confidences_have_the_expected_calibration_error() -> None:
     random = np.random.default_rng(3)
     binnings = []

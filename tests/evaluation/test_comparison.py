@@ -195,6 +195,7 @@ B = [
 EXPECTED = to_json(compared(A, B, ["cut"]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), buckets=st.integers(1, 7), parts=st.integers(1, 12))
 def test_the_comparison_does_not_depend_on_parts_buckets_or_order(seed: int, buckets: int, parts: int) -> None:

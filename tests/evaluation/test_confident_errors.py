@@ -34,6 +34,7 @@ def expected(records: list[Record], per_cell: int, at_most: int) -> list[str]:
     return taken[:at_most]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_most", [1000, 60, 17, 3])
 def test_the_selection_does_not_depend_on_the_partition(at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confident_errors, "MAX_ERRORS", at_most)

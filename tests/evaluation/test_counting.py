@@ -82,6 +82,7 @@ def test_sums_are_exact_beyond_the_integers_of_a_float() -> None:
     assert ("", None, "latency", 2**53 + 1, 1, 2**53) in rows(counts["stages"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(RECORDS, st.randoms(use_true_random=False))
 def test_the_report_does_not_depend_on_partition_or_order(records: list[Record], order: random.Random) -> None:

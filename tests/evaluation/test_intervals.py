@@ -30,6 +30,7 @@ def truth(shares: np.ndarray) -> np.ndarray:
     return matrix_statistics(np.diag(shares).copy(), shares.sum(1), shares.sum(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_wilsons_interval_covers(share: float) -> None:
     covered = 0.0

@@ -19,6 +19,8 @@ from hybrid_batch.inference.model.importing.importer import ImportSettings, impo
 from hybrid_batch.inference.model.importing.traceable_model import wrap_keras_model
 from tests.inference.keras_models import classifier, convolution
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bundle(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> Bundle:

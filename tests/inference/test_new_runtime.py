@@ -18,6 +18,8 @@ from hybrid_batch.inference.model.cuts import TensorSpec
 from hybrid_batch.inference.model.runtimes import Segment
 from tests.conftest import HANG_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "data" / "digits" / "images" / "3"
 

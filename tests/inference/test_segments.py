@@ -25,6 +25,8 @@ from hybrid_batch.inference.model.runtimes.verify import synthetic_images
 from tests.conftest import HANG_S
 from tests.inference.keras_models import BODIES, classifier
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bundle(keras: ModuleType, tmp_path: Path, suppressed_output: None) -> Bundle:

@@ -11,6 +11,8 @@ from hybrid_batch.cli import main as command
 from tests.conftest import HANG_S
 from tests.factories.records import record, write_run
 
+pytestmark = pytest.mark.slow
+
 A = [record(image=f"{n:02d}.png", label="ab"[n % 2], prediction="ab"[n % 2]) for n in range(40)]
 B = [replace(entry, prediction="b", latency_us=2 * entry.latency_us) for entry in A]
 

@@ -23,6 +23,8 @@ from hybrid_batch.jobs.input.comparison_input import ComparisonInput, SidePart, 
 from tests.conftest import HANG_S
 from tests.factories.records import random_records, write_run
 
+pytestmark = pytest.mark.slow
+
 A = random_records(600, ["cat", "dog", 'tab\t"line\n', "é"], seed=1)
 B = [
     replace(other, image=entry.image, label=entry.label)

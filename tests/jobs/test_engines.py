@@ -23,6 +23,8 @@ from hybrid_batch.jobs.input.part_list import Part, list_parts
 from tests.conftest import HANG_S
 from tests.factories.records import random_records, write_run
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["cat", "dog", 'tab\t"line\n', "é"]
 RECORDS = random_records(1000, CLASSES)
 EXPECTED = to_json(build_report(count_table(to_table(RECORDS))))

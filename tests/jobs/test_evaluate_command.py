@@ -17,6 +17,8 @@ from hybrid_batch.jobs.input.part_list import list_parts
 from tests.conftest import HANG_S
 from tests.factories.records import random_records, write_run
 
+pytestmark = pytest.mark.slow
+
 RECORDS = random_records(200, ["a", "b"])
 EXPECTED = to_json(build_report(count_table(to_table(RECORDS))))
 

@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import COMMAND, HANG_S
 from tests.factories.records import random_records, write_run
 
+pytestmark = pytest.mark.slow
+
 COMPARE = ("compare", "{0}", "{1}", "--engine")
 EVALUATE = ("evaluate", "{0}", "--no-files", "--engine")
 

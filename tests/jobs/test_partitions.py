@@ -18,6 +18,8 @@ from hybrid_batch.jobs.input.part_list import Part, list_parts
 from tests.conftest import HANG_S
 from tests.factories.partitions import BY, expected, sha256, write_partition
 
+pytestmark = pytest.mark.slow
+
 # Both masters in one process, so that Java starts once.
 SPARK = """
 import json, os, sys

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import HANG_S
 from tests.factories.records import random_records, write_run
 
+pytestmark = pytest.mark.slow
+
 RECORDS = random_records(60, ["a", "b"])
 FORMER_PACKAGES = ("data", "evaluation", "inference", "jobs", "emr", "results", "commands", "input", "output")
 LIBRARIES = ("numpy", "pyarrow", "mrjob", "pyspark", "click", "json")

@@ -42,6 +42,8 @@ from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.factories.profiles import profile_of
 from tests.scripted_server import ScriptedServer, reply
 
+pytestmark = pytest.mark.slow
+
 IMAGES = ROOT / "data" / "digits" / "images"
 
 

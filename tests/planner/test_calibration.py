@@ -20,6 +20,8 @@ from hybrid_batch.inference.planner.calibration.calibration import CodecChoice, 
 from hybrid_batch.inference.planner.calibration.sensitivity import TensorSensitivity, measure_sensitivity
 from hybrid_batch.inference.protocol import codecs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -27,6 +27,8 @@ from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import ROOT, free_port
 from tests.factories.profiles import profile_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle():

@@ -19,6 +19,8 @@ from hybrid_batch.inference.protocol.codecs.codec import PackedCodec
 from hybrid_batch.inference.protocol.wire import Frame
 from tests.conftest import HANG_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "data" / "digits" / "images" / "3"
 CUT = "c004"

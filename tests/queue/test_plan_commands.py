@@ -17,7 +17,7 @@ def test_a_queue_is_profiled_planned_and_used_adaptively(work_queue, start_worke
     profiled = json.loads(capsys.readouterr().out)["tail"]
     assert profiled["address"] == tail
     assert profiled["link"]["rate_bps"] > 0
-    assert 700_000 < profiled["room"] < 1 << 20
+    assert 700_000 < profiled["max_frame_bytes"] < 1 << 20
     assert main(["plan", "digits", "--tail", tail, "--batch-size", "8", "--json"]) == 0
     assert any(one["cut"] == "c004" for one in json.loads(capsys.readouterr().out)["candidates"])
     log = str(tmp_path / "log")

@@ -15,6 +15,8 @@ from hybrid_batch.inference.serving.http.app import make_app
 from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from tests.conftest import HANG_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 
 

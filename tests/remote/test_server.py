@@ -28,6 +28,8 @@ from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import HANG_S, is_open
 from tests.remote.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 FAST = TailSettings(retries=RetryPolicy(attempts=2, first_pause_s=0.01))
 CUTS = ("c000", "c004", "c010")
 CODECS = ("fp32", "fp16", "int8")

@@ -25,6 +25,8 @@ from tests.conftest import HANG_S, ROOT
 from tests.factories.profiles import chain, profile_of, scaled
 from tests.size_limited_transport import SizeLimitedTransport
 
+pytestmark = pytest.mark.slow
+
 IMAGES = ROOT / "data" / "digits" / "images"
 
 

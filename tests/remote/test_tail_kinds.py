@@ -16,6 +16,8 @@ from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import ROOT
 from tests.run_logs import read_records
 
+pytestmark = pytest.mark.slow
+
 IMAGES = ROOT / "data" / "digits" / "images" / "0"
 ADDRESSES = {
     LOCAL: LOCAL,

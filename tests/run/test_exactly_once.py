@@ -12,6 +12,8 @@ from tests.conftest import COMMAND, HANG_S, ROOT
 from tests.run_logs import count_parts, read_records, without_times
 from tests.self_kill import self_kill
 
+pytestmark = pytest.mark.slow
+
 IMAGES = ROOT / "data" / "digits" / "images"
 
 

@@ -7,6 +7,8 @@ import pytest
 from hybrid_batch.cli import main
 from tests.run_logs import read_records
 
+pytestmark = pytest.mark.slow
+
 # model file, --scale, class names
 MODELS = {
     "fer": ("fer_mini_xception.hdf5", "-1-1", 0.583),

@@ -17,6 +17,8 @@ from tests.run_logs import read_records, without_times
 from tests.scripted_server import ScriptedServer, reply
 from tests.self_kill import self_kill
 
+pytestmark = pytest.mark.slow
+
 IMAGES = ROOT / "data" / "digits" / "images"
 
 

@@ -15,6 +15,8 @@ from hybrid_batch.inference.model.importing.min_cut import UnitCosts, min_latenc
 from hybrid_batch.inference.model.importing.traceable_model import wrap_keras_model
 from hybrid_batch.inference.model.tensorflow_loader import import_keras, suppress_output
 
+pytestmark = pytest.mark.slow
+
 _MOST_SETS, _COSTS = 20_000, 4
 
 

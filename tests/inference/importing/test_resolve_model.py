@@ -15,6 +15,8 @@ from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from tests.conftest import HANG_S
 from tests.inference.keras_models import classifier, convolution
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(hybrid_batch.__file__).parents[1]
 
 
