@@ -17,7 +17,7 @@ _HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
 
 
 def pages(root: Path) -> list[Path]:
-    """The pages of the project: those beside its rooms, and those of `docs/`."""
+    """The pages in the folder of the project, and those in `docs/`."""
     return [*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))]
 
 

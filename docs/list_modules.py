@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "modules.md"
-ROOMS = ("emr", "jobs", "evaluation", "inference", "data", "bench")
+PACKAGES = ("hybrid_batch", "emr", "jobs", "evaluation", "inference", "data", "bench")
 HEAD = """\
 # Modules
 
@@ -15,11 +15,11 @@ explains how they work together.
 
 
 def page() -> str:
-    """A heading for every room and a line for every module with a docstring."""
+    """A heading for every package and a line for every module with a docstring. Linked folders are not followed."""
     lines = [HEAD.rstrip("\n")]
-    for room in ROOMS:
-        lines += ["", f"## `{room}/`", ""]
-        for module in sorted((ROOT / room).rglob("*.py")):
+    for package in PACKAGES:
+        lines += ["", f"## `{package}/`", ""]
+        for module in sorted((ROOT / package).rglob("*.py")):
             words = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
             if words:
                 lines.append(f"- `{module.relative_to(ROOT)}`: {words.partition(chr(10) * 2)[0].replace(chr(10), ' ')}")

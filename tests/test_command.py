@@ -64,9 +64,7 @@ def test_local_outputs_reject_s3_urls(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "s3://bucket/key"]) == 2
     said = capsys.readouterr().err
-    assert said == (
-        "hybrid-batch: --output must be a local path, not s3://bucket/key.\n"
-    )
+    assert said == "hybrid-batch: --output must be a local path, not s3://bucket/key.\n"
     assert not list(tmp_path.iterdir())
 
 

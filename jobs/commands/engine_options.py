@@ -18,7 +18,7 @@ def engine_options(command: Command) -> Command:
             type=click.Choice(ENGINES),
             default="inline",
             show_default=True,
-            help="Run in threads, as an mrjob job, or with Spark on this machine. Every engine gives the same report, "
+            help="Run in threads, as an mrjob job, or with Spark on this machine. Every engine gives the same result, "
             "byte for byte.",
         ),
         click.option(

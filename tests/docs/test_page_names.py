@@ -60,8 +60,8 @@ def test_commands_and_options_that_a_page_names_exist(page):
 def test_files_and_modules_that_a_page_names_exist(page):
     for span in spans(page):
         path = span.partition(" ")[0]
-        in_a_room = re.fullmatch(r"(hybrid_batch|data|inference|evaluation|jobs|emr|bench|tests|docs)/[\w./-]*", path)
-        if in_a_room and "NAME" not in path and path != "bench/results":
+        is_path = re.fullmatch(r"(hybrid_batch|data|inference|evaluation|jobs|emr|bench|tests|docs)/[\w./-]*", path)
+        if is_path and "NAME" not in path and path != "bench/results":
             assert (ROOT / path).exists(), f"{page}: {path}"
         for module in re.findall(r"python -m ([\w.]+)", span):
             assert is_program(module), f"{page}: {module}"
