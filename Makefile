@@ -20,7 +20,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: $(READY)  ## the main job: a tail in another process, 360 pictures through it, the log evaluated by MapReduce
+demo: $(READY)  ## the main job: a tail in another process, 360 images through it, the log evaluated by MapReduce
 	PATH="$(abspath $(BIN)):$$PATH" ./docs/demo.sh
 
 # A worker that dies is not replaced: xdist 3.8 waits for ever for files the dead one had already done (its #1378).
@@ -41,7 +41,7 @@ lint: $(READY) docs  ## style, types, and the links of every page
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## bring the code into its form
+format: $(READY)  ## correct the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

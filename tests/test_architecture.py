@@ -1,4 +1,4 @@
-"""The floors of the house: what every package may import. Reads all imports, those inside functions too."""
+"""The layers: which packages a package may import. Reads all imports, also those inside functions."""
 
 import ast
 from collections.abc import Iterator

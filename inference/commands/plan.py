@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ROWS = 30
 _AUTO = "auto"
-_SUMMARY_HEADINGS = "bytes", "images/s", "bound", "share", "shared", "latency", "$"
+_SUMMARY_HEADINGS = "bytes", "images/s", "bottleneck", "offload", "shared", "latency", "$"
 
 
 @dataclass(frozen=True, slots=True)
