@@ -14,13 +14,14 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 ROOMS = ("data", "evaluation", "inference", "jobs", "emr")
 IMAGES = ROOT / "data" / "digits" / "images" / "7"
 BUILD = """
 import sys
 from setuptools import build_meta
 
-pytestmark = pytest.mark.slow
 print(getattr(build_meta, sys.argv[1])(sys.argv[2]))
 """
 
