@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -132,18 +132,24 @@ def working_folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("environment", [{}, {"PYTHONPATH": "."}], ids=["plain", "PYTHONPATH"])
-def test_modules_in_the_working_folder_are_never_imported(working_folder: Path, environment: Mapping[str, str]):
+ENGINES = ([], ["--engine", "mrjob", "--runner", "local"], ["--engine", "spark"])
+
+
+@pytest.mark.parametrize(
+    ("environment", "engines"),
+    [({}, ENGINES[:1]), ({"PYTHONPATH": "."}, ENGINES)],  # without PYTHONPATH: tests/jobs/test_working_folder.py
+    ids=["plain", "PYTHONPATH"],
+)
+def test_modules_in_the_working_folder_are_never_imported(
+    working_folder: Path, environment: Mapping[str, str], engines: Sequence[Sequence[str]]
+):
     log = working_folder.parent / "log"
     program = [sys.executable, "-m", "hybrid_batch"]
     for command in (
         ["cuts", "digits"],
         ["run", IMAGES, "--split", "c005", "--log", log],
-        ["evaluate", log, "--json"],
-        ["evaluate", log, "--engine", "mrjob", "--json"],
-        ["evaluate", log, "--engine", "mrjob", "--runner", "local", "--json"],
-        ["evaluate", log, "--engine", "spark", "--json"],
-        ["compare", log, log, "--engine", "spark", "--json"],
+        *(["evaluate", log, "--json", *engine] for engine in engines),
+        ["compare", log, log, "--json"],
         ["report", log],
         ["plan", "digits", "--images", IMAGES],
     ):
