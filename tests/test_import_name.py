@@ -81,7 +81,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], folder)
     python = folder / "venv" / "bin" / "python"
     site = run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip()
-    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    libraries = Path(sysconfig.get_path("purelib"))
+    (Path(site) / "dependencies.pth").write_text(f"{libraries}\n")
+    shutil.copy(libraries / "distutils-precedence.pth", site)  # on Python 3.12 mrjob needs setuptools' distutils
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet"]
     run([*install, "--ignore-installed", wheel, others], folder)
     return python
