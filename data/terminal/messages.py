@@ -9,9 +9,14 @@ import click
 from hybrid_batch.data.errors import Declined, WrongUsage
 
 
-def print_note(line: str) -> None:
+def print_message(line: str) -> None:
     """Print one line on stderr."""
     click.echo(line, err=True)
+
+
+def print_note(sentence: str) -> None:
+    """Print a sentence on stderr as a note."""
+    print_message(f"Note: {sentence}")
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message
 from hybrid_batch.emr.jobs.submitted_job import JobState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -37,4 +37,4 @@ def print_job_report(result_uri: str, as_json: bool, output: str | None) -> None
 
 def print_state(state: JobState) -> None:
     """Print a new state of a job on stderr."""
-    print_note(f"  {state.name}")
+    print_message(f"  {state.name}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message, print_note
 from hybrid_batch.emr.commands.output import json_option, output_option, print_job_report, print_state
 from hybrid_batch.emr.commands.submit_options import SubmitOptions
 
@@ -81,7 +81,7 @@ def _submit(options: SubmitOptions) -> None:
     target = options.open_target(open_api())
     job, result_uri = find_attempts(options.make_job(target))
     if result_uri:
-        print_note(f"Note: {result_uri} already contains the report; nothing is submitted.")
+        print_note(f"{result_uri} already contains the report; nothing is submitted.")
         print_job_report(result_uri, options.as_json, options.output)
         return
     check_region(job.workspace, job.region)
@@ -106,7 +106,7 @@ def _wait(plan: "SubmissionPlan", target: "JobTarget", job: "EvaluationJob", opt
     schedule = PollSchedule(options.poll_interval, options.timeout)
     try:
         job_id = submit_once(plan, target, job)
-        print_note(f"Submitted {job_id}")
+        print_message(f"Submitted {job_id}")
         submitted = open_submitted_job(target.api, job_id)
         state = wait_until_ended(submitted, schedule, print_state)
     except KeyboardInterrupt:
@@ -143,7 +143,7 @@ def _clean_up(target: "JobTarget", job: "EvaluationJob") -> None:
         with defer_sigint():
             target.clean_up(job)
     except HybridBatchError as error:
-        print_note(f"Warning: the cluster named {job.name!r} may still run; it terminates after its step. {error}")
+        print_message(f"Warning: the cluster named {job.name!r} may still run; it terminates after its step. {error}")
 
 
 def _print_plan(plan: "SubmissionPlan", as_json: bool) -> None:
@@ -157,4 +157,4 @@ def _print_plan(plan: "SubmissionPlan", as_json: bool) -> None:
     click.echo(json.dumps(plan.start_call.parameters, indent=2))
     for cost in plan.costs:
         click.echo(f"costs: {cost}")
-    print_note("Nothing was done.")
+    print_message("Nothing was done.")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_batch.data.errors import one_line
 from hybrid_batch.evaluation.counting.columns import COLUMNS, DICTIONARY_COLUMNS, NotRecords
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES
 
@@ -27,7 +28,7 @@ def read_batches(file: pa.NativeFile, by: Sequence[str] = ()) -> Iterator[pa.Rec
         encoded = [path for path in selected if path in (*labels, *DICTIONARY_COLUMNS)]
         yield from _read_selected(file, metadata, selected, encoded)
     except (pa.ArrowException, OSError) as error:
-        raise NotRecords(f"it is not a readable Parquet file ({' '.join(str(error).split())})") from error
+        raise NotRecords(f"it is not a readable Parquet file ({one_line(error)})") from error
 
 
 def _read_selected(

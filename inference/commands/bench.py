@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
 from hybrid_batch.inference.commands.options import TableChoice, auth_options, plot_option
 from hybrid_batch.inference.protocol.codecs import TENSOR_CODECS
 
@@ -162,7 +162,7 @@ def _bench(options: BenchOptions) -> None:
         _print_bills(bills, as_json=options.as_json)
         return
     for bill in bills:
-        print_note(_bill_line(bill))
+        print_message(_bill_line(bill))
     confirm("Send these requests?", yes=options.yes or not bills)
     with show_progress(spec.steps) as begin_step:
         result = run_benchmark(spec, begin_step)
@@ -184,9 +184,9 @@ def _spec(options: BenchOptions) -> "BenchmarkSpec":
     from hybrid_batch.inference.tails import LOCAL
     from hybrid_batch.inference.tails.settings import TailSettings
 
-    bundle = resolve_model(options.model, print_note)
+    bundle = resolve_model(options.model, print_message)
     splits = choose_splits(bundle, options.cut, options.codec)
-    settings = TailSettings(1, spill=options.spill, token_file=options.token_file, notify=print_note)
+    settings = TailSettings(1, spill=options.spill, token_file=options.token_file, notify=print_message)
     return BenchmarkSpec(
         BenchmarkContext(bundle, open_runtime(DEFAULT_RUNTIME, bundle), settings),
         find_images(options.images),
@@ -226,7 +226,7 @@ def _print_bills(bills: "list[Bill]", *, as_json: bool) -> None:
         click.echo(_bill_line(bill))
     if not bills:
         click.echo("No requests to paid tails.")
-    print_note("Nothing was done.")
+    print_message("Nothing was done.")
 
 
 def _bill_line(bill: "Bill") -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message
 from hybrid_batch.inference.commands.options import runtime_option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json:
     from hybrid_batch.data.errors import HybridBatchError
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
-    bundle = resolve_model(model, print_note)
+    bundle = resolve_model(model, print_message)
     cuts = [cut for cut in bundle.cuts if multi_tensor or not cut.is_multi_tensor]
     checks = _verify(bundle, runtime, cuts) if verify else {}
     rows = [_row(cut, checks.get(cut.id)) for cut in cuts]

@@ -76,7 +76,7 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     imported = import_model(model, path, ImportSettings(**stated))
     bundle = imported.bundle
     for note in imported.notes:
-        print_note(f"Note: {note}")
+        print_note(f"{note}")
     singles = sum(not cut.is_multi_tensor for cut in bundle.cuts)
     if as_json:
         facts = {"bundle": str(path), "name": bundle.name, "sha256": bundle.sha256, "classes": len(bundle.labels)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
     TableChoice,
@@ -131,20 +131,20 @@ def _plan(options: PlanOptions) -> None:
     from hybrid_batch.inference.tails.settings import TailSettings
 
     calibrated = _is_calibrated(options)
-    bundle = resolve_model(options.model, print_note)
+    bundle = resolve_model(options.model, print_message)
     prices = read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES)
     request = _request(options, bundle, calibrated=calibrated)
     runtime = open_runtime(options.runtime, bundle)
     images = None
     if options.images is not None:
-        images = find_labelled_images(options.images, options.labels, bundle.labels, print_note)
+        images = find_labelled_images(options.images, options.labels, bundle.labels, print_message)
     retries = tail_kind(options.tail or LOCAL).profiling_retries
-    settings = TailSettings(options.in_flight, retries, options.spill, options.token_file, print_note)
+    settings = TailSettings(options.in_flight, retries, options.spill, options.token_file, print_message)
     with open_tail(options.tail, bundle, runtime, settings) if options.tail else nullcontext() as tail:
         target = ProfileTarget(bundle, runtime, tail, redacted_address(options.tail or ""), options.batch_size, images)
-        profile = open_profile(target, print_note)
+        profile = open_profile(target, print_message)
     if calibrated and images is not None and profile.tail is not None:
-        calibrate = make_calibrator(bundle, runtime, images, options.max_accuracy_drop, print_note)
+        calibrate = make_calibrator(bundle, runtime, images, options.max_accuracy_drop, print_message)
         request = constrain(bundle, profile, request, [profile.tail.link], calibrate)
     plan = make_plan(bundle, profile, request, prices)
     if options.plot:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message
 from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.commands.options import runtime_option, tail_options
 
@@ -51,15 +51,15 @@ def command(
     from hybrid_batch.inference.tails import LOCAL, open_tail, redacted_address, tail_kind
     from hybrid_batch.inference.tails.settings import TailSettings
 
-    bundle = resolve_model(model, print_note)
+    bundle = resolve_model(model, print_message)
     opened_runtime = open_runtime(runtime, bundle)
     found = find_images(images) if images else None
     settings = TailSettings(
-        retries=tail_kind(tail or LOCAL).profiling_retries, spill=spill, token_file=token_file, notify=print_note
+        retries=tail_kind(tail or LOCAL).profiling_retries, spill=spill, token_file=token_file, notify=print_message
     )
     with open_tail(tail, bundle, opened_runtime, settings) if tail else nullcontext() as opened_tail:
         target = ProfileTarget(bundle, opened_runtime, opened_tail, redacted_address(tail or ""), batch_size, found)
-        profile = open_profile(target, print_note, remeasure=remeasure)
+        profile = open_profile(target, print_message, remeasure=remeasure)
     if as_json:
         print_json(profile.to_dict())
     else:

@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message
 from hybrid_batch.inference.commands.options import runtime_option
 
 
@@ -57,12 +57,14 @@ def command(
     from hybrid_batch.inference.serving.http.async_handler import ServerSettings
     from hybrid_batch.inference.serving.http.launch import serve
 
-    bundle = resolve_model(model, print_note)
+    bundle = resolve_model(model, print_message)
     if host not in ("127.0.0.1", "localhost", "::1"):
-        print_note(f"Warning: the server on {host} does not authenticate clients; any host that reaches it can use it.")
+        print_message(
+            f"Warning: the server on {host} does not authenticate clients; any host that reaches it can use it."
+        )
 
     def announce(url: str) -> None:
-        print_note(f"Serving {bundle.name} ({bundle.sha256[:12]}) on {url}")
+        print_message(f"Serving {bundle.name} ({bundle.sha256[:12]}) on {url}")
         if as_json:
             print_json({"url": url})
 

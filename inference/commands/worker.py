@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message
 from hybrid_batch.inference.commands.options import runtime_option
 
 
@@ -52,10 +52,10 @@ def command(
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
     from hybrid_batch.inference.serving.sqs.main import WorkerSettings, run_worker
 
-    bundle = resolve_model(model, print_note)
+    bundle = resolve_model(model, print_message)
     settings = WorkerSettings(bundle, queue, runtime, max_batch, spill, shutdown_timeout, idle_timeout)
-    totals = run_worker(settings, print_note)
+    totals = run_worker(settings, print_message)
     if as_json:
         print_json(asdict(totals))
     else:
-        print_note(f"{totals.answered:,} requests answered, {totals.refused:,} refused, {totals.dropped:,} dropped.")
+        print_message(f"{totals.answered:,} requests answered, {totals.refused:,} refused, {totals.dropped:,} dropped.")

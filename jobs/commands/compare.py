@@ -2,7 +2,8 @@
 
 import click
 
-from hybrid_batch.jobs.commands.engine_options import engine_options, print_note
+from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.jobs.commands.engine_options import engine_options
 
 
 @click.command("compare", short_help="Compare two runs, image by image.")

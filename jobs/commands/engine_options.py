@@ -31,8 +31,3 @@ def engine_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def print_note(sentence: str) -> None:
-    """Print a note on stderr."""
-    click.echo(f"Note: {sentence}", err=True)

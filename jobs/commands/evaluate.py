@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.jobs.commands.engine_options import engine_options, print_note
+from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.jobs.commands.engine_options import engine_options
 
 if TYPE_CHECKING:
     from hybrid_batch.evaluation.report_schema import Report
@@ -76,4 +77,4 @@ def _write(report: "Report", runs: Sequence[str], output: str | None) -> None:
     except StorageFailed as error:
         if output:
             raise
-        click.echo(f"Note: {error} The report was not written; name another folder with --output.", err=True)
+        print_note(f"{error} The report was not written; name another folder with --output.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
+from hybrid_batch.data.terminal.messages import print_note
 
 
 @click.command("report", short_help="Write the evaluation of runs as one HTML file.")
@@ -41,18 +42,12 @@ def command(
       hybrid-batch report hybrid-batch-log --open
     """
     from hybrid_batch.data.errors import StorageFailed
-    from hybrid_batch.evaluation.counting.columns import check_sliceable
     from hybrid_batch.evaluation.output.html import write_html
-    from hybrid_batch.jobs.evaluate_inline import evaluate
-    from hybrid_batch.jobs.input.part_list import list_parts
+    from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
     from hybrid_batch.jobs.output.thumbnails import thumbnail_loader
 
-    check_sliceable(by)
-    listed = list_parts(runs, all_runs)
-    for note in listed.notes:
-        click.echo(f"Note: {note}", err=True)
-    folders = dict.fromkeys(part.run for part in listed.parts)
-    page = write_html(evaluate(listed.parts, by, skip_unreadable), thumbnail_loader(folders, images))
+    done = evaluate_runs(runs, by, print_note, EngineChoice(), all_runs=all_runs, skip_unreadable=skip_unreadable)
+    page = write_html(done.report, thumbnail_loader(done.runs, images))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
@@ -60,4 +55,4 @@ def command(
         raise StorageFailed(f"Cannot write the report to {output}: {error.strerror}; choose another file.") from error
     click.echo(str(output))
     if show and click.launch(str(output.resolve()), wait=True) != 0:
-        click.echo(f"Note: Cannot open a browser; open {output} yourself.", err=True)
+        print_note(f"Cannot open a browser; open {output} yourself.")

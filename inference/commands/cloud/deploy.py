@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
 from hybrid_batch.inference.commands.cloud.output import name_option, print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _deploy(options: DeployOptions) -> None:
     from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
-    bundle = resolve_model(options.model, print_note)
+    bundle = resolve_model(options.model, print_message)
     spec = _spec(options, bundle)
     spec.check()
     settings = PackageSettings(bundle, architecture=spec.architecture, python=spec.python)
@@ -172,7 +172,7 @@ def _deploy(options: DeployOptions) -> None:
             f"with `hybrid-batch cloud destroy {spec.name}`."
         ) from None
     if not changed:
-        print_note("Already up to date; nothing was changed.")
+        print_message("Already up to date; nothing was changed.")
     _print_deployment(stack, deployment, options)
 
 
@@ -217,12 +217,12 @@ def _estimate(options: DeployOptions, spec: "DeploymentSpec", bundle: "Bundle", 
 
 def _ask(deployment: "Deployment", costs: "Estimate", yes: bool) -> None:
     for line in costs.lines():
-        print_note(line)
+        print_message(line)
     name, region = deployment.spec.name, deployment.aws.region
     if before := deployment.replaced_bundle():
-        print_note(f"{name} serves bundle {before[:12]} and will serve {deployment.bundle[:12]}.")
+        print_message(f"{name} serves bundle {before[:12]} and will serve {deployment.bundle[:12]}.")
     if lost := deployment.removed_entry_points():
-        print_note(f"removes: {', '.join(lost)}")
+        print_message(f"removes: {', '.join(lost)}")
     verb = "Update" if deployment.existing else "Create"
     confirm(f"{verb} {name} in {region}?", yes=yes)
 
@@ -241,7 +241,7 @@ def _print_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> N
         click.echo(f"removes: {', '.join(plan['removes'])}")
     for line in costs.lines():
         click.echo(line)
-    print_note("Nothing was done.")
+    print_message("Nothing was done.")
 
 
 def _print_deployment(stack: "Stack", deployment: "Deployment", options: DeployOptions) -> None:
@@ -263,4 +263,4 @@ def _print_deployment(stack: "Stack", deployment: "Deployment", options: DeployO
     click.echo(f"spill  {spill}")
     if shown:
         click.echo(f"token  {shown}")
-        print_note("The token is shown only once; runs read it from HYBRID_BATCH_TAIL_TOKEN.")
+        print_message("The token is shown only once; runs read it from HYBRID_BATCH_TAIL_TOKEN.")

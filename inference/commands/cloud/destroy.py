@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_note
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
 from hybrid_batch.inference.commands.cloud.output import print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval
     aws = open_aws()
     inventory = take_inventory(aws, name)
     if inventory.is_empty:
-        print_note(f"No resources of {name} exist in {aws.region}.")
+        print_message(f"No resources of {name} exist in {aws.region}.")
     elif not (as_json and dry_run):
         _print_inventory(inventory)
     if dry_run:
-        print_note("Nothing was deleted.")
+        print_message("Nothing was deleted.")
     elif not inventory.is_empty:
         confirm(f"Delete these resources in {aws.region}?", yes=yes)
         try:
@@ -48,18 +48,18 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval
                 f"Interrupted: some resources of {name} may be left; delete them with `hybrid-batch cloud destroy "
                 f"{name}`."
             ) from None
-        print_note(f"Deleted all resources of {name}.")
+        print_message(f"Deleted all resources of {name}.")
     if as_json:
         print_json(inventory.describe())
 
 
 def _print_inventory(inventory: "Inventory") -> None:
     if inventory.stack:
-        print_note(f"stack {inventory.name} ({inventory.stack.state}), {len(inventory.resources)} resources")
+        print_message(f"stack {inventory.name} ({inventory.stack.state}), {len(inventory.resources)} resources")
     if inventory.bucket:
         logs = f", {inventory.logs:,} of them in logs/" if inventory.logs else ""
-        print_note(f"bucket {inventory.bucket.name}, {inventory.objects:,} objects{logs}")
+        print_message(f"bucket {inventory.bucket.name}, {inventory.objects:,} objects{logs}")
     for queue in inventory.queues:
-        print_note(f"queue {queue}")
+        print_message(f"queue {queue}")
     for group in inventory.log_groups:
-        print_note(f"log group {group}")
+        print_message(f"log group {group}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message
 
 
 @click.command("package", short_help="Package a model's tail for Lambda or a container.")
@@ -45,10 +45,10 @@ def package(model: str, *, target: str, architecture: str, python: str, output: 
     from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
-    settings = PackageSettings(resolve_model(model, print_note), target, architecture, python)
+    settings = PackageSettings(resolve_model(model, print_message), target, architecture, python)
     made = build_package(settings, output or Path(settings.name))
     if not made.compiled:
-        print_note(f"No python{python} to compile the code with was found; the package starts about 0.3 s slower.")
+        print_message(f"No python{python} to compile the code with was found; the package starts about 0.3 s slower.")
     if as_json:
         print_json(asdict(made) | {"path": str(made.path), "runtime": made.runtime})
     else:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.cloud.status import DeploymentStatus
@@ -48,7 +48,7 @@ def status(name: str | None, as_json: bool) -> None:
         for one in found:
             _print_status(one)
         if not found:
-            print_note(f"No deployments in {aws.region}.")
+            print_message(f"No deployments in {aws.region}.")
     if name is not None and (missing := found[0].missing):
         raise DeploymentFailed(missing_message(name, missing))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.inference.commands.run.auto_split import RunOptions, codec_label, is_reachable, make_router
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def run_images(options: RunOptions) -> RunResult:
     from hybrid_batch.inference.runner.totals import Totals
     from hybrid_batch.inference.tails import open_tail, redacted_address
 
-    bundle = resolve_model(options.model, print_note)
+    bundle = resolve_model(options.model, print_message)
     _check(options)
     split = _initial_split(options, bundle)
-    images = find_labelled_images(options.images, options.labels, bundle.labels, print_note)
+    images = find_labelled_images(options.images, options.labels, bundle.labels, print_message)
     runtime = open_runtime(options.runtime, bundle)
     with open_tail(options.tail, bundle, runtime, _tail_settings(options)) as tail:
-        reachable = not options.is_adaptive or is_reachable(tail, print_note)
+        reachable = not options.is_adaptive or is_reachable(tail, print_message)
         if not isinstance(split, LocalSplit) and not options.is_adaptive:
             tail.check(split.name)
             if options.codec == AUTO:
@@ -61,10 +61,10 @@ def run_images(options: RunOptions) -> RunResult:
         spec = RunSpec(bundle, router, runtime, tail, name, inputs.images, folder, inputs.shard_size, concurrency)
         if inputs.is_complete(folder) and (finished := folder.totals()) is not None:
             totals = Totals.from_dict(finished)
-            print_note("This run is complete; nothing to do. (--run-id NAME starts another.)")
+            print_message("This run is complete; nothing to do. (--run-id NAME starts another.)")
         else:
             if options.is_adaptive:
-                spec = replace(spec, router=make_router(options, spec, print_note, reachable=reachable))
+                spec = replace(spec, router=make_router(options, spec, print_message, reachable=reachable))
             totals = _run_shards(spec)
     return RunResult(spec, totals, options.is_adaptive)
 
@@ -79,7 +79,7 @@ def _initial_split(options: RunOptions, bundle: "Bundle") -> "Split":
         return LocalSplit()
     split = choose_split(bundle, options.split, codec)
     if isinstance(split, LocalSplit) and not options.is_adaptive and options.tail != LOCAL:
-        print_note("Note: --split local runs the whole model on this machine; --tail is not used.")
+        print_note("--split local runs the whole model on this machine; --tail is not used.")
     return split
 
 
@@ -105,7 +105,7 @@ def _tail_settings(options: RunOptions) -> "TailSettings":
     # An adaptive run gives up early, because it can compute locally.
     brief = RetryPolicy(connect_timeout_s=2, response_timeout_s=10, attempts=2)
     retries = brief if options.is_adaptive else RetryPolicy()
-    return TailSettings(options.in_flight, retries, options.spill, options.token_file, print_note)
+    return TailSettings(options.in_flight, retries, options.spill, options.token_file, print_message)
 
 
 def _check(options: RunOptions) -> None:
@@ -130,7 +130,7 @@ def _check(options: RunOptions) -> None:
 def _calibrated_codec(options: RunOptions, bundle: "Bundle", runtime: "Runtime", cut: "Cut", images: "ImageSet") -> str:
     from hybrid_batch.inference.planner.plan.accuracy_constraint import make_calibrator
 
-    return make_calibrator(bundle, runtime, images, options.max_accuracy_drop, print_note)(cut).codec
+    return make_calibrator(bundle, runtime, images, options.max_accuracy_drop, print_message)(cut).codec
 
 
 def _run_shards(spec: "RunSpec") -> "Totals":
