@@ -87,7 +87,7 @@ class Binning(TypedDict):
 
     `ece` is the mean over all records of |accuracy - confidence| of their bin. It is above 0 even for perfect
     confidences: for this number of records these have `ece_null` on average, and exceed `ece_null_p95` in 5 % of
-    cases. There is no interval, since resampling itself increases the error.
+    cases. It has no interval, because resampling itself increases the error.
     """
 
     ece: float | None

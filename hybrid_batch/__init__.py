@@ -1,9 +1,11 @@
 """hybrid-batch: classify folders of images with a neural network cut in two, and evaluate the log with MapReduce.
 
-The functions here are those of the commands of the same names. Importing this package imports nothing heavy.
+The functions are those of the commands of the same names. Notes, such as that a run is unfinished, are warnings.
+Importing this package imports nothing heavy.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,9 @@ def import_model(
 
     path = None if classes is None else Path(classes)
     settings = ImportSettings(scale, resize, colour, size, path, weights, trust_model)
-    return importer(model, Path(output), settings).bundle
+    result = importer(model, Path(output), settings)
+    _warn(result.notes)
+    return result.bundle
 
 
 def run(
@@ -110,7 +114,8 @@ def serve(
     """Serve the tails of a model over HTTP until SIGTERM or SIGINT, in the main thread.
 
     `port` 0 lets the system choose; `on_ready` is called with the URL. `max_batch` is in images, `max_pending` in
-    requests. There is no authentication. Raises NotABundle, WrongUsage, StorageFailed and MissingExtra."""
+    requests. The server does not authenticate clients. Raises NotABundle, WrongUsage, StorageFailed and
+    MissingExtra."""
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
     from hybrid_batch.inference.serving.http.async_handler import ServerSettings
     from hybrid_batch.inference.serving.http.launch import serve as launch
@@ -130,8 +135,10 @@ def evaluate(
     `by`. `engine` is inline, mrjob or spark. Raises NotARun, WrongUsage, StorageFailed and MissingExtra."""
     from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
 
-    uris = [str(uri) for uri in runs]
-    return evaluate_runs(uris, by, _ignore, EngineChoice(engine), skip_unreadable=skip_unreadable).report
+    uris, notes = [str(uri) for uri in runs], list[str]()
+    report = evaluate_runs(uris, by, notes.append, EngineChoice(engine), skip_unreadable=skip_unreadable).report
+    _warn(notes)
+    return report
 
 
 def compare(
@@ -147,7 +154,10 @@ def compare(
     Parameters and errors are those of `evaluate`."""
     from hybrid_batch.jobs.engines.dispatch import EngineChoice, compare_runs
 
-    return compare_runs((str(run_a), str(run_b)), by, _ignore, EngineChoice(engine), skip_unreadable=skip_unreadable)
+    uris, notes = (str(run_a), str(run_b)), list[str]()
+    comparison = compare_runs(uris, by, notes.append, EngineChoice(engine), skip_unreadable=skip_unreadable)
+    _warn(notes)
+    return comparison
 
 
 def open_run(uri: str | Path) -> "RunFolder":
@@ -160,5 +170,7 @@ def open_run(uri: str | Path) -> "RunFolder":
     return open_runs(str(uri))[0]
 
 
-def _ignore(note: str) -> None:
-    """Take a note; the report and the comparison contain what it states."""
+def _warn(notes: Iterable[str]) -> None:
+    """Issue the notes of a function as warnings at its caller."""
+    for note in notes:
+        warnings.warn(note, stacklevel=3)

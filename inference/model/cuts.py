@@ -116,7 +116,7 @@ def _producer(tensor: str) -> str:
 def operations_between(ops: Sequence[Op], input_tensor: str, output_tensor: str) -> list[Op]:
     """Return the ops on all paths from input to output, in a topological order close to the order of `ops`.
 
-    Raises ModelRefused if there is no path."""
+    Raises ModelRefused if no path exists."""
     by_name = {op.name: op for op in ops}
     consumers: dict[str, list[str]] = {}
     for op in ops:

@@ -10,6 +10,7 @@ import pytest
 
 import hybrid_batch
 from tests.conftest import ROOT
+from tests.factories.records import random_records, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +46,14 @@ def test_importing_the_package_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_notes_are_warnings_at_the_caller(tmp_path: Path):
+    """A report does not state that its run is unfinished."""
+    run = tmp_path / "run=x"
+    write_run(str(run), random_records(40, ["cat", "dog"]), 20)
+    (run / "part-00001.parquet").unlink()
+    with pytest.warns(UserWarning, match="run=x is unfinished: 20 of its 40 images") as caught:
+        report = hybrid_batch.evaluate(run)
+    assert report["coverage"]["records"] == 20
+    assert caught[0].filename == __file__

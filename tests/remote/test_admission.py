@@ -19,6 +19,8 @@ def test_the_bytes_of_all_requests_are_limited():
     with controller.admit() as first, controller.admit() as second:
         first.reserve(60)
         second.reserve(40)
+        with pytest.raises(Overloaded, match="60 bytes"):
+            second.reserve(1)
         with pytest.raises(Overloaded):
             second.reserve(1)
 
@@ -39,6 +41,8 @@ def test_reserved_bytes_are_released_with_the_permit():
     with controller.admit() as first, controller.admit() as second:
         first.reserve(60)
         second.reserve(40)
+        with pytest.raises(Overloaded, match="60 bytes"):
+            second.reserve(1)
 
 
 def test_nothing_is_admitted_during_shutdown():

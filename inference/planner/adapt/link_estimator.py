@@ -70,7 +70,7 @@ class LinkEstimator:
     """Robust estimates over the last few responses. Not thread-safe."""
 
     def __init__(self, profile: Profile, in_flight: int = 4) -> None:
-        assert profile.tail is not None  # noqa: S101 - without a tail there is no link
+        assert profile.tail is not None  # noqa: S101 - only a profile with a tail has a link
         self._link: Link = profile.tail.link
         self._observations: deque[Observation] = deque(maxlen=max(_HISTORY, 2 * in_flight))
         self._forgotten_us = -math.inf  # until this time, transfers that are no longer known shared the link
