@@ -43,7 +43,8 @@ def import_model(
     path = None if classes is None else Path(classes)
     settings = ImportSettings(scale, resize, colour, size, path, weights, trust_model)
     result = importer(model, Path(output), settings)
-    _warn(result.notes)
+    random = result.bundle.random_weights_note
+    _warn((*result.notes, random) if random else result.notes)
     return result.bundle
 
 

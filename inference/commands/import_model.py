@@ -77,6 +77,8 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     bundle = imported.bundle
     for note in imported.notes:
         print_note(f"{note}")
+    if random := bundle.random_weights_note:
+        print_note(random)
     singles = sum(not cut.is_multi_tensor for cut in bundle.cuts)
     if as_json:
         facts = {"bundle": str(path), "name": bundle.name, "sha256": bundle.sha256, "classes": len(bundle.labels)}

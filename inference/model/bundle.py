@@ -20,13 +20,15 @@ from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut, TensorSpec, match_
 FORMAT_VERSION = 1
 OutputKind = Literal["probabilities", "logits"]
 _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
+_WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The description of a model. `sha256` covers the graph and all values that change a prediction or a cut.
 
-    `labels` are in output order; `cuts` begins with the input cut."""
+    `labels` are in output order; `cuts` begins with the input cut. `has_random_weights` is true for an untrained model
+    of keras.applications."""
 
     path: Path
     name: str
@@ -38,6 +40,7 @@ class Bundle:
     labels: tuple[str, ...]
     output_kind: OutputKind
     cuts: tuple[Cut, ...]
+    has_random_weights: bool = False
 
     @property
     def graph_path(self) -> Path:
@@ -48,6 +51,16 @@ class Bundle:
     def input_cut(self) -> Cut:
         """The cut before the first layer: the whole model is tail."""
         return self.cuts[0]
+
+    @property
+    def random_weights_note(self) -> str | None:
+        """A sentence about random weights and their remedy; None for a trained model."""
+        if not self.has_random_weights:
+            return None
+        return (
+            f"{self.name} has random weights, so its predictions carry no meaning; for trained weights use"
+            f" `hybrid-batch import {self.source} --weights imagenet` or --weights FILE."
+        )
 
     def cut(self, id_or_name: str) -> Cut:
         """Return the cut with this id or name. Raises CutNotFound."""
@@ -60,7 +73,14 @@ def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:
     Raises WrongUsage if the folder holds other files, StorageFailed if it cannot be written."""
     content = _content(bundle)
     bundle = replace(bundle, sha256=_hash(content, io.BytesIO(graph)))
-    head = {"format": FORMAT_VERSION, "name": bundle.name, "source": bundle.source, "sha256": bundle.sha256}
+    head: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "name": bundle.name,
+        "source": bundle.source,
+        "sha256": bundle.sha256,
+    }
+    if bundle.has_random_weights:
+        head[_WEIGHTS] = _RANDOM
     try:
         if bundle.path.exists() and not is_bundle(bundle.path) and any(bundle.path.iterdir()):
             raise WrongUsage(f"{bundle.path} holds other files; choose another folder for the bundle.")
@@ -97,6 +117,7 @@ def read_bundle(path: Path) -> Bundle:
             labels=tuple(stored["labels"]),
             output_kind=stored["output_kind"],
             cuts=tuple(_cut(cut) for cut in stored["cuts"]),
+            has_random_weights=stored.get(_WEIGHTS) == _RANDOM,
         )
         with bundle.graph_path.open("rb") as graph:
             actual_sha256 = _hash(_content(bundle), graph)

@@ -93,6 +93,7 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         labels=labels,
         output_kind=frozen.output_kind,
         cuts=_cuts(frozen),
+        has_random_weights=model.has_random_weights,
     )
     return ImportResult(write_bundle(bundle, frozen.graph), notes)
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def load_application(reference: str, size: tuple[int, int] | None, weights: str,
         raise NotABundle(
             f"keras.applications cannot make {name} with weights {weights}: {first_line(error)}"
         ) from error
-    return wrap_keras_model(model, size, _SCALE_OF.get(name, "0-255"))
+    wrapped = wrap_keras_model(model, size, _SCALE_OF.get(name, "0-255"))
+    return replace(wrapped, has_random_weights=weights == "none")
 
 
 @contextmanager

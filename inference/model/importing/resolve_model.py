@@ -13,14 +13,22 @@ from hybrid_batch.inference.model.bundle import FORMAT_VERSION, Bundle, is_bundl
 from hybrid_batch.inference.model.cache import cache_folder
 
 BUILT_IN = "digits"
+_CACHE_VERSION = 2  # increased for a change of the import that keeps the format of bundles
 BUILT_IN_PATH = Path(data.__file__).parent / "digits" / "digits.bundle"
 
 
 def resolve_model(reference: str, notify: Callable[[str], None] = lambda _: None) -> Bundle:
     """Return the bundle of a bundle folder, a model file, a SavedModel folder, `app:NAME` or `digits`.
 
-    `notify` receives one line for each step of an import. Raises NotABundle, ModelRefused, StorageFailed,
-    MissingExtra."""
+    `notify` receives one line for each step of an import, and one if the weights are random. Raises NotABundle,
+    ModelRefused, StorageFailed, MissingExtra."""
+    bundle = _resolve(reference, notify)
+    if note := bundle.random_weights_note:
+        notify(f"Note: {note}")
+    return bundle
+
+
+def _resolve(reference: str, notify: Callable[[str], None]) -> Bundle:
     path = Path(reference)
     if reference == BUILT_IN and not path.exists():
         return read_bundle(BUILT_IN_PATH)
@@ -69,8 +77,8 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _key(reference: str) -> str:
-    """Hash the model's content, not its path, and the bundle format."""
-    digest = hashlib.sha256(f"{FORMAT_VERSION}\n".encode())
+    """Hash the model's content, not its path, the bundle format and the version of the import."""
+    digest = hashlib.sha256(f"{FORMAT_VERSION}.{_CACHE_VERSION}\n".encode())
     path = Path(reference)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:

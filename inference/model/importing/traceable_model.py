@@ -13,13 +13,15 @@ class TraceableModel:
     """A classifier. `call` takes one batch tensor of `dtype` and returns scores; `shape` is (height, width, channels).
 
     `layers` are the layer names that the user knows, empty if unknown. `scale` is None unless the source defines it:
-    keras.applications, models with their own scaling layers, and models with integer input."""
+    keras.applications, models with their own scaling layers, and models with integer input. `has_random_weights` is
+    true for an application without trained weights."""
 
     call: Callable[[Any], Any]
     shape: tuple[int, int, int]
     dtype: str
     layers: frozenset[str]
     scale: Scale | None
+    has_random_weights: bool = False
 
 
 def wrap_keras_model(
