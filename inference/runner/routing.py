@@ -32,6 +32,10 @@ class Router(Protocol):
     def fixed_split(self) -> Split | None:
         """The split of every batch of the run; None when it may change or a batch may fall back to this machine."""
 
+    @property
+    def reason(self) -> str | None:
+        """Why the split was chosen, as one sentence; None where the user chose it."""
+
     def route(self) -> Route:
         """The route of the next batch, called when the runner forms it."""
         ...
@@ -62,10 +66,12 @@ class Router(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedRouter:
-    """Gives every batch the same split; a failure of the tail ends the run."""
+    """Gives every batch the same split; a failure of the tail ends the run. `reason` is why the split was chosen, None
+    where the user chose it."""
 
     split: Split
     batch_size: int
+    reason: str | None = None
 
     @property
     def fixed_split(self) -> Split:
@@ -105,7 +111,7 @@ def plan_batches(
     for shard, rows in shards:
         part = images.slice(rows.start, len(rows))
         sizes = part["size"].to_pylist()
-        start = 0
+        start = number = 0
         while start < len(sizes):
             route = router.route()
             stop = _batch_end(sizes, start, min(route.batch_size, _largest_batch(route.split, bundle)))
@@ -116,9 +122,10 @@ def plan_batches(
                 group["label"].to_pylist(),
                 sizes[start:stop],
                 ends_shard=stop == len(rows),
+                number=number,
                 split=route.split,
             )
-            start = stop
+            start, number = stop, number + 1
 
 
 def _batch_end(sizes: Sequence[int], start: int, batch_size: int) -> int:

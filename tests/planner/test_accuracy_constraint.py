@@ -10,8 +10,7 @@ from hybrid_batch.data.images.labels import label_images
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.model.runtimes import open_runtime
-from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop
-from hybrid_batch.inference.planner.calibration.calibration import CodecChoice
+from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop, CodecChoice
 from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator, nearby_links
 from hybrid_batch.inference.planner.plan.plan import Plan, PlanRequest, make_plan
 from hybrid_batch.inference.planner.profile.profile import Link

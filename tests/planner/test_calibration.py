@@ -15,8 +15,8 @@ from hybrid_batch.inference.model.cache import cache_folder
 from hybrid_batch.inference.model.cuts import TensorSpec
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.model.runtimes import Runtime, open_runtime
-from hybrid_batch.inference.planner.calibration.accuracy_drop import measure_drop
-from hybrid_batch.inference.planner.calibration.calibration import CodecChoice, choose_codec
+from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice, measure_drop
+from hybrid_batch.inference.planner.calibration.calibration import choose_codec
 from hybrid_batch.inference.planner.calibration.sensitivity import TensorSensitivity, measure_sensitivity
 from hybrid_batch.inference.protocol import codecs
 

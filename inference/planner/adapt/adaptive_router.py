@@ -59,6 +59,11 @@ class AdaptiveRouter:
     def fixed_split(self) -> None:
         """See Router."""
 
+    @property
+    def reason(self) -> str:
+        """See Router."""
+        return self.plan.reason
+
     def route(self) -> Route:
         """See Router."""
         with self._lock:

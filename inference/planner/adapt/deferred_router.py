@@ -71,6 +71,11 @@ class DeferredRouter:
     def fixed_split(self) -> None:
         """See Router."""
 
+    @property
+    def reason(self) -> str | None:
+        """See Router."""
+        return self._router.reason if self._router else "the tail did not respond, so the whole run was local."
+
     def route(self) -> Route:
         """See Router."""
         return self._router.route() if self._router else self._local_route

@@ -37,6 +37,15 @@ class AccuracyDrop:
         return f"{loss.format(self.points)} on {self.images} images ({bound})"
 
 
+@dataclass(frozen=True, slots=True)
+class CodecChoice:
+    """The codec chosen for a cut, its bytes per image in batches of 20, and its loss."""
+
+    codec: str
+    image_bytes: float
+    drop: AccuracyDrop
+
+
 def measure_drop(before: np.ndarray, after: np.ndarray, truth: np.ndarray | None) -> AccuracyDrop:
     """Compare the scores (images, classes) of images before and after coding.
 

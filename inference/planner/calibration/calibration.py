@@ -25,7 +25,7 @@ from hybrid_batch.inference.model.cache import cache_folder, write_cache_file
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import Runtime, compile_head, compile_tail
 from hybrid_batch.inference.model.scores import to_scores
-from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop, measure_drop
+from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice, measure_drop
 from hybrid_batch.inference.planner.calibration.sensitivity import measure_sensitivity
 from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.protocol.codecs import is_calibrated, wire_tensors
@@ -37,15 +37,6 @@ _BATCH = 20
 _MAX_FILE_BYTES = 32 << 20
 _COARSENESS = tuple(2 ** (exponent / 8) for exponent in range(4, -41, -1))  # steps in standard deviations, descending
 _VERSION = 5
-
-
-@dataclass(frozen=True, slots=True)
-class CodecChoice:
-    """The codec chosen for a cut, its bytes per image in batches of 20, and its loss."""
-
-    codec: str
-    image_bytes: float
-    drop: AccuracyDrop
 
 
 def choose_codec(

@@ -10,8 +10,8 @@ from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
 from hybrid_batch.inference.model.runtimes import Runtime
-from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop
-from hybrid_batch.inference.planner.calibration.calibration import CodecChoice, choose_codec
+from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop, CodecChoice
+from hybrid_batch.inference.planner.calibration.calibration import choose_codec
 from hybrid_batch.inference.planner.plan.cost_model import Conditions
 from hybrid_batch.inference.planner.plan.plan import PlanRequest, make_plan
 from hybrid_batch.inference.planner.profile.profile import Link, Profile

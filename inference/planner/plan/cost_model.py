@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.planner.calibration.calibration import CodecChoice
+from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice
 from hybrid_batch.inference.planner.plan.candidates import Candidate, StageTimes
 from hybrid_batch.inference.planner.plan.prices import Prices
 from hybrid_batch.inference.planner.profile.profile import CodecCost, Link, Profile, TailProfile

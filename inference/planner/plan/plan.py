@@ -7,7 +7,7 @@ from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.planner.calibration.calibration import CodecChoice
+from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice
 from hybrid_batch.inference.planner.plan.candidates import Candidate
 from hybrid_batch.inference.planner.plan.cost_model import Conditions, CostModel
 from hybrid_batch.inference.planner.plan.prices import Prices, read_prices
