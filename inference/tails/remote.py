@@ -29,6 +29,7 @@ from hybrid_batch.inference.protocol.wire import (
     encode_request,
     parse_header_length,
 )
+from hybrid_batch.inference.tails.outage import Outage
 from hybrid_batch.inference.tails.settings import TailSettings
 
 _MAX_TEXT_BYTES = 1 << 16  # of headers, metadata and error messages
@@ -44,7 +45,7 @@ class RemoteTail:
         self._bundle = bundle
         self._model = f"/v2/models/{quote(bundle.name, safe='')}"
         self._retries = settings.retries
-        self._notify, self._notified = settings.notify, False
+        self._notify, self._notified, self._noticing = settings.notify, False, threading.Lock()
         self._spill = Spill(settings.spill) if settings.spill else None
         self._announced_bytes: int | None = None
         self._closed = threading.Event()
@@ -161,30 +162,41 @@ class RemoteTail:
 
     def _send(self, request: Request, limit: int = _MAX_TEXT_BYTES) -> Reply:
         """The reply, after retries while there is none or the tail is overloaded. Raises TailUnreachable."""
-        retry_after, cause = None, "the tail was closed"
-        for failures in range(self._retries.attempts):
-            if failures and self._closed.wait(self._retries.pause_s(failures, retry_after)):
-                break
+        outage = Outage(self._retries)
+        while True:
             start = time.monotonic()
             try:
                 reply = self._transport.send(request, limit)
             except NoResponse as error:
                 retry_after, cause = error.retry_after, str(error)
-                self._notify_once(time.monotonic() - start, cause)
-                continue
-            if reply.status != HTTPStatus.TOO_MANY_REQUESTS and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                return reply
-            retry_after, cause = reply.header("Retry-After"), f"{reply.status} {reply.message}"
+            else:
+                if reply.status != HTTPStatus.TOO_MANY_REQUESTS and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    self._end_notice()
+                    return reply
+                retry_after, cause = reply.header("Retry-After"), f"{reply.status} {reply.message}"
+            outage.failed(start)
+            if outage.is_over:
+                break
+            self._notify_once(outage, cause)
+            if self._closed.wait(outage.pause_s(retry_after)):
+                cause = "the tail was closed"
+                break
         hint = "it is overloaded, try again later" if cause.startswith("429") else self._transport.hint
-        raise TailUnreachable(
-            f"No answer from {self._transport.name} in {self._retries.attempts} attempts (last: {cause}); {hint}."
-        )
+        raise TailUnreachable(f"No answer from {self._transport.name} {outage} (last: {cause}); {hint}.")
 
-    def _notify_once(self, waited_s: float, cause: str) -> None:
+    def _notify_once(self, outage: Outage, cause: str) -> None:
         """Notify the user of the first long wait: otherwise nothing shows that requests are being retried."""
-        if waited_s >= self._retries.notice_after_s and not self._notified:
-            self._notified = True
-            self._notify(f"No answer from {self._transport.name} in {waited_s:.0f} s ({cause}); retrying.")
+        with self._noticing:
+            if outage.is_long and not self._notified:
+                self._notified = True
+                self._notify(f"No answer from {self._transport.name} {outage} ({cause}); {outage.outlook}.")
+
+    def _end_notice(self) -> None:
+        if self._notified and self._retries.patience_s:
+            with self._noticing:
+                if self._notified:
+                    self._notified = False
+                    self._notify(f"{self._transport.name} answers again.")
 
 
 def _us_since(start_ns: int) -> int:

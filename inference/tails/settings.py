@@ -9,18 +9,24 @@ from hybrid_batch.data.backoff import Backoff
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Timeouts and retries of requests to a tail. `connect_timeout_s` limits connecting, `response_timeout_s` sending
-    each piece of a request and then waiting for the response. Pauses between the `attempts` double from
+    each piece of a request and then waiting for the response. A request that fails is sent again until it has failed
+    `attempts` times and `patience_s` has passed since it was first sent. Pauses between the attempts double from
     `first_pause_s` to `max_pause_s`, shortened at random by up to half, and last at least as long as the server's
-    Retry-After asks for, up to `max_retry_after_s`. After an attempt that waited `notice_after_s` in vain the user is
-    notified."""
+    Retry-After asks for, up to `max_retry_after_s`. After an attempt that waited `notice_after_s` in vain, and after
+    `attempts` failures, the user is notified."""
 
     connect_timeout_s: float = 5.0
     response_timeout_s: float = 60.0
     attempts: int = 6
+    patience_s: float = 0.0
     notice_after_s: float = 10.0
     first_pause_s: float = 0.1
     max_pause_s: float = 5.0
     max_retry_after_s: float = 30.0
+
+    def is_over(self, failures: int, waited_s: float) -> bool:
+        """Whether to give up after this many failures, `waited_s` after the request was first sent."""
+        return failures >= self.attempts and waited_s >= self.patience_s
 
     def pause_s(self, failures: int, retry_after: str | None) -> float:
         """Seconds to pause before the next attempt, after this many failures and the server's Retry-After."""

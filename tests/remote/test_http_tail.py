@@ -145,7 +145,42 @@ def test_a_long_wait_is_notified_once(scripted_server, bundle, frame):
             with pytest.raises(TailUnreachable):
                 tail.infer("c004", frame)
     assert len(said) == 1
-    assert re.fullmatch(rf"No answer from {server.url} in \d+ s \(timed out\); retrying\.", said[0])
+    assert re.fullmatch(rf"No answer from {server.url} in 1 attempt \(timed out\); retrying\.", said[0])
+
+
+def test_an_absent_tail_is_retried_with_patience_and_announced_once(scripted_server, bundle, good, frame):
+    """More failures than `attempts`, for an outage that ends within `patience_s`."""
+    server = scripted_server(*[DROP] * (FAST.retries.attempts + 3), good)
+    said = []
+    retries = replace(FAST.retries, patience_s=HANG_S)
+    with open_http_tail(server.url, bundle, TailSettings(retries=retries, notify=said.append)) as tail:
+        assert tail.infer("c004", frame).errors == (None, "bad", None)
+    assert len(server.paths) == FAST.retries.attempts + 4
+    first, last = said
+    assert re.fullmatch(rf"No answer from {server.url} in 4 attempts \(.*\); retrying for \d+ s more\.", first)
+    assert last == f"{server.url} answers again."
+
+
+def test_patience_ends(bundle, frame):
+    retries = replace(FAST.retries, attempts=1, patience_s=0.1)
+    with (
+        open_http_tail("http://127.0.0.1:1", bundle, TailSettings(retries=retries)) as tail,
+        pytest.raises(TailUnreachable, match=r"No answer from .* in \d+ attempts"),
+    ):
+        tail.infer("c004", frame)
+
+
+def test_closing_a_tail_ends_the_patience_of_a_request(scripted_server, bundle, frame):
+    server = scripted_server(DROP)
+    retries = replace(FAST.retries, attempts=1, patience_s=HANG_S)
+    announced = threading.Event()
+    tail = open_http_tail(server.url, bundle, TailSettings(retries=retries, notify=lambda _: announced.set()))
+    with ThreadPoolExecutor(1) as threads:
+        request = threads.submit(tail.infer, "c004", frame)
+        assert announced.wait(HANG_S)
+        tail.close()
+        with pytest.raises(TailUnreachable, match="the tail was closed"):
+            request.result(HANG_S)
 
 
 def test_a_short_wait_is_not_notified(scripted_server, bundle, frame):

@@ -37,7 +37,8 @@ class SqsTransport:
         self.hint = "check the network and the AWS settings"
         settings = settings or TailSettings()
         self._response_timeout_s = settings.retries.response_timeout_s
-        self._timeout_s = settings.retries.response_timeout_s * settings.retries.attempts
+        all_attempts_s = settings.retries.response_timeout_s * settings.retries.attempts
+        self._timeout_s = max(all_attempts_s, settings.retries.patience_s)
         self._notify = settings.notify
         self._bundle = bundle
         self._last_accepted: float | None = None
