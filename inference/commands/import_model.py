@@ -10,18 +10,22 @@ from hybrid_batch.data.terminal.messages import print_json, print_note
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]
-    """`224` or `224x160`: height and width in pixels."""
+    """`224`, `224x160` or `28x28x1`: height and width in pixels, and optionally the number of channels."""
 
     name = "HEIGHTxWIDTH"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401
-        """Return (height, width) in pixels."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:  # noqa: ANN401
+        """Return (height, width) in pixels, or (height, width, channels)."""
         if isinstance(value, tuple):
             return value
         sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-            self.fail(f"{value!r} is not an image size; write 224 or 224x160 (height x width).", param, ctx)
-        return int(sides[0]), int(sides[-1])
+        if len(sides) > 3 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+            self.fail(
+                f"{value!r} is not an image size; write 224, 224x160 (height x width) or 28x28x1 (with channels).",
+                param,
+                ctx,
+            )
+        return tuple(map(int, sides)) if len(sides) > 1 else (int(sides[0]), int(sides[0]))
 
 
 @click.command("import", short_help="Import a model into a bundle.")
@@ -43,7 +47,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--colour", type=click.Choice(["rgb", "bgr", "grey"]), help="Channel order.  [default: by the input's channels]"
 )
-@click.option("--size", type=ImageSize(), help="Input size, for models without a fixed one.")
+@click.option("--size", type=ImageSize(), help="Input size, for models without a fixed one or with a flat input.")
 @click.option(
     "--classes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

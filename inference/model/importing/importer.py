@@ -7,6 +7,7 @@ from hybrid_batch.data.errors import BadLabels, ModelRefused, NotABundle, WrongU
 from hybrid_batch.data.images.decode import Colour, Preprocessing, Resize, Scale
 from hybrid_batch.inference.model.bundle import Bundle, write_bundle
 from hybrid_batch.inference.model.cuts import Cut, find_cuts, operations_between
+from hybrid_batch.inference.model.importing.class_names import read_classes
 from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
 from hybrid_batch.inference.model.importing.keras_applications import APP, load_application
 from hybrid_batch.inference.model.importing.keras_files import read_keras
@@ -22,13 +23,13 @@ _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb"}
 class ImportSettings:
     """The user's settings for an import. None leaves the choice to the model file or a default.
 
-    `size` is (height, width), `classes` a file of class names, `weights` of an application is none, imagenet or a
-    file. `trust` allows code in a Keras file to run."""
+    `size` is (height, width) or (height, width, channels), `classes` a file of class names, `weights` of an application
+    is none, imagenet or a file. `trust` allows code in a Keras file to run."""
 
     scale: Scale | None = None
     resize: Resize = "squash"
     colour: Colour | None = None
-    size: tuple[int, int] | None = None
+    size: tuple[int, ...] | None = None
     classes: Path | None = None
     weights: str = "none"
     trust: bool = False
@@ -48,8 +49,8 @@ def import_model(reference: str, path: Path, settings: ImportSettings) -> Import
     Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels (the classes
     file does not match the outputs), WrongUsage (an impossible setting), MissingExtra (no TensorFlow).
     """
-    labels = None if settings.classes is None else read_classes(settings.classes)
-    model = _load(reference, settings, None if labels is None else len(labels))
+    classes = None if settings.classes is None else len(read_classes(settings.classes).names)
+    model = _load(reference, settings, classes)
     return import_traceable_model(model, Path(reference).name, path, settings)
 
 
@@ -78,9 +79,7 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         shape = "of no fixed shape" if scores is None else f"{'x'.join(map(str, scores.shape))} {scores.datatype}"
         raise ModelRefused(f"The model's output for an image is {shape}; one row of scores is needed.")
     classes = 2 if scores.elements == 1 else scores.elements
-    labels = _labels(settings.classes, classes)
-    if settings.classes is None:
-        notes = (*notes, f"named the classes 0 to {classes - 1} (name them with --classes FILE)")
+    labels, label_notes = _labels(settings, classes)
     height, width, _ = model.shape
     bundle = Bundle(
         path=path,
@@ -95,30 +94,13 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         cuts=_cuts(frozen),
         has_random_weights=model.has_random_weights,
     )
-    return ImportResult(write_bundle(bundle, frozen.graph), notes)
+    return ImportResult(write_bundle(bundle, frozen.graph), (*notes, *label_notes))
 
 
 def _cuts(frozen: FrozenGraph) -> tuple[Cut, ...]:
     """The cuts on one walk through the graph, and those across branches that the walk does not pass."""
     cuts = find_cuts(frozen.ops, frozen.input, frozen.output)
     return (*cuts, *hull_cuts(operations_between(frozen.ops, frozen.input, frozen.output), cuts))
-
-
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Read class names, one per line, in the order of the model's outputs. Raises BadLabels."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadLabels(f"Cannot read the class names in {path}: {error}.") from error
-    names = tuple(line.strip() for line in lines)
-    while names and not names[-1]:
-        names = names[:-1]
-    if not names or "" in names:
-        raise BadLabels(f"{path} must name one class per line; line {names.index('') + 1 if names else 1} is empty.")
-    if len(set(names)) < len(names):
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise BadLabels(f"{path} names the class {duplicate!r} twice; give each class its own name.")
-    return names
 
 
 def _scale(given: Scale | None, model: TraceableModel) -> tuple[Scale, tuple[str, ...]]:
@@ -133,14 +115,23 @@ def _scale(given: Scale | None, model: TraceableModel) -> tuple[Scale, tuple[str
 
 def _colour(given: Colour | None, channels: int) -> Colour:
     if channels not in _COLOURS or (given is not None and (given == "grey") != (channels == 1)):
-        raise ModelRefused(f"The model takes {channels} channels, which does not match --colour {given or 'rgb'}.")
+        noun = "channel" if channels == 1 else "channels"
+        raise ModelRefused(f"The model takes {channels} {noun}, which does not match --colour {given or 'rgb'}.")
     return given or _COLOURS[channels]
 
 
-def _labels(path: Path | None, classes: int) -> tuple[str, ...]:
+def _labels(settings: ImportSettings, classes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The class names, and a note if they are not the lines of the user's file."""
+    path = settings.classes
     if path is None:
-        return tuple(str(index) for index in range(classes))
-    names = read_classes(path)
+        note = f"named the classes 0 to {classes - 1} (name them with --classes FILE)"
+        return tuple(str(index) for index in range(classes)), (note,)
+    found = read_classes(path)
+    names = found.names
     if len(names) != classes:
         raise BadLabels(f"{path} names {len(names)} classes but the model has {classes}; give one name per output.")
-    return names
+    if not found.were_indexed:
+        return names, ()
+    scale = "" if settings.scale else "; its image models expect --scale -1-1"
+    note = f"removed the index before each name in {path.name}, as Teachable Machine writes it{scale}"
+    return names, (note,)

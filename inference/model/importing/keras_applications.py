@@ -27,7 +27,7 @@ _SCALES: dict[Scale, tuple[str, ...]] = {
 _SCALE_OF = {app: scale for scale, apps in _SCALES.items() for app in apps}
 
 
-def load_application(reference: str, size: tuple[int, int] | None, weights: str, classes: int | None) -> TraceableModel:
+def load_application(reference: str, size: tuple[int, ...] | None, weights: str, classes: int | None) -> TraceableModel:
     """Load the model `app:NAME`. `weights` is none (random, equal in every import), imagenet or a file.
 
     Raises NotABundle, WrongUsage, MissingExtra."""
@@ -44,7 +44,7 @@ def load_application(reference: str, size: tuple[int, int] | None, weights: str,
     if weights != "imagenet" and classes is not None:
         options["classes"] = classes
     if size is not None:
-        options["input_shape"] = (*size, 3)
+        options["input_shape"] = (*size[:2], 3)
     keras.utils.clear_session()  # restarts the numbers in layer names, so that they do not depend on earlier models
     keras.utils.set_random_seed(0)
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_batch.data.errors import HybridBatchError, ModelRefused, NotABundle
-from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, image_shape
+from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, image_input
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 
 _MODEL_FILE = "saved_model.pb"
@@ -19,7 +19,7 @@ _REFUSED_OPS = {
 _REFERENCE_VARIABLES = {"Variable", "VariableV2"}
 
 
-def read_saved_model(path: Path, size: tuple[int, int] | None) -> TraceableModel:
+def read_saved_model(path: Path, size: tuple[int, ...] | None) -> TraceableModel:
     """Read the classifier that a SavedModel serves: its serving signature, or else its only signature or call.
 
     Raises NotABundle, ModelRefused, WrongUsage, MissingExtra."""
@@ -39,7 +39,7 @@ def read_saved_model(path: Path, size: tuple[int, int] | None) -> TraceableModel
         raise NotABundle(f"TensorFlow cannot read {path}: {first_line(error)}") from error
 
 
-def _load(tf: Any, path: Path, size: tuple[int, int] | None) -> TraceableModel:  # noqa: ANN401
+def _load(tf: Any, path: Path, size: tuple[int, ...] | None) -> TraceableModel:  # noqa: ANN401
     loaded = tf.saved_model.load(str(path))
     signatures = dict(loaded.signatures)
     calls = getattr(loaded.__call__, "concrete_functions", []) if callable(loaded) else []
@@ -53,7 +53,7 @@ def _load(tf: Any, path: Path, size: tuple[int, int] | None) -> TraceableModel: 
     return _traceable_model(path, call, [(spec.shape, spec.dtype) for spec in inputs], size)
 
 
-def _load_in_session(tf: Any, path: Path, size: tuple[int, int] | None) -> TraceableModel:  # noqa: ANN401
+def _load_in_session(tf: Any, path: Path, size: tuple[int, ...] | None) -> TraceableModel:  # noqa: ANN401
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session() as session:
         signature = _serving_signature(path, dict(v1.saved_model.load(session, ["serve"], str(path)).signature_def))
@@ -70,7 +70,7 @@ def _load_in_session(tf: Any, path: Path, size: tuple[int, int] | None) -> Trace
 
 
 def _traceable_model(
-    path: Path, call: Callable[[Any], Any], inputs: list[tuple[Any, Any]], size: tuple[int, int] | None
+    path: Path, call: Callable[[Any], Any], inputs: list[tuple[Any, Any]], size: tuple[int, ...] | None
 ) -> TraceableModel:
     """`inputs` are the shape and datatype of each input."""
     if len(inputs) != 1:
@@ -78,7 +78,8 @@ def _traceable_model(
     ((shape, dtype),) = inputs
     if shape.rank is None:
         raise ModelRefused(f"{path} has an input of open shape; batch x height x width x channels is needed.")
-    return TraceableModel(call, image_shape(shape.as_list(), size), dtype.name, layers=frozenset(), scale=None)
+    images = image_input(shape.as_list(), size)
+    return TraceableModel(images.adapt(call), images.shape, dtype.name, layers=frozenset(), scale=None)
 
 
 def _serving_signature(path: Path, signatures: Mapping[str, Any]) -> Any:  # noqa: ANN401

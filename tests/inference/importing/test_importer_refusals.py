@@ -140,7 +140,7 @@ def test_unsupported_inputs_and_outputs(refuse: Refuse, keras: ModuleType, tmp_p
     for model, message in {
         keras.Model([a, b], layers.Dense(2)(layers.Flatten()(a + b))): "takes 2 inputs; one image input is needed.",
         keras.Model(a, [layers.Flatten()(a), layers.Flatten()(a)]): "has 2 outputs; one row of scores is needed.",
-        keras.Model(flat, layers.Dense(2)(flat)): "input is ?x64; an image is needed: batch x height x width x chan",
+        keras.Model(flat, layers.Dense(2)(flat)): "input is ?x64, a flat vector; set the image's size with --size",
         keras.Model(a, layers.Conv2D(2, 3)(a)): "output for an image is 6x6x2 FP32; one row of scores is needed.",
         keras.Model(text, layers.GlobalMaxPooling2D()(text)): "of open size; set it with --size HEIGHTxWIDTH.",
     }.items():
@@ -150,15 +150,15 @@ def test_unsupported_inputs_and_outputs(refuse: Refuse, keras: ModuleType, tmp_p
     assert refuse(file) == "The model takes 6 channels, which does not match --colour rgb."
 
 
-@pytest.mark.parametrize("size", ["0", "8x8x8", "-8", "²", ""])
+@pytest.mark.parametrize("size", ["0", "8x8x8x8", "-8", "²", ""])
 def test_a_malformed_size(capfd: pytest.CaptureFixture[str], size: str) -> None:
     assert main(["import", "model.h5", "--size", size]) == 2
-    assert f"{size!r} is not an image size; write 224 or 224x160" in capfd.readouterr().err
+    assert f"{size!r} is not an image size; write 224, 224x160 (height x width)" in capfd.readouterr().err
 
 
 def test_settings_that_contradict_the_model(refuse: Refuse, keras: ModuleType, tmp_path: Path) -> None:
     grey = saved(classifier(keras, convolution, (16, 16, 1)), tmp_path / "grey.keras")
-    assert refuse(grey, "--colour", "bgr") == "The model takes 1 channels, which does not match --colour bgr."
+    assert refuse(grey, "--colour", "bgr") == "The model takes 1 channel, which does not match --colour bgr."
     assert "grey use 0-255" in refuse(grey, "--scale", "caffe")
     assert "is ?x16x16x1, which --size 32x32 cannot change" in refuse(grey, "--size", "32")
     whole = keras.Input((8, 8, 3), dtype="uint8")
