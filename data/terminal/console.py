@@ -3,16 +3,55 @@
 import io
 import re
 import sys
+from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Column, Table
 
 _PIPED_WIDTH = 200
+_MEASURED_WIDTH = 10_000
+_FOLDED_WIDTH = 12  # the smallest, of a column of text
 
 
 def open_console() -> Console:
-    """Return a console on stdout: as wide as the terminal, or 200 characters for a pipe or a file."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(file=_Unpadded(), width=_PIPED_WIDTH, highlight=False)
+    """Return a console on stdout: as wide as the terminal, or 200 characters for a pipe or a file.
+
+    A table that does not fit is printed wider than the terminal, which continues its rows on the next line: no column
+    is dropped and no number is shortened."""
+    console = WideConsole(highlight=False)
+    return console if console.is_terminal else WideConsole(file=_Unpadded(), width=_PIPED_WIDTH, highlight=False)
+
+
+class WideConsole(Console):
+    """A console whose tables are as wide as their columns need."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401
+        """Print as rich does; a table is given the width that it needs."""
+        needed = max((self._needed_width(item) for item in objects if isinstance(item, Table)), default=0)
+        if needed <= self.width:
+            super().print(*objects, **settings)
+            return
+        before, self.width = self.width, needed
+        try:
+            super().print(*objects, **settings)
+        finally:
+            self.width = before
+
+    def _needed_width(self, table: Table) -> int:
+        """The width of a table whose numbers are not shortened. Columns of text fold, without loss of characters."""
+        width = 1
+        for column in table.columns:
+            natural = self._natural_width(column)
+            folds = not column.no_wrap and (column.justify == "left" or column.overflow == "fold")
+            column.no_wrap, column.overflow = not folds, "fold"
+            width += (min(natural, _FOLDED_WIDTH) if folds else natural) + 2
+        return width
+
+    def _natural_width(self, column: Column) -> int:
+        options = self.options.update(width=_MEASURED_WIDTH)
+        cells = (column.header, *column.cells)
+        return max((Measurement.get(self, options, cell).maximum for cell in cells), default=0)
 
 
 class _Unpadded(io.StringIO):

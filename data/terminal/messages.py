@@ -1,7 +1,10 @@
-"""Messages of commands: notes and questions on stderr, JSON on stdout."""
+"""Messages of commands: notes, warnings and questions on stderr, JSON on stdout.
+
+`-q` and `-v` set how many of them a command prints; results and errors are always printed."""
 
 import json
 import sys
+from enum import IntEnum
 from typing import Any
 
 import click
@@ -9,14 +12,48 @@ import click
 from hybrid_batch.data.errors import Declined, WrongUsage
 
 
+class Verbosity(IntEnum):
+    """How much a command prints on stderr."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+_verbosity = Verbosity.NORMAL
+
+
+def set_verbosity(verbosity: Verbosity) -> None:
+    """Set how much this process prints on stderr."""
+    global _verbosity  # noqa: PLW0603 - one command line, one verbosity
+    _verbosity = verbosity
+
+
+def is_quiet() -> bool:
+    """Whether messages, notes and progress bars are suppressed."""
+    return _verbosity is Verbosity.QUIET
+
+
 def print_message(line: str) -> None:
-    """Print one line on stderr."""
-    click.echo(line, err=True)
+    """Print one line on stderr, unless quiet."""
+    if not is_quiet():
+        click.echo(line, err=True)
 
 
 def print_note(sentence: str) -> None:
-    """Print a sentence on stderr as a note."""
+    """Print a sentence on stderr as a note, unless quiet."""
     print_message(f"Note: {sentence}")
+
+
+def print_detail(line: str) -> None:
+    """Print one line on stderr if details are requested with -v."""
+    if _verbosity is Verbosity.VERBOSE:
+        click.echo(line, err=True)
+
+
+def print_warning(sentence: str) -> None:
+    """Print a sentence on stderr as a warning, also when quiet."""
+    click.echo(f"Warning: {sentence}", err=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
@@ -24,11 +61,14 @@ def print_json(value: Any) -> None:  # noqa: ANN401
     click.echo(json.dumps(value))
 
 
+def check_confirmation(*, yes: bool) -> None:
+    """Check that a question can be answered, before work whose result the question is about. Raises WrongUsage."""
+    if not yes and not (sys.stdin is not None and sys.stdin.isatty()):
+        raise WrongUsage("Cannot ask for confirmation because stdin is not a terminal; pass --yes or use --dry-run.")
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask the user to confirm, unless `yes`. Raises Declined for a no, WrongUsage if stdin is not a terminal."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise WrongUsage("Cannot ask for confirmation because stdin is not a terminal; pass --yes or use --dry-run.")
-    if not click.confirm(question, err=True):
+    check_confirmation(yes=yes)
+    if not yes and not click.confirm(question, err=True):
         raise Declined("Nothing was done.")
