@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hybrid_batch.data.log.records import PART_NAME, SCHEMA, STAGES
+from hybrid_batch.data.log.records import PART_NAME, SCHEMA, STAGES, WAITS
 
 CLASSES, CUTS, SHARDS = 1000, 8, 20
 RECORDS = 100_000_000
@@ -25,7 +25,7 @@ def write_log(folder: Path, scale: float) -> int:
         with pq.ParquetWriter(folder / PART_NAME.format(shard), SCHEMA, compression="zstd") as writer:
             for start in range(0, size, _RECORDS_AT_ONCE):
                 count = min(_RECORDS_AT_ONCE, size - start)
-                writer.write_table(_records(random, shard * size + start, count))
+                writer.write_table(_records(random, shard * size + start, count, size))
     return size * SHARDS
 
 
@@ -34,7 +34,7 @@ def count_log(folder: Path) -> int:
     return sum(pq.read_metadata(part).num_rows for part in folder.glob("part-*.parquet"))
 
 
-def _records(random: np.random.Generator, first: int, count: int) -> pa.Table:
+def _records(random: np.random.Generator, first: int, count: int, size: int) -> pa.Table:
     names = pa.array([f"n{number:08d}" for number in range(CLASSES)])
     label = random.integers(0, CLASSES, count, dtype=np.int32)
     is_correct = random.random(count) < 0.76
@@ -55,6 +55,8 @@ def _records(random: np.random.Generator, first: int, count: int) -> pa.Table:
         f"{stage}_us": random.lognormal(8 - place / 3, 0.7, count).astype(np.int64)
         for place, stage in enumerate(STAGES[:-1])
     }
+    waits = np.sum(list(times.values()), axis=0) * 2
+    sent_bytes = (cut + 1) * np.int64(3000) + random.integers(0, 500, count)
     columns = {
         "image": pc.binary_join_element_wise(
             "train/",
@@ -65,6 +67,7 @@ def _records(random: np.random.Generator, first: int, count: int) -> pa.Table:
             "",
         ),
         "label": _encoded(label, names, random.random(count) < 0.01),
+        "label_source": _constant(count, "folder"),
         "prediction": _encoded(prediction, names, failed),
         "confidence": pa.array(confidence, mask=failed),
         "top5": pa.ListArray.from_arrays(
@@ -73,21 +76,34 @@ def _records(random: np.random.Generator, first: int, count: int) -> pa.Table:
                 [names.take(pa.array(top.ravel())), pa.array(score.ravel())], names=["label", "score"]
             ),
         ),
+        "model": _constant(count, "synthetic"),
+        "bundle": _constant(count, "0" * 64),
+        "run_id": _constant(count, "synthetic"),
         "cut": _encoded(cut, pa.array([f"c{number:03d}" for number in range(CUTS)])),
         "codec": _encoded(cut % 2, pa.array(["fp16", "int8"])),
-        "tail": _encoded(np.zeros(count, np.int32), pa.array(["http://127.0.0.1:8000"])),
+        "tail": _constant(count, "http://127.0.0.1:8000"),
+        "shard": pa.array((numbers // size).astype(np.int32)),
+        "batch_number": pa.array((numbers % size // 32).astype(np.int32)),
         "batch": pa.array(np.full(count, 32, np.int32)),
+        "width": pa.array(np.full(count, 500, np.int32)),
+        "height": pa.array(np.full(count, 375, np.int32)),
         "image_bytes": pa.array(random.integers(4000, 200_000, count)),
-        "sent_bytes": pa.array((cut + 1) * np.int64(3000) + random.integers(0, 500, count)),
+        "cut_bytes": pa.array(sent_bytes),
+        "sent_bytes": pa.array(sent_bytes),
         "received_bytes": pa.array(np.full(count, 4000)),
         **{name: pa.array(values) for name, values in times.items()},
-        "latency_us": pa.array(np.sum(list(times.values()), axis=0) * 8),
+        **{f"{wait}_us": pa.array(waits) for wait in WAITS},
+        "latency_us": pa.array(np.sum(list(times.values()), axis=0) + len(WAITS) * waits),
         "started_at": pa.array(_START_US + numbers * 500).cast(pa.timestamp("us", tz="UTC")),
         "error": _encoded(np.zeros(count, np.int32), pa.array(["cannot identify image file"]), ~failed).cast(
             pa.string()
         ),
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _constant(count: int, word: str) -> pa.DictionaryArray:
+    return _encoded(np.zeros(count, np.int32), pa.array([word]))
 
 
 def _encoded(codes: np.ndarray, words: pa.Array, missing: np.ndarray | None = None) -> pa.DictionaryArray:

@@ -4,12 +4,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hybrid_batch.data.log.records import STAGES, WAITS
 from hybrid_batch.data.log.runs import find_runs
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
 from tests.conftest import HANG_S
 
-TIMES = {"decode_us", "head_us", "encode_us", "link_us", "queue_us", "tail_us", "latency_us", "started_at"}
+TIMES = {*(f"{name}_us" for name in (*STAGES, *WAITS)), "started_at"}
 
 
 def read_records(log: str | Path) -> list[dict[str, Any]]:
@@ -19,7 +20,8 @@ def read_records(log: str | Path) -> list[dict[str, Any]]:
 
 
 def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+    """The records without their times and the name of their run."""
+    return [{name: value for name, value in record.items() if name not in (*TIMES, "run_id")} for record in records]
 
 
 def count_parts(log: str | Path) -> int:

@@ -32,6 +32,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
+_PNG_METADATA = (b"eXIf", b"iTXt")  # the chunks of EXIF and XMP
 
 # Pillow reports irregular files by warnings, logs and, through libtiff, on stderr; a file is either decoded or an
 # error, so these are silenced. Its decompression bomb warning (above 89 million pixels, 360 MB) becomes an error,
@@ -41,6 +43,22 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with contextlib.suppress(AttributeError, OSError):  # a Pillow built without libtiff
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSize:
+    """The width and height of an image in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """The pixels of an image as `decode` returns them, and the size of the upright original."""
+
+    pixels: np.ndarray
+    original: PixelSize
 
 
 class UndecodableImage(ValueError):
@@ -92,17 +110,40 @@ def decode(data: bytes, preprocessing: Preprocessing) -> np.ndarray:
 
     Transparency is dropped, not blended, as in Keras' `load_img`. 16-bit values are reduced to their high byte.
     Raises UndecodableImage."""
-    pixels = np.asarray(decode_image(data, preprocessing), dtype=np.float32)
-    return scale_pixels(
-        pixels.reshape(preprocessing.height, preprocessing.width, preprocessing.channels), preprocessing
-    )
+    return decode_sized(data, preprocessing).pixels
+
+
+def decode_sized(data: bytes, preprocessing: Preprocessing) -> DecodedImage:
+    """Decode as `decode` does, and return the original size too. Raises UndecodableImage."""
+    image, size = _decode(data, preprocessing)
+    pixels = np.asarray(image, dtype=np.float32)
+    shape = preprocessing.height, preprocessing.width, preprocessing.channels
+    return DecodedImage(scale_pixels(pixels.reshape(shape), preprocessing), size)
 
 
 def decode_image(data: bytes, preprocessing: Preprocessing) -> Image.Image:
     """Decode as `decode` does, without scaling: an 8-bit image of mode RGB, or L for grey. Raises UndecodableImage."""
+    return _decode(data, preprocessing)[0]
+
+
+def image_size(data: bytes) -> PixelSize | None:
+    """The upright size of the first frame of an image, from the header of its file; None when Pillow cannot open it."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _resized(_upright(_loaded(image)), preprocessing)
+            # Pillow swaps the sides of a TIFF itself. The metadata of a PNG may follow its pixels, and Pillow would
+            # decode them to look for it.
+            may_be_turned = image.format != "TIFF" and (image.format != "PNG" or _png_has_metadata(data))
+            is_turned = may_be_turned and _orientation(image) in _SIDEWAYS
+            return PixelSize(*(image.size[::-1] if is_turned else image.size))
+    except Exception:  # damaged files raise any exception, including SyntaxError and MemoryError
+        return None
+
+
+def _decode(data: bytes, preprocessing: Preprocessing) -> tuple[Image.Image, PixelSize]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            upright = _upright(_loaded(image))
+            return _resized(upright, preprocessing), PixelSize(*upright.size)
     except UnidentifiedImageError as error:
         raise UndecodableImage("no known image format" if data else "the file is empty") from error
     except Exception as error:  # damaged files raise any exception, including SyntaxError and MemoryError
@@ -138,12 +179,27 @@ def _loaded(image: Image.Image) -> Image.Image:
     return image
 
 
+def _png_has_metadata(data: bytes) -> bool:
+    """Whether a PNG has a chunk that may contain an orientation."""
+    start = 8
+    while start + 8 <= len(data):
+        if data[start + 4 : start + 8] in _PNG_METADATA:
+            return True
+        start += 12 + int.from_bytes(data[start : start + 4])
+    return False
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata does not make the image unreadable
-        return image
+    turn = _TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged metadata does not make the image unreadable
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _resized(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

@@ -32,10 +32,12 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Images as a table of IMAGES_SCHEMA without labels, sorted by the bytes of their names, and their storage."""
+    """Images as a table of IMAGES_SCHEMA, sorted by the bytes of their names, and their storage. `label_source` is the
+    record's: "folder", "csv", or None for images without labels."""
 
     root: Storage
     table: pa.Table
+    label_source: str | None = None
 
 
 def find_images(uri: str) -> ImageSet:

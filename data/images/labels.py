@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +32,13 @@ def find_labelled_images(uri: str, source: str, classes: Sequence[str], notify: 
     labelled = label_images(found.table, source, classes)
     if labelled.note:
         notify(f"Note: {labelled.note}")
-    return ImageSet(found.root, labelled.table)
+    has_labels = labelled.table["label"].null_count < labelled.table.num_rows
+    return replace(found, table=labelled.table, label_source=label_source(source) if has_labels else None)
+
+
+def label_source(source: str) -> str | None:
+    """The record's `label_source` for labels from `source`."""
+    return {NONE: None, FOLDERS: "folder"}.get(source, "csv")
 
 
 def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> LabelledImages:

@@ -3,12 +3,13 @@
 | object | content | written |
 |---|---|---|
 | `_run.json` | settings and the version of this format | first, once |
-| `_images.parquet` | the images in order, which determines the shards | second, once |
+| `_images.pq` | the images in order, which determines the shards | second, once |
 | `part-00000.parquet` … | the records of one shard | once each |
 | `_SUCCESS` | totals as JSON | last |
 
-Each object is written completely or not at all, so a run resumes by computing the missing parts. Spark, Athena and
-DuckDB ignore names that begin with `_`, so they read the folder as a table.
+Each object is written completely or not at all, so a run resumes by computing the missing parts. Names that begin with
+`_` are ignored by pandas, Spark and Athena, and only parts end in `.parquet`, for readers that go by a pattern: all of
+them read a run or a whole log as one table.
 """
 
 import json
@@ -24,13 +25,15 @@ import pyarrow.parquet as pq
 from hybrid_batch.data.errors import NotARun, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
+from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, schema_version, upgrade
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
 
 RUN_FORMAT = 1
 _PREFIX = "run="
 _SETTINGS = "_run.json"
-_IMAGES = "_images.parquet"
+_IMAGES = "_images.pq"  # Parquet, under a name that the pattern *.parquet of other readers does not match
+_FORMER_IMAGES = "_images.parquet"
 _SUCCESS = "_SUCCESS"
 _RUN_ID = re.compile(r"[\w-][\w.-]{0,99}")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
@@ -46,6 +49,11 @@ class RunFolder:
     def uri(self) -> str:
         return self.storage.uri
 
+    @property
+    def run_id(self) -> str:
+        """The name of the folder without `run=`."""
+        return self.uri.rstrip("/").rpartition("/")[2].removeprefix(_PREFIX)
+
     def create(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Write the settings unless the run has some, and return those of the run; the caller compares them with its
         own."""
@@ -55,7 +63,8 @@ class RunFolder:
 
     def freeze_images(self, images: pa.Table) -> pa.Table:
         """Write the list of images unless the run has one, and return that of the run."""
-        self.storage.write_once(_IMAGES, _parquet(images.cast(IMAGES_SCHEMA)))
+        if self._images_name() == _IMAGES:
+            self.storage.write_once(_IMAGES, _parquet(images.cast(IMAGES_SCHEMA)))
         return self.images()
 
     def settings(self) -> dict[str, Any]:
@@ -69,9 +78,10 @@ class RunFolder:
 
     def images(self) -> pa.Table:
         """Return the images of the run in order, a table of IMAGES_SCHEMA."""
-        table = self._table(_IMAGES)
+        name = self._images_name()
+        table = self._table(name)
         if table.schema.names != IMAGES_SCHEMA.names:
-            raise NotARun(f"{self.uri}/{_IMAGES} has columns {table.schema.names}, not {IMAGES_SCHEMA.names}.")
+            raise NotARun(f"{self.uri}/{name} has columns {table.schema.names}, not {IMAGES_SCHEMA.names}.")
         return table
 
     def parts(self) -> dict[int, str]:
@@ -81,7 +91,14 @@ class RunFolder:
 
     def read_part(self, index: int) -> pa.Table:
         """Return the records of one shard, a table of SCHEMA."""
-        return self._table(PART_NAME.format(index))
+        name = PART_NAME.format(index)
+        table = self._table(name)
+        if (version := schema_version(table.schema)) not in map(str, READABLE_VERSIONS):
+            raise NotARun(
+                f"The records of {self.uri}/{name} have schema version {version}, and this hybrid-batch reads versions "
+                f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}; use a newer one."
+            )
+        return upgrade(table)
 
     def records(self) -> pa.Table:
         """Return the records of all existing parts, a table of SCHEMA in the order of the images."""
@@ -108,6 +125,11 @@ class RunFolder:
     def totals(self) -> dict[str, Any] | None:
         """Return the totals of a complete run, None for an incomplete one."""
         return self._json(_SUCCESS)
+
+    def _images_name(self) -> str:
+        """The name of the list of images; older runs have the former one."""
+        is_former = any(entry.name == _FORMER_IMAGES for entry in self.storage.list_files(_FORMER_IMAGES))
+        return _FORMER_IMAGES if is_former else _IMAGES
 
     def _json(self, name: str) -> dict[str, Any] | None:
         try:

@@ -1,13 +1,15 @@
 """The batch that passes through the runner's pipeline, and its conversion to log records."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from hybrid_batch.data.log.records import Record
+from hybrid_batch.data.images.decode import PixelSize
+from hybrid_batch.data.log.records import WAITS, Record
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.scores import to_scores
 from hybrid_batch.inference.protocol.wire import Frame
@@ -59,9 +61,11 @@ class Batch:
 
         decode → ImageFiles or Pixels → head → BoundaryTensors or ModelOutput → encode → Frame → send → ModelOutput
 
-    `errors` maps the position of an image to the reason why it has no prediction. `ran_locally` is true when this
-    machine computed the model's output. Times are for the whole batch; `started_ns` (one for each image) and `done_ns`
-    are readings of `time.perf_counter_ns`.
+    `number` counts the batches of the shard. `errors` maps the position of an image to the reason why it has no
+    prediction, and `sizes` to its width and height. `ran_locally` is true when this machine computed the model's
+    output. Times are for the whole batch. `started_ns` (one for each image), `decoded_ns`, `left_ns` (the end of the
+    last stage so far) and `done_ns` are readings of `time.perf_counter_ns`. `stages_ns` is the time in the stages after
+    decode, and `waits_ns` the time before each of them, by its name in WAITS.
     """
 
     shard: int
@@ -69,18 +73,25 @@ class Batch:
     labels: Sequence[str | None]
     image_bytes: list[int]
     ends_shard: bool
+    number: int = 0
     split: Split = field(default_factory=LocalSplit)
     ran_locally: bool = False
     payload: Payload | None = None
     errors: dict[int, str] = field(default_factory=dict)
+    sizes: dict[int, PixelSize] = field(default_factory=dict)
     started_ns: list[int] = field(default_factory=list)
+    decoded_ns: int = 0
+    left_ns: int = 0
     done_ns: int = 0
+    stages_ns: int = 0
     decode_ns: int = 0
     head_ns: int = 0
     encode_ns: int = 0
+    waits_ns: dict[str, int] = field(default_factory=dict)
     link_us: int = 0
     queue_us: int = 0
     tail_us: int = 0
+    cut_bytes: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
 
@@ -89,11 +100,29 @@ class Batch:
         """Positions of the images without an error."""
         return [position for position in range(len(self.images)) if position not in self.errors]
 
+    @contextmanager
+    def in_stage(self, wait: str) -> Iterator[None]:
+        """A stage after decode: measures the wait before it (a name in WAITS) and the time in it."""
+        start_ns = time.perf_counter_ns()
+        self.waits_ns[wait] = start_ns - self.left_ns
+        yield
+        self.left_ns = time.perf_counter_ns()
+        self.stages_ns += self.left_ns - start_ns
+
+    def batch_wait_us(self, position: int) -> int:
+        """The time that an image spent in the stages beyond its share of their work."""
+        stages_us = (self.decoded_ns - self.started_ns[position] + self.stages_ns) // 1000
+        work_us = (self.decode_ns + self.head_ns + self.encode_ns) // 1000 + self.link_us + self.queue_us + self.tail_us
+        return max(0, stages_us - work_us // len(self.images))
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a prediction was made: the record's `cut`, `codec` and `tail`."""
+    """How predictions were made: the columns of the record that are equal for a run or a batch. `label_source` is for
+    the images with a label."""
 
+    run_id: str
+    label_source: str | None
     cut: str
     codec: str
     tail: str
@@ -108,22 +137,34 @@ def to_records(batch: Batch, bundle: Bundle, provenance: Provenance) -> list[Rec
     tops = dict(zip(positions, _top_labels(bundle, batch.payload), strict=True))
     batch.errors |= dict.fromkeys((position for position, top in tops.items() if top is None), NOT_FINITE)
     count = len(batch.images)
-    sent, received = _divide(batch.sent_bytes, positions), _divide(batch.received_bytes, positions)
+    cut, sent, received = (
+        _divide(total, positions) for total in (batch.cut_bytes, batch.sent_bytes, batch.received_bytes)
+    )
+    head_wait, encode_wait, send_wait = (batch.waits_ns.get(wait, 0) // 1000 for wait in WAITS[1:])
     records = []
     for position in range(count):
-        top = tops.get(position)
+        top, size, label = tops.get(position), batch.sizes.get(position), batch.labels[position]
         records.append(
             Record(
                 image=batch.images[position],
-                label=batch.labels[position],
+                label=label,
+                label_source=None if label is None else provenance.label_source,
                 prediction=top[0][0] if top else None,
                 confidence=top[0][1] if top else None,
                 top5=top,
+                model=bundle.name,
+                bundle=bundle.sha256,
+                run_id=provenance.run_id,
                 cut=provenance.cut,
                 codec=provenance.codec,
                 tail=provenance.tail,
+                shard=batch.shard,
+                batch_number=batch.number,
                 batch=count,
+                width=size.width if size else None,
+                height=size.height if size else None,
                 image_bytes=batch.image_bytes[position],
+                cut_bytes=cut.get(position, 0),
                 sent_bytes=sent.get(position, 0),
                 received_bytes=received.get(position, 0),
                 decode_us=batch.decode_ns // (1000 * count),
@@ -132,6 +173,10 @@ def to_records(batch: Batch, bundle: Bundle, provenance: Provenance) -> list[Rec
                 link_us=batch.link_us // count,
                 queue_us=batch.queue_us // count,
                 tail_us=batch.tail_us // count,
+                batch_wait_us=batch.batch_wait_us(position),
+                head_wait_us=head_wait,
+                encode_wait_us=encode_wait,
+                send_wait_us=send_wait,
                 latency_us=max(0, batch.done_ns - batch.started_ns[position]) // 1000,
                 started_at=_CLOCK_START + timedelta(microseconds=batch.started_ns[position] / 1000),
                 error=batch.errors.get(position),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from hybrid_batch.data.errors import StorageFailed, TooLarge
-from hybrid_batch.data.images.decode import UndecodableImage, decode
+from hybrid_batch.data.images.decode import UndecodableImage, decode_sized, image_size
 from hybrid_batch.data.storage.storage import Storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
@@ -31,7 +31,7 @@ class ImageLoader:
         """The images as the batch's split needs them: files to upload, or pixels."""
         match batch.split:
             case UploadSplit(codecs.IMAGE):
-                return ImageFiles([file for _, file in self._read(batch, self._upload_limit_bytes)])
+                return ImageFiles([file for _, file in self._read_sized(batch, self._upload_limit_bytes)])
             case UploadSplit(codec) if codec in codecs.IMAGE_CODECS:
                 return ImageFiles(list(self._recompress(batch, codec)))
             case _:
@@ -45,7 +45,7 @@ class ImageLoader:
         return self._decode(batch, self._read(batch, IMAGE_LIMIT_BYTES))
 
     def _recompress(self, batch: Batch, codec: str) -> Iterator[bytes]:
-        for position, file in self._read(batch, IMAGE_LIMIT_BYTES):
+        for position, file in self._read_sized(batch, IMAGE_LIMIT_BYTES):
             try:
                 yield codecs.open_image_codec(codec).recompress(file, self._bundle.preprocessing)
             except UndecodableImage as error:
@@ -56,11 +56,19 @@ class ImageLoader:
         decoded = 0
         for position, file in files:
             try:
-                pixels[decoded] = decode(file, self._bundle.preprocessing)
+                image = decode_sized(file, self._bundle.preprocessing)
+                pixels[decoded], batch.sizes[position] = image.pixels, image.original
                 decoded += 1
             except UndecodableImage as error:
                 batch.errors[position] = str(error)
         return Pixels(pixels[:decoded])
+
+    def _read_sized(self, batch: Batch, limit_bytes: int) -> Iterator[tuple[int, bytes]]:
+        """As `_read`, for files that are not decoded here: their sizes come from their headers."""
+        for position, file in self._read(batch, limit_bytes):
+            if (size := image_size(file)) is not None:
+                batch.sizes[position] = size
+            yield position, file
 
     def _read(self, batch: Batch, limit_bytes: int) -> Iterator[tuple[int, bytes]]:
         """The positions and files of the images without an error, one at a time."""

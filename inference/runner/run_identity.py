@@ -4,7 +4,8 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from hybrid_batch.data.errors import SettingsMismatch
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.runs import RunFolder, shards
 from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.runner.split import LocalSplit, Split
 
 _SOFTWARE = ("hybrid-batch", "openvino", "numpy", "pillow", "pyarrow")
 
@@ -62,16 +64,22 @@ def open_run(
             f"Run {folder.uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
             " labels or sizes); use another --run-id, or leave it out."
         )
-    return RunInputs(ImageSet(images.root, frozen), int(stored["shard_size"]))
+    return RunInputs(replace(images, table=frozen), int(stored["shard_size"]))
 
 
-def run_metadata(bundle: Bundle, images: ImageSet, tail: str) -> dict[str, Any]:
-    """The other content of `_run.json`: bundle name, image folder, tail, software versions and machine. No secrets."""
+def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | None = None) -> dict[str, Any]:
+    """The other content of `_run.json`: bundle, images, labels, split, tail, software and machine. No secrets.
+
+    `split` is that of every batch, None for an adaptive run."""
     import psutil
 
     return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle_name": bundle.name,
+        **({"weights": "random"} if bundle.has_random_weights else {}),
         "images": images.root.uri,
+        "labels": images.label_source or "none",
+        **({} if split is None else {"cut": split.name, "cut_name": _cut_name(bundle, split), "codec": split.codec}),
         "tail": tail,
         "software": {"python": platform.python_version()} | {name: version(name) for name in _SOFTWARE},
         "machine": {
@@ -81,6 +89,10 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str) -> dict[str, Any]:
             "memory_bytes": psutil.virtual_memory().total,
         },
     }
+
+
+def _cut_name(bundle: Bundle, split: Split) -> str:
+    return split.name if isinstance(split, LocalSplit) else bundle.cut(split.name).name
 
 
 def _check_identity(uri: str, stored: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

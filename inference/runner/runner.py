@@ -8,14 +8,13 @@ from functools import partial
 import pyarrow as pa
 
 from hybrid_batch.data.images.images import ImageSet
-from hybrid_batch.data.log.records import to_table
+from hybrid_batch.data.log.records import LOCAL_TAIL, to_table
 from hybrid_batch.data.log.runs import RunFolder, shards
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime
 from hybrid_batch.inference.runner.batch import Batch, Provenance, to_records
 from hybrid_batch.inference.runner.pipeline import Pipeline
 from hybrid_batch.inference.runner.routing import Router, plan_batches
-from hybrid_batch.inference.runner.split import LOCAL
 from hybrid_batch.inference.runner.stages import Stages
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import Tail
@@ -81,6 +80,7 @@ def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
         complete = _group_by_shard(_observe(batches, on_batch))
         for records in pipeline.map_ordered(partial(_commit, spec), complete, name="write", threads=2, prefetch=0):
             totals.add(records)
+    totals.reason = spec.router.reason
     spec.folder.mark_complete(totals.to_dict())
     return totals
 
@@ -89,13 +89,14 @@ def _commit(spec: RunSpec, batches: list[Batch]) -> pa.Table:
     """Write the records of a shard; the records in the folder when another process has written them before."""
     shard = batches[0].shard
     records = to_table(
-        [record for batch in batches for record in to_records(batch, spec.bundle, _provenance(batch, spec.tail_name))]
+        [record for batch in batches for record in to_records(batch, spec.bundle, _provenance(batch, spec))]
     )
     return records if spec.folder.commit(shard, records) else spec.folder.read_part(shard)
 
 
-def _provenance(batch: Batch, tail_name: str) -> Provenance:
-    return Provenance(batch.split.name, batch.split.codec, LOCAL if batch.ran_locally else tail_name)
+def _provenance(batch: Batch, spec: RunSpec) -> Provenance:
+    tail = LOCAL_TAIL if batch.ran_locally else spec.tail_name
+    return Provenance(spec.folder.run_id, spec.images.label_source, batch.split.name, batch.split.codec, tail)
 
 
 def _observe(batches: Iterable[Batch], on_batch: Callable[[Batch], None]) -> Iterator[Batch]:

@@ -1,7 +1,6 @@
 """The work of each stage of a run's pipeline."""
 
 import time
-from dataclasses import replace
 
 from hybrid_batch.data.errors import BundleMismatch, TailUnreachable
 from hybrid_batch.data.storage.storage import Storage
@@ -38,6 +37,7 @@ class Stages:
         upload_limit = image_loader.IMAGE_LIMIT_BYTES if fixed is None else image_loader.UPLOAD_LIMIT_BYTES
         self._loader = ImageLoader(root, bundle, upload_limit)
         self._local_tail = LocalTail(bundle, runtime)
+        self._shares_process = isinstance(tail, LocalTail)
         self._segments: dict[str, Segment] = {}
         self.compile_split(fixed or LocalSplit())
 
@@ -58,11 +58,19 @@ class Stages:
         start = time.perf_counter_ns()
         payload = self._loader.load(batch)
         batch.payload = payload if batch.ok_positions else None
-        batch.decode_ns = time.perf_counter_ns() - start
+        batch.decoded_ns = batch.left_ns = time.perf_counter_ns()
+        batch.decode_ns = batch.decoded_ns - start
         return batch
 
     def run_head(self, batch: Batch) -> Batch:
         """Fix the batch's split, and run the layers that it assigns to this machine."""
+        with batch.in_stage("head_wait"):
+            self._run_head(batch)
+        if batch.ran_locally:
+            batch.done_ns = batch.left_ns
+        return batch
+
+    def _run_head(self, batch: Batch) -> None:
         planned, batch.split = batch.split, self._router.admit(batch)
         batch.ran_locally = isinstance(batch.split, LocalSplit)
         if batch.ran_locally and isinstance(batch.payload, ImageFiles):
@@ -72,12 +80,15 @@ class Stages:
             outputs = self._segments[batch.split.name]([batch.payload.array])
             batch.payload = ModelOutput(outputs[0]) if batch.ran_locally else BoundaryTensors(outputs)
             batch.head_ns = time.perf_counter_ns() - start
-        if batch.ran_locally:
-            batch.done_ns = time.perf_counter_ns()
-        return batch
 
     def encode(self, batch: Batch) -> Batch:
-        """Encode the files, pixels or boundary tensors as a frame."""
+        """Encode the files, pixels or boundary tensors as a frame; batches that ran locally pass through."""
+        if not batch.ran_locally:
+            with batch.in_stage("encode_wait"):
+                self._encode(batch)
+        return batch
+
+    def _encode(self, batch: Batch) -> None:
         start = time.perf_counter_ns()
         match batch.split, batch.payload:
             case UploadSplit(), ImageFiles(files):
@@ -87,19 +98,28 @@ class Stages:
             case CutSplit(cut, codec), BoundaryTensors(boundary):
                 tensors = wire_tensors.encode(codec, cut.boundary, boundary)
             case _:
-                return batch
+                return
         batch.payload = Frame(tensors)
         batch.encode_ns = time.perf_counter_ns() - start
-        return batch
 
     def send(self, batch: Batch) -> Batch:
         """Have the tail compute the model's output; batches that ran locally pass through."""
         if not batch.ran_locally:
-            if isinstance(batch.payload, Frame):
-                self._accept(batch, self._infer(batch, batch.payload))
-            batch.done_ns = time.perf_counter_ns()
+            with batch.in_stage("send_wait"):
+                if isinstance(batch.payload, Frame):
+                    self._request(batch, batch.payload)
+            batch.done_ns = batch.left_ns
         self._router.on_response(batch)
         return batch
+
+    def _request(self, batch: Batch, frame: Frame) -> None:
+        """Have a frame computed. The time beyond that of the response, such as that of failed requests, is a wait."""
+        start = time.perf_counter_ns()
+        self._accept(batch, self._infer(batch, frame))
+        response_ns = 1000 * (batch.link_us + batch.queue_us + batch.tail_us)
+        lost_ns = max(0, time.perf_counter_ns() - start - response_ns)
+        batch.waits_ns["send_wait"] += lost_ns
+        batch.stages_ns -= lost_ns
 
     def _decode_upload(self, batch: Batch, upload: ImageFiles, codec: str) -> None:
         start = time.perf_counter_ns()
@@ -110,7 +130,9 @@ class Stages:
     def _accept(self, batch: Batch, response: InferResponse) -> None:
         batch.payload = ModelOutput(response.scores[[error is None for error in response.errors]])
         batch.errors |= {at: error for at, error in zip(batch.ok_positions, response.errors, strict=True) if error}
-        batch.sent_bytes, batch.received_bytes = response.sent_bytes, response.received_bytes
+        batch.cut_bytes = response.sent_bytes
+        if not (batch.ran_locally or self._shares_process):
+            batch.sent_bytes, batch.received_bytes = response.sent_bytes, response.received_bytes
         batch.link_us = response.link_us
         batch.queue_us = response.timings.queue_us
         batch.tail_us = response.timings.server_us - response.timings.queue_us
@@ -132,4 +154,4 @@ class Stages:
     def _infer_locally(self, batch: Batch, frame: Frame) -> InferResponse:
         with self.drain.hold():
             batch.ran_locally = True
-            return replace(self._local_tail.infer(batch.split.name, frame), sent_bytes=0, received_bytes=0)
+            return self._local_tail.infer(batch.split.name, frame)

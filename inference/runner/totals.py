@@ -1,30 +1,37 @@
 """The totals of a run, for its summary and for `_SUCCESS`."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_batch.data.log.records import STAGES
+from hybrid_batch.data.log.records import STAGES, WAITS
+from hybrid_batch.data.log.runs import RunFolder
 
-_BYTES = ("image_bytes", "sent_bytes", "received_bytes")
+_BYTES = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
 
 
 @dataclass(slots=True)
 class Totals:
     """Integer sums over records. Bytes and microseconds are sums over the classified images only, as in the evaluation.
-    `cuts` is the number of images for each "CUT CODEC"."""
+    `cuts` is the number of images for each "CUT CODEC", `tails` for each tail. `waits_us` is empty when the log does
+    not have the waiting times of every image. `reason` is why the split was chosen, None if the user chose it."""
 
     images: int = 0
     errors: int = 0
     labelled: int = 0
     correct: int = 0
     image_bytes: int = 0
+    cut_bytes: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
     cuts: dict[str, int] = field(default_factory=dict)
+    tails: dict[str, int] = field(default_factory=dict)
     stages_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    waits_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WAITS, 0))
+    reason: str | None = None
 
     def add(self, records: pa.Table) -> None:
         """Add the records of one shard."""
@@ -33,14 +40,18 @@ class Totals:
         self.errors += records.num_rows - records["error"].null_count
         self.labelled += pc.sum(pc.and_(label.is_valid(), prediction.is_valid())).as_py() or 0
         self.correct += pc.sum(pc.equal(label, prediction)).as_py() or 0
-        for cut, codec in zip(*(records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec")), strict=True):
-            key = f"{cut} {codec}"
-            self.cuts[key] = self.cuts.get(key, 0) + 1
+        cuts, codecs, tails = (records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec", "tail"))
+        self.cuts = _sum(self.cuts, Counter(map("{} {}".format, cuts, codecs)))
+        self.tails = _sum(self.tails, Counter(tails))
         classified = records.filter(prediction.is_valid())
         for name in _BYTES:
             setattr(self, name, getattr(self, name) + (pc.sum(classified[name]).as_py() or 0))
         for stage in STAGES:
             self.stages_us[stage] += pc.sum(classified[f"{stage}_us"]).as_py() or 0
+        if any(classified[f"{wait}_us"].null_count for wait in WAITS):
+            self.waits_us = {}
+        for wait in self.waits_us:
+            self.waits_us[wait] += pc.sum(classified[f"{wait}_us"]).as_py() or 0
 
     @property
     def accuracy(self) -> float | None:
@@ -55,3 +66,21 @@ class Totals:
     def from_dict(cls, stored: dict[str, Any]) -> "Totals":
         """The totals from a dictionary of `to_dict`; unknown keys are ignored."""
         return cls(**{f.name: stored[f.name] for f in fields(cls) if f.name in stored})
+
+    @classmethod
+    def of_run(cls, folder: RunFolder) -> "Totals | None":
+        """The totals of a complete run, from `_SUCCESS`, or from the records where an earlier version wrote `_SUCCESS`
+        without some of them; None for an incomplete run. Raises NotARun and StorageFailed."""
+        stored = folder.totals()
+        if stored is None:
+            return None
+        if all(f.name in stored for f in fields(cls)):
+            return cls.from_dict(stored)
+        totals = cls()
+        for shard in folder.parts():
+            totals.add(folder.read_part(shard))
+        return totals
+
+
+def _sum(counts: dict[str, int], more: Counter[str]) -> dict[str, int]:
+    return dict(Counter(counts) + more)

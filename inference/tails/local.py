@@ -2,12 +2,13 @@
 accuracy."""
 
 import time
+from dataclasses import replace
 from typing import Self
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime
 from hybrid_batch.inference.protocol.infer_response import InferResponse, ServerTimings, response_frame
-from hybrid_batch.inference.protocol.wire import BINARY_OUTPUT, Frame, encode_request, encode_response
+from hybrid_batch.inference.protocol.wire import BINARY_OUTPUT, BUNDLE, Frame, encode_request, encode_response
 from hybrid_batch.inference.serving.executor import TailExecutor
 
 
@@ -38,7 +39,7 @@ class LocalTail:
             tail_us=(computed - decoded) // 1000,
             server_us=(computed - start) // 1000,
         )
-        sent = encode_request(frame)
+        sent = encode_request(replace(frame, parameters={**frame.parameters, BUNDLE: self._bundle.sha256}))
         binary_output = Frame((), parameters={BINARY_OUTPUT: True})
         response = response_frame(self._bundle.output, scores, batch.errors, timings)
         received = encode_response(response, binary_output, self._bundle.name, cut.id)

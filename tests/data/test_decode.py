@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode, scale_pixels
+from hybrid_batch.data.images.decode import (
+    PixelSize,
+    Preprocessing,
+    UndecodableImage,
+    decode,
+    decode_sized,
+    image_size,
+    scale_pixels,
+)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -116,6 +124,35 @@ def test_orientation_is_honoured(kind: str, orientation: int) -> None:
     assert np.abs(array - np.asarray(upright, np.float32)).mean() < 8
     assert array[2, 2].argmax() == 0
     assert array[2, 13].argmax() == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_original_size_is_upright_with_and_without_decoding(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.new("RGB", (16, 24)), kind, exif=exif)
+    expected = PixelSize(24, 16) if orientation > 4 else PixelSize(16, 24)
+    assert decode_sized(data, Preprocessing(4, 4)).original == image_size(data) == expected
+
+
+def test_the_size_is_read_without_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(image: Image.Image) -> None:
+        raise AssertionError(f"{image.format} was decoded")
+
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP"):
+        data = encoded(Image.new("RGB", (16, 24)), kind)
+        with monkeypatch.context() as patch:
+            patch.setattr("PIL.ImageFile.ImageFile.load", refuse)
+            assert image_size(data) == PixelSize(16, 24), kind
+
+
+def test_files_that_are_no_images_have_no_size() -> None:
+    data = encoded(Image.new("RGB", (8, 8)), exif=b"Exif\0\0neither II nor MM")
+    assert image_size(data) == PixelSize(8, 8)
+    assert image_size(b"") is None
+    assert image_size(b"no image") is None
+    assert image_size(data[:20]) is None
 
 
 def test_damaged_metadata_does_not_fail_the_image() -> None:

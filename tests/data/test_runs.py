@@ -107,7 +107,7 @@ def test_an_empty_folder_has_no_runs(log: str) -> None:
 def test_missing_files_are_named(run: RunFolder) -> None:
     with pytest.raises(NotARun, match=r"run=one contains no run: _run.json is missing"):
         run.settings()
-    with pytest.raises(NotARun, match=r"run=one has no _images.parquet"):
+    with pytest.raises(NotARun, match=r"run=one has no _images.pq"):
         run.images()
     with pytest.raises(NotARun, match=r"run=one has no part-00007.parquet"):
         run.read_part(7)
@@ -133,13 +133,13 @@ def test_damaged_tables_are_named(run: RunFolder) -> None:
 
 
 def test_images_with_other_columns_are_rejected(run: RunFolder) -> None:
-    run.storage.write_once("_images.parquet", b"")
-    with pytest.raises(NotARun, match=r"_images.parquet is not a readable"):
+    run.storage.write_once("_images.pq", b"")
+    with pytest.raises(NotARun, match=r"_images.pq is not a readable"):
         run.images()
     other = RunFolder(run.storage.child("other"))
     other.commit(0, pa.table({"x": [1]}))
-    other.storage.write_once("_images.parquet", other.storage.read("part-00000.parquet"))
-    with pytest.raises(NotARun, match=r"_images.parquet has columns \['x'\]"):
+    other.storage.write_once("_images.pq", other.storage.read("part-00000.parquet"))
+    with pytest.raises(NotARun, match=r"_images.pq has columns \['x'\]"):
         other.images()
 
 

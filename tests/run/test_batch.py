@@ -16,7 +16,7 @@ from hybrid_batch.inference.runner.batch import NOT_FINITE, Batch, ModelOutput, 
 from hybrid_batch.inference.runner.routing import FixedRouter, plan_batches
 from hybrid_batch.inference.runner.split import LocalSplit
 
-MADE = Provenance("c001", "fp16", "local")
+MADE = Provenance("x", "folder", "c001", "fp16", "local")
 
 
 def bundle_of(classes: int, kind: str = "probabilities") -> Bundle:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,9 @@ from hybrid_batch.data.errors import SettingsMismatch
 from hybrid_batch.data.images.images import IMAGES_SCHEMA, ImageSet
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
-from hybrid_batch.inference.runner.run_identity import RunIdentity, open_run
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.runner.run_identity import RunIdentity, open_run, run_metadata
+from hybrid_batch.inference.runner.split import CutSplit, LocalSplit, UploadSplit
 
 IDENTITY = RunIdentity("b" * 64, "auto", "fp16", "openvino")
 
@@ -66,3 +69,20 @@ def test_a_new_run_stores_its_identity_and_metadata(tmp_path):
     stored = json.loads((tmp_path / "run=x" / "_run.json").read_text())
     assert stored["tail"] == "local"
     assert stored["identity"]["split"] == "auto"
+
+
+def test_the_metadata_names_what_a_reader_of_the_log_looks_for():
+    bundle = resolve_model("digits")
+    images = replace(images_of("a"), label_source="folder")
+    metadata = run_metadata(bundle, images, "local", CutSplit(bundle.cut("c005"), "int8"))
+    assert (metadata["cut"], metadata["cut_name"], metadata["codec"]) == ("c005", bundle.cut("c005").name, "int8")
+    assert (metadata["bundle_name"], metadata["labels"], metadata["images"]) == ("digits", "folder", "images")
+    created = datetime.fromisoformat(metadata["created_at"])
+    assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
+    assert "weights" not in metadata
+    random = run_metadata(replace(bundle, has_random_weights=True), images_of("a"), "local")
+    assert random["weights"] == "random"
+    assert random["labels"] == "none"
+    assert "cut" not in random
+    assert run_metadata(bundle, images, "local", LocalSplit())["cut_name"] == "local"
+    assert run_metadata(bundle, images, "local", UploadSplit("image"))["cut"] == "c000"
