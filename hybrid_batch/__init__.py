@@ -27,16 +27,16 @@ def import_model(
     scale: "Scale | None" = None,
     resize: "Resize" = "squash",
     colour: "Colour | None" = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | tuple[int, int, int] | None = None,
     classes: str | Path | None = None,
     weights: str = "none",
     trust_model: bool = False,
 ) -> "Bundle":
     """Import a model file, a SavedModel folder or `app:NAME` into the bundle folder `output`, and return the bundle.
 
-    `size` is (height, width) in pixels, `classes` a file of class names in output order. None leaves the choice to the
-    model file or a default. `trust_model` allows code in a Keras file to run. Raises NotABundle, ModelRefused,
-    BadLabels, WrongUsage, StorageFailed and MissingExtra."""
+    `size` is (height, width) in pixels, or (height, width, channels), `classes` a file of class names in output order.
+    None leaves the choice to the model file or a default. `trust_model` allows code in a Keras file to run. Raises
+    NotABundle, ModelRefused, BadLabels, WrongUsage, StorageFailed and MissingExtra."""
     from hybrid_batch.inference.model.importing.importer import ImportSettings
     from hybrid_batch.inference.model.importing.importer import import_model as importer
 
@@ -49,7 +49,7 @@ def import_model(
 
 
 def run(
-    images: str | Path,
+    images: str | Path | Sequence[str | Path],
     *,
     model: str | Path = "digits",
     split: str = "auto",
@@ -66,20 +66,24 @@ def run(
     in_flight: int | None = None,
     run_id: str | None = None,
     runtime: str = "openvino",
+    limit: int | None = None,
+    patience: float = 60.0,
+    overwrite: bool = False,
 ) -> "RunResult":
-    """Classify the images of a folder or an s3:// prefix and log every prediction exactly once.
+    """Classify images (a folder, an s3:// prefix, files or a glob) and log every prediction exactly once.
 
-    The parameters are the options of `hybrid-batch run`. `batch_size` and `shard_size` are numbers of images,
-    `max_accuracy_drop` is in points. Notes and the progress bar go to stderr. The same call continues an interrupted
+    The parameters are the options of `hybrid-batch run`. `batch_size`, `shard_size` and `limit` are numbers of images,
+    `max_accuracy_drop` is in points, `patience` in seconds. `overwrite` deletes an existing run of the same id without
+    a question. Notes and the progress bar go to stderr. The same call continues an interrupted
     run. Raises WrongUsage, TailUnreachable, TailRefused, AwsRefused, AwsUnreachable, StorageFailed and Interrupted."""
-    from hybrid_batch.inference.commands.run.auto_split import RunOptions
+    from hybrid_batch.inference.commands.run.options import RunOptions
     from hybrid_batch.inference.commands.run.run_images import run_images
     from hybrid_batch.inference.tails import check_address, tail_kind
 
     address = check_address(tail)
     return run_images(
         RunOptions(
-            images=str(images),
+            images=tuple(map(str, [images] if isinstance(images, str | Path) else images)),
             model=str(model),
             split=split,
             earliest_cut=earliest_cut,
@@ -95,6 +99,9 @@ def run(
             in_flight=in_flight or tail_kind(address).default_in_flight,
             run_id=run_id,
             runtime=runtime,
+            limit=limit,
+            patience=patience,
+            overwrite=overwrite,
         )
     )
 

@@ -161,5 +161,6 @@ def _cause(error: BaseException) -> str:
     inner = error
     while (cause := next((one for one in inner.args if isinstance(one, BaseException)), inner.__cause__)) is not None:
         inner = cause
-    words = next((words for kind, words in _CAUSES.items() if isinstance(inner, kind)), str(inner))
+    plain = inner.strerror.lower() if isinstance(inner, OSError) and inner.strerror else str(inner)
+    words = next((words for kind, words in _CAUSES.items() if isinstance(inner, kind)), plain)
     return words or type(inner).__name__

@@ -7,6 +7,7 @@ from typing import Self
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime
+from hybrid_batch.inference.protocol.codecs import list_wire_codecs
 from hybrid_batch.inference.protocol.infer_response import InferResponse, ServerTimings, response_frame
 from hybrid_batch.inference.protocol.wire import BINARY_OUTPUT, BUNDLE, Frame, encode_request, encode_response
 from hybrid_batch.inference.serving.executor import TailExecutor
@@ -17,6 +18,7 @@ class LocalTail:
     would have exchanged."""
 
     max_frame_bytes = None
+    codecs = tuple(list_wire_codecs())
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         self._bundle = bundle

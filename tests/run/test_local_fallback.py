@@ -30,6 +30,8 @@ BATCH_SIZE, IMAGES, BROKEN = 4, 10, 5
 class RecordingRouter:
     """Gives every batch the same split, with a fallback to this machine, and records the calls; see Router."""
 
+    reason = None
+
     def __init__(self, split: Split, *, keep: bool = False) -> None:
         self._split, self._keep = split, keep
         self.sent, self.finished, self.failures = 0, 0, list[Exception]()

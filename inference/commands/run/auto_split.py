@@ -1,12 +1,13 @@
-"""The options of `hybrid-batch run`, and the router of a run with --split auto.
+"""The router of a run with --split auto and a remote tail.
 
-Such a run measures this machine, the tail and the link, plans, and adapts its cut to the link. While the tail is
+It measures this machine, the tail and the link, plans, and adapts its cut to the link. While the tail is
 unreachable it computes everything locally.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from hybrid_batch.inference.commands.run.options import RunOptions
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.model.runtimes import Runtime
@@ -17,43 +18,6 @@ if TYPE_CHECKING:
 
 _MEASURING_BUDGET_S = 15.0  # for a model, a tail and a link without a stored profile
 _UNTIL_REACHABLE = "Running locally until the tail responds."
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of `run`."""
-
-    images: str
-    model: str
-    split: str
-    earliest_cut: str | None
-    codec: str | None
-    max_accuracy_drop: float | None
-    tail: str
-    spill: str | None
-    token_file: str | None
-    log: str
-    labels: str
-    batch_size: int
-    shard_size: int
-    in_flight: int
-    run_id: str | None
-    runtime: str
-
-    @property
-    def is_adaptive(self) -> bool:
-        """Whether cut and codec adapt to the link."""
-        return self.split == "auto" and self.tail != "local"
-
-
-def codec_label(options: RunOptions) -> str:
-    """The codec in the identity of an adaptive run, whose batches may use different ones."""
-    from hybrid_batch.inference.planner.plan.accuracy_constraint import DEFAULT_DROP_POINTS
-    from hybrid_batch.inference.protocol.codecs import FP16
-
-    if options.codec != "auto":
-        return options.codec or FP16
-    return f"auto {DEFAULT_DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop:g}"
 
 
 def is_reachable(tail: "Tail", say: Callable[[str], None]) -> bool:
@@ -110,5 +74,5 @@ def _adaptive_router(
         calibrate = make_calibrator(spec.bundle, runtime, spec.images, options.max_accuracy_drop, say)
         request = constrain(spec.bundle, profile, request, nearby_links(profile.tail.link), calibrate)
     router = AdaptiveRouter(spec.bundle, profile, request, spec.tail, say)
-    say(f"Plan: {router.plan.reason}")
+    say(f"Plan: {router.reason}")
     return router

@@ -1,33 +1,56 @@
 """`hybrid-batch run`: classify a folder of images, split between this machine and a tail, and log the predictions."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json
-from hybrid_batch.inference.commands.options import TableChoice, in_flight_option, runtime_option, tail_options
-from hybrid_batch.inference.commands.run.auto_split import RunOptions
+from hybrid_batch.data.terminal.messages import confirm, print_json
+from hybrid_batch.inference.commands.options import (
+    CutReference,
+    ModelReference,
+    TableChoice,
+    in_flight_option,
+    runtime_option,
+    tail_options,
+)
+from hybrid_batch.inference.commands.run.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_PATIENCE_S,
+    DEFAULT_SHARD_SIZE,
+    RunOptions,
+)
 from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
-
-if TYPE_CHECKING:
-    from hybrid_batch.inference.commands.run.run_images import RunResult
 
 
 @click.command("run", short_help="Classify images, split between this machine and a tail.")
-@click.argument("images")
-@click.option("--model", default="digits", show_default=True, help="Bundle, model file, SavedModel or app:NAME.")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Classify only the first N images by name.")
+@click.option(
+    "--model",
+    type=ModelReference(),
+    default="digits",
+    show_default=True,
+    help="Bundle, model file, SavedModel or app:NAME.",
+)
 @click.option(
     "--split",
+    type=CutReference("auto", "local", "remote"),
     default="auto",
     show_default=True,
     metavar="CUT|auto|local|remote",
     help="Cut of the model; local and remote run the whole model on this machine or in the tail.",
 )
-@click.option("--earliest-cut", metavar="CUT", help="With --split auto, run at least the layers up to CUT locally.")
+@click.option(
+    "--earliest-cut",
+    type=CutReference(),
+    metavar="CUT",
+    help="With --split auto, run at least the layers up to CUT locally.",
+)
 @tail_options("Tail that runs the layers after the cut", "local")
 @click.option(
     "--codec",
@@ -50,20 +73,36 @@ if TYPE_CHECKING:
     metavar="folders|none|FILE.csv",
     help="True labels: the first folder below IMAGES, none, or a CSV file with columns image,label.",
 )
-@click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Images in a batch.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 1024),
+    default=DEFAULT_BATCH_SIZE,
+    show_default=True,
+    help="Images in a batch.",
+)
 @click.option(
     "--shard-size",
     type=click.IntRange(1),
-    default=512,
+    default=DEFAULT_SHARD_SIZE,
     show_default=True,
     help="Images in one shard, the unit that is written and resumed.",
 )
 @in_flight_option
+@click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=DEFAULT_PATIENCE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a run with a fixed cut tries to reach an absent tail; 0 ends it at the first failure.",
+)
 @click.option("--run-id", help="Name of the run.  [default: a hash of bundle, images and settings]")
+@click.option("--overwrite", is_flag=True, help="Delete an existing run of the same id, and run again.")
 @runtime_option
+@click.option("--dry-run", is_flag=True, help="Print what would be done; send and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object on stdout.")
-def command(as_json: bool, **options: object) -> None:
-    """Classify the images under IMAGES (a folder or s3://…) and log every prediction exactly once.
+def command(as_json: bool, dry_run: bool, **values: Any) -> None:  # noqa: ANN401 - click's
+    """Classify IMAGES (a folder, s3://…, files or a glob) and log every prediction exactly once.
 
     The first layers run on this machine and the others in the tail; only the tensors at the cut are sent. With --split
     auto and a remote tail the cut adapts to the link: it may upload whole images unless --earliest-cut is given.
@@ -77,13 +116,15 @@ def command(as_json: bool, **options: object) -> None:
       hybrid-batch serve digits --port 8000 &
       hybrid-batch run ./images --split c005 --tail http://127.0.0.1:8000
     """
-    from hybrid_batch.inference.commands.run.run_images import run_images
     from hybrid_batch.inference.tails import tail_kind
 
-    options["in_flight"] = options["in_flight"] or tail_kind(str(options["tail"])).default_in_flight
+    values["in_flight"] = values["in_flight"] or tail_kind(values["tail"]).default_in_flight
+    options = RunOptions(**values)
     with _sigterm_as_ctrl_c():
-        result = run_images(RunOptions(**options))  # type: ignore[arg-type]
-    _print_result(result, as_json=as_json)
+        if dry_run:
+            _print_description(options, as_json=as_json)
+        else:
+            _run(options, as_json=as_json)
 
 
 @contextmanager
@@ -99,14 +140,25 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _print_result(result: "RunResult", *, as_json: bool) -> None:
-    spec, totals = result.spec, result.totals
-    if as_json:
-        split = spec.router.fixed_split
-        cut, codec = ("auto", "auto") if result.is_adaptive or split is None else (split.name, split.codec)
-        facts = {"run": spec.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
-        print_json(facts | totals.to_dict())
-        return
-    from hybrid_batch.inference.runner.output import print_summary
+def _run(options: RunOptions, *, as_json: bool) -> None:
+    from hybrid_batch.inference.commands.run.run_images import run_images
+    from hybrid_batch.inference.commands.run.summary import print_summary, summary_facts
 
-    print_summary(spec, totals)
+    # A pipeline or a job of cron cannot answer; there the option is the confirmation.
+    result = run_images(options, lambda question: confirm(question, yes=not sys.stdin.isatty()))
+    if as_json:
+        print_json(summary_facts(result))
+    else:
+        print_summary(result)
+
+
+def _print_description(options: RunOptions, *, as_json: bool) -> None:
+    from hybrid_batch.inference.commands.run.dry_run import describe_run, print_description
+    from hybrid_batch.inference.commands.run.prepared_run import prepare_run
+
+    run = prepare_run(options)
+    facts = describe_run(run)
+    if as_json:
+        print_json(facts)
+    else:
+        print_description(run, facts)

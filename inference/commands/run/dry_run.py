@@ -1,0 +1,90 @@
+"""`run --dry-run`: what the command would do, without its tail; nothing is written or sent."""
+
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.filesize import decimal
+from rich.table import Table
+
+from hybrid_batch.data.log.runs import shards
+from hybrid_batch.data.terminal.console import open_console
+from hybrid_batch.inference.commands.run.overwrite import find_existing
+from hybrid_batch.inference.commands.run.prepared_run import PreparedRun
+from hybrid_batch.inference.runner.split import LocalSplit
+from hybrid_batch.inference.tails import LOCAL, redacted_address
+
+_MEASURED = "auto: chosen when the tail is measured, and adapted to the link"
+_CALIBRATED = "auto: calibrated on the images when the run starts"
+
+
+def describe_run(run: PreparedRun) -> dict[str, Any]:
+    """What the run would do, as JSON values. Raises WrongUsage for --overwrite on a folder with other objects,
+    StorageFailed."""
+    options, table = run.options, run.images.table
+    facts: dict[str, Any] = {
+        "images": table.num_rows,
+        "image_bytes": pc.sum(table["size"]).as_py() or 0,
+        "labelled": table.num_rows - table["label"].null_count,
+        "from": run.images.root.uri,
+        "model": run.bundle.name,
+        "bundle": run.bundle.sha256,
+        "cut": _MEASURED if options.is_adaptive else run.split.name,
+        "codec": _CALIBRATED if run.needs_calibration else run.codec,
+        "reason": run.reason,
+        "tail": "none" if isinstance(run.split, LocalSplit) and not options.is_adaptive else _tail(run),
+    }
+    if run.needs_calibration and not options.run_id:
+        return facts | {"run": None, "log": options.log}
+    folder, sizes = run.folder, dict(shards(table.num_rows, _shard_size(run)))
+    present = sizes.keys() & folder.parts().keys()
+    deleted = find_existing(folder) if options.overwrite else ()
+    left = sizes.keys() if deleted else sizes.keys() - present
+    return facts | {
+        "run": folder.uri,
+        "shards": len(sizes),
+        "shards_present": len(present),
+        "objects_deleted": len(deleted),
+        "images_left": sum(len(sizes[shard]) for shard in left),
+    }
+
+
+def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
+    """Print the description of a run as a table on stdout."""
+    cut = facts["cut"]
+    if cut in {one.id for one in run.bundle.cuts}:
+        found = run.bundle.cut(cut)
+        cut = f"{cut} {found.name}, {found.head_share:.1%} of the work in the head"
+    log = facts["run"] or f"{facts['log']}, a run whose id depends on the calibrated codec"
+    rows = [
+        ("images", f"{facts['images']:,}, {decimal(facts['image_bytes'])}, {facts['labelled']:,} with a label"),
+        ("from", facts["from"]),
+        ("model", f"{facts['model']} {facts['bundle'][:12]}"),
+        ("cut", cut),
+        ("codec", facts["codec"]),
+        ("why", facts["reason"] or ""),
+        ("tail", facts["tail"]),
+        ("log", log),
+        ("shards", f"{facts['shards']:,}, {facts['shards_present']:,} of them present" if facts["run"] else ""),
+        ("would delete", f"{facts['objects_deleted']:,} objects of this run" if facts.get("objects_deleted") else ""),
+        ("would run", f"{facts['images_left']:,} of {facts['images']:,} images" if facts["run"] else ""),
+    ]
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(name, value)
+    open_console().print(table)
+
+
+def _tail(run: PreparedRun) -> str:
+    address = redacted_address(run.options.tail)
+    return "this process" if address == LOCAL else f"{address} (not contacted)"
+
+
+def _shard_size(run: PreparedRun) -> int:
+    """The shard size of the existing run, else that of the options."""
+    existing = any(entry.name == "_run.json" for entry in run.folder.storage.list_files("_run.json"))
+    if existing and not run.options.overwrite:
+        return int(run.folder.settings().get("shard_size", run.options.shard_size))
+    return run.options.shard_size

@@ -1,0 +1,160 @@
+"""A run before its tail is needed: the model, the images, the split and the run's folder."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.images.images import ImageSet
+from hybrid_batch.data.images.labels import find_labelled_images
+from hybrid_batch.data.log.runs import RunFolder, run_folder
+from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.data.terminal.messages import print_message, print_note
+from hybrid_batch.inference.commands.run.options import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, RunOptions
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cuts import INPUT_CUT
+from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, open_run, run_metadata
+from hybrid_batch.inference.runner.split import AUTO, LOCAL, REMOTE, LocalSplit, Split, choose_split, split_at
+from hybrid_batch.inference.runner.totals import Totals
+from hybrid_batch.inference.tails import redacted_address, tail_kind
+
+DEFAULT_DROP_POINTS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run whose options are checked and whose model and images are read. Nothing is written, sent or compiled yet.
+
+    `split` is that of the first batch, and `reason` why it was chosen, None if the user chose it."""
+
+    options: RunOptions
+    bundle: Bundle
+    images: ImageSet
+    split: Split
+    reason: str | None = None
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the codec of the fixed split, and with it the run's id, is still to be calibrated."""
+        return self.options.codec == AUTO and not self.options.is_adaptive and not isinstance(self.split, LocalSplit)
+
+    @property
+    def codec(self) -> str:
+        """The codec in the run's identity. The batches of an adaptive run may use different ones."""
+        options = self.options
+        if not options.is_adaptive:
+            return self.split.codec
+        if options.codec != AUTO:
+            return options.codec or codecs.FP16
+        drop = DEFAULT_DROP_POINTS if options.max_accuracy_drop is None else options.max_accuracy_drop
+        return f"auto {drop:g}"
+
+    @property
+    def identity(self) -> RunIdentity:
+        """The settings that decide the predictions."""
+        return RunIdentity(self.bundle.sha256, self.options.split, self.codec, self.options.runtime)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the run, which need not exist. Raises WrongUsage for an invalid id."""
+        run_id = self.options.run_id or self.identity.run_id(self.images.table)
+        return run_folder(open_storage(self.options.log), run_id)
+
+    def open(self) -> RunInputs:
+        """Create the run's folder, or open it to continue the run. Raises SettingsMismatch."""
+        options = self.options
+        tail = redacted_address(options.tail)
+        settings = {"batch_size": options.batch_size, "in_flight": options.in_flight, "limit": options.limit}
+        metadata = run_metadata(self.bundle, self.images, tail, None if options.is_adaptive else self.split) | {
+            "settings": settings
+        }
+        return open_run(self.folder, self.identity, self.images, options.shard_size, metadata)
+
+    def finished_totals(self) -> Totals | None:
+        """The totals of the run if it is complete, from its log. Raises SettingsMismatch."""
+        folder = self.folder
+        totals = Totals.of_run(folder)
+        return totals if totals is not None and self.open().is_complete(folder) else None
+
+
+def prepare_run(options: RunOptions) -> PreparedRun:
+    """Read the model and list the images, with notes on stderr. Raises WrongUsage and StorageFailed."""
+    bundle = resolve_model(options.model, print_message)
+    _check(options)
+    split = None if _takes_default_cut(options) else _split(options, bundle)
+    source = options.images[0] if len(options.images) == 1 else options.images
+    images = find_labelled_images(source, options.labels, bundle.labels, print_message)
+    if options.limit is not None:
+        images = replace(images, table=images.table.slice(0, options.limit))
+    if split is not None:
+        return PreparedRun(options, bundle, images, split)
+    from hybrid_batch.inference.planner.plan.default_cut import default_cut
+
+    chosen = default_cut(bundle, images, options.codec)
+    return PreparedRun(options, bundle, images, split_at(chosen.cut, chosen.codec or codecs.FP16), chosen.reason)
+
+
+def calibrated(run: PreparedRun) -> PreparedRun:
+    """The run with the codec that --codec auto chooses for its fixed split; it is measured, on this machine."""
+    if not run.needs_calibration:
+        return run
+    from hybrid_batch.inference.model.runtimes import open_runtime
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import make_calibrator
+
+    options, cut = run.options, run.bundle.cut(run.split.name)
+    runtime = open_runtime(options.runtime, run.bundle)
+    calibrate = make_calibrator(run.bundle, runtime, run.images, options.max_accuracy_drop, print_message)
+    return replace(run, split=split_at(cut, calibrate(cut).codec))
+
+
+def settings_not_applied(options: RunOptions, settings: dict[str, Any], totals: Totals) -> tuple[str, ...]:
+    """The options that differ from those of a complete run and do not change its predictions, each with the run's.
+
+    `settings` is the content of `_run.json`. An option with its default value counts as not given."""
+    stored = settings.get("settings", {})
+    tails = totals.tails or {str(settings.get("tail")): 0}
+    tail = redacted_address(options.tail)
+    differing = []
+    if options.split != LOCAL and tail not in tails and tail != settings.get("tail"):
+        differing.append(f"--tail {tail} (this run's tail: {', '.join(sorted(tails))})")
+    for name, wanted, default in (
+        ("batch_size", options.batch_size, DEFAULT_BATCH_SIZE),
+        ("shard_size", options.shard_size, DEFAULT_SHARD_SIZE),
+        ("in_flight", options.in_flight, tail_kind(options.tail).default_in_flight),
+    ):
+        used = stored.get(name, settings.get(name))
+        if used is not None and wanted not in (used, default):
+            differing.append(f"--{name.replace('_', '-')} {wanted} (this run: {used})")
+    return tuple(differing)
+
+
+def _takes_default_cut(options: RunOptions) -> bool:
+    return options.split == AUTO and options.tail == LOCAL
+
+
+def _split(options: RunOptions, bundle: Bundle) -> Split:
+    """The split of a run that is not adaptive; an adaptive one starts locally, unless it sends images."""
+    codec = None if options.codec == AUTO and options.split != LOCAL else options.codec
+    if options.is_adaptive and codec not in codecs.IMAGE_CODECS:
+        return LocalSplit()
+    split = choose_split(bundle, options.split, codec)
+    if isinstance(split, LocalSplit) and not options.is_adaptive and options.tail != LOCAL:
+        print_note("--split local runs the whole model on this machine; --tail is not used.")
+    return split
+
+
+def _check(options: RunOptions) -> None:
+    """Raises WrongUsage for options that contradict each other."""
+    sends_images = options.split in (REMOTE, INPUT_CUT) and options.codec in (None, *codecs.IMAGE_CODECS)
+    if tail_kind(options.tail).accepts_only_images and not sends_images:
+        *others, last = codecs.IMAGE_CODECS
+        raise WrongUsage(
+            f"{options.tail} accepts only images; use --split remote with --codec {', '.join(others)} or {last}."
+        )
+    if options.earliest_cut and not options.is_adaptive:
+        raise WrongUsage("--earliest-cut needs --split auto and a remote --tail; choose a fixed cut with --split.")
+    if _takes_default_cut(options) and options.codec in codecs.IMAGE_CODECS:
+        raise WrongUsage(f"--codec {options.codec} sends image files; it needs --split remote, or a remote --tail.")
+    if options.max_accuracy_drop is not None and options.codec != AUTO:
+        raise WrongUsage("--max-accuracy-drop needs --codec auto; it has no effect on a named codec.")

@@ -1,0 +1,137 @@
+"""The options of `hybrid-batch run` that limit, describe or repeat a run, and the wait for an absent tail."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from hybrid_batch.cli import main
+from tests.conftest import COMMAND, HANG_S, ROOT, free_port
+from tests.run_logs import read_records
+
+IMAGES = ROOT / "data" / "digits" / "images"
+
+
+def run(capsys, *arguments: object) -> dict:
+    code = main(["run", str(IMAGES), *map(str, arguments), "--json"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    return json.loads(printed.out)
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_limit_takes_the_first_images_and_makes_a_run_of_its_own(capsys, tmp_path):
+    whole = run(capsys, "--log", tmp_path / "whole", "--split", "c006")
+    some = run(capsys, "--log", tmp_path / "some", "--split", "c006", "--limit", 7)
+    names = [record["image"] for record in read_records(tmp_path / "whole")]
+    assert [record["image"] for record in read_records(tmp_path / "some")] == names[:7]
+    assert some["run"].rpartition("=")[2] != whole["run"].rpartition("=")[2]
+    more = run(capsys, "--log", tmp_path / "more", "--split", "c006", "--limit", 1000)
+    assert more["run"].rpartition("=")[2] == whole["run"].rpartition("=")[2]
+
+
+def test_a_dry_run_describes_the_run_and_writes_nothing(capsys, tmp_path):
+    tail = f"http://user:secret@127.0.0.1:{free_port()}"
+    options = ["--log", tmp_path / "log", "--split", "c006", "--codec", "int8", "--limit", 20, "--shard-size", 8]
+    facts = run(capsys, *options, "--tail", tail, "--dry-run")
+    assert not (tmp_path / "log").exists()
+    assert (facts["images"], facts["labelled"], facts["cut"], facts["codec"]) == (20, 20, "c006", "int8")
+    assert facts["tail"] == tail.replace("user:secret@", "") + " (not contacted)"
+    assert (facts["shards"], facts["shards_present"], facts["images_left"]) == (3, 0, 20)
+    done = run(capsys, *options)
+    assert done["run"] == facts["run"]
+    (part,) = tmp_path.glob("log/run=*/part-00000.parquet")
+    part.unlink()
+    before = files(tmp_path)
+    facts = run(capsys, *options, "--dry-run")
+    assert (facts["shards"], facts["shards_present"], facts["images_left"]) == (3, 2, 8)
+    facts = run(capsys, *options, "--dry-run", "--overwrite")
+    assert (facts["objects_deleted"], facts["images_left"]) == (len(before), 20)
+    assert files(tmp_path) == before
+    assert main(["run", str(IMAGES), *map(str, options), "--dry-run"]) == 0
+    assert "would run  8 of 20 images" in capsys.readouterr().out
+    assert (
+        main(["run", str(IMAGES), "--log", str(tmp_path / "x"), "--codec", "auto", "--split", "c006", "--dry-run"]) == 0
+    )
+    assert "calibrated on the images when the run starts" in capsys.readouterr().out
+
+
+def test_overwrite_repeats_a_run_and_deletes_only_its_own_objects(capsys, tmp_path, monkeypatch):
+    options = ["--log", tmp_path, "--split", "c006", "--limit", 20, "--run-id", "mine"]
+    run(capsys, *options)
+    folder = tmp_path / "run=mine"
+    assert main(["evaluate", str(folder)]) == 0
+    capsys.readouterr()
+    stranger = folder / "notes.txt"
+    stranger.write_text("kept")
+    before = files(tmp_path)
+    assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == 2
+    assert "contains 'notes.txt', which is not part of a run" in capsys.readouterr().err
+    assert files(tmp_path) == before
+    stranger.unlink()
+    absent = ["--tail", f"http://127.0.0.1:{free_port()}", "--patience", "0"]
+    before = files(tmp_path)
+    assert main(["run", str(IMAGES), *map(str, options), "--overwrite", *absent]) == 1
+    assert files(tmp_path) == before, "the run is kept while the tail is absent"
+    again = run(capsys, *options, "--overwrite", "--codec", "int8")  # other settings under the same id
+    assert again["codec"] == "int8"
+    assert not list(folder.glob("_report/*"))
+    assert len(read_records(tmp_path)) == 20
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_overwrite_asks_on_a_terminal(capsys, tmp_path, monkeypatch, answer, code):
+    options = ["--log", tmp_path, "--split", "c006", "--limit", 5]
+    run(capsys, *options)
+    before = files(tmp_path)
+    terminal = io.StringIO(f"{answer}\n")
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == code
+    assert "Delete the 4 objects of" in capsys.readouterr().err
+    assert (files(tmp_path) == before) == (answer == "n")
+
+
+def test_ctrl_c_ends_the_wait_for_an_absent_tail(tmp_path):
+    tail = f"http://127.0.0.1:{free_port()}"
+    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c006", "--tail", tail]
+    waiting = subprocess.Popen([*command, "--patience", "9999"], stderr=subprocess.PIPE, text=True)
+    note = waiting.stderr.readline()
+    assert f"No answer from {tail}" in note
+    assert "s more" in note
+    waiting.send_signal(signal.SIGINT)
+    _, error = waiting.communicate(timeout=HANG_S)
+    assert waiting.returncode == 130
+    assert "Interrupted" in error
+
+
+def test_quiet_prints_only_the_result_and_verbose_a_line_for_each_batch(capsys, tmp_path):
+    options = [str(IMAGES), "--log", str(tmp_path), "--limit", "20", "--batch-size", "8"]
+    assert main(["run", *options, "-q"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "images" in printed.out
+    assert main(["run", *options, "-v", "--overwrite"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("shard ")]
+    assert len(lines) == 3
+    assert lines[0].startswith("shard 0, batch 0: 8 images, cut c010, codec fp16, tail local; ")
+    assert lines[0].endswith("0 bytes sent, 0 bytes received; 0 errors")
+
+
+def test_a_split_run_without_a_tail_names_the_commands_that_put_it_elsewhere(capsys, tmp_path):
+    assert main(["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5"]) == 0
+    printed = capsys.readouterr()
+    first = printed.err.splitlines()[0]
+    assert "`hybrid-batch serve digits --port 8000`" in first
+    assert "`run --tail http://HOST:8000`" in first
+    assert "`hybrid-batch cloud deploy digits`" in first
+    assert "`run --tail lambda:hybrid-batch-digits`" in first
+    assert "20 Mbit/s" in printed.out
+    assert main(["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5", "--split", "local"]) == 0
+    assert "serve" not in capsys.readouterr().err
