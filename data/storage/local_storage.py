@@ -3,7 +3,6 @@
 import errno
 import heapq
 import os
-import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.errors import StorageFailed, TooLarge
-from hybrid_batch.data.storage.storage import Entry
+from hybrid_batch.data.storage.file_names import to_file_name, to_text
+from hybrid_batch.data.storage.storage import Entry, Unlisted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,15 @@ class LocalStorage:
         except OSError as error:
             raise _failure("write", path, error) from error
 
-    def list_files(self, prefix: str = "") -> Iterator[Entry]:
+    def remove(self, *names: str) -> None:
+        for name in names:
+            path = Path(self._path(name))
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise _failure("delete", path, error) from error
+
+    def list_files(self, prefix: str = "", unlisted: Unlisted | None = None) -> Iterator[Entry]:
         # Symlinked folders are visited after all real folders, and each real folder once. So a loop ends, and a file
         # that is reachable twice has one name, independent of the file system's order.
         seen: set[tuple[int, int]] = set()
@@ -87,24 +95,29 @@ class LocalStorage:
                 seen.add((status.st_dev, status.st_ino))
                 with os.scandir(folder) as children:
                     for child in children:
-                        name = inside + _text(child.name)
+                        name = inside + to_text(child.name)
                         if _is_folder(child):
                             if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
                                 heapq.heappush(waiting, (child.is_symlink(), f"{name}/"))
-                        elif name.startswith(prefix) and (size := _size(child)) is not None:
-                            yield Entry(name, size)
+                        elif name.startswith(prefix):
+                            if (size := _size(child)) is not None:
+                                yield Entry(name, size)
+                            elif unlisted is not None:
+                                unlisted.special_files += 1
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise _failure("list", folder, error) from error
+                if unlisted is None or not inside:
+                    raise _failure("list", folder, error) from error
+                unlisted.folders[inside.rstrip("/")] = str(_failure("list", folder, error))
 
     def child(self, name: str) -> "LocalStorage":
         return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}")
 
     def _path(self, name: str) -> str:
-        path = f"{self.folder}/{name}"
-        if "\\x" in name and not os.path.exists(path):  # noqa: PTH110 - Path is slow here
-            return f"{self.folder}/{os.fsdecode(_ESCAPE.sub(_unescape, name.encode()))}"
+        path = f"{self.folder}/{to_file_name(name)}"
+        if "\\x" in name and not os.path.lexists(path):  # a name from a log before escapes of '\\'
+            return f"{self.folder}/{name}"
         return path
 
 
@@ -161,19 +174,6 @@ def _size(child: os.DirEntry[str]) -> int | None:
     except OSError:
         return 0 if child.is_symlink() else None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-# File names can be invalid UTF-8 (old archives, other systems), which Arrow strings cannot hold. Invalid bytes are
-# escaped as `\xNN`, and unescaped when no file has the escaped name.
-_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
-
-
-def _text(name: str) -> str:
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(match[1].decode())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.storage.s3_file import ByteRange, S3File
-from hybrid_batch.data.storage.storage import Entry
+from hybrid_batch.data.storage.storage import Entry, Unlisted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +138,7 @@ class S3Storage:
                 name = self._name(failed.get("Key", "").removeprefix(self.prefix))
                 raise StorageFailed(f"Cannot delete {name}: {failed.get('Message') or failed.get('Code')}.")
 
-    def list_files(self, prefix: str = "") -> Iterator[Entry]:
+    def list_files(self, prefix: str = "", unlisted: Unlisted | None = None) -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2")
         with self._failures("list", prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):

@@ -4,7 +4,7 @@ File names are relative to the storage and '/'-separated on both.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +17,15 @@ class Entry:
 
     name: str
     size: int
+
+
+@dataclass(slots=True)
+class Unlisted:
+    """What a listing leaves out: the number of pipes, sockets and devices, and the folders that cannot be read, each
+    with the reason in one sentence."""
+
+    special_files: int = 0
+    folders: dict[str, str] = field(default_factory=dict)
 
 
 class Storage(Protocol):
@@ -44,9 +53,13 @@ class Storage(Protocol):
         At most one of concurrent writers gets True. On S3 it can be none: if the response to a successful write is
         lost, the retry finds the file. Raises StorageFailed."""
 
-    def list_files(self, prefix: str = "") -> Iterator[Entry]:
+    def remove(self, *names: str) -> None:
+        """Delete files; missing ones are ignored. Raises StorageFailed."""
+
+    def list_files(self, prefix: str = "", unlisted: Unlisted | None = None) -> Iterator[Entry]:
         """Yield every file at any depth whose name starts with `prefix`, in any order; nothing if the storage does
-        not exist. Raises StorageFailed if a part cannot be listed."""
+        not exist. Raises StorageFailed if a part cannot be listed; with `unlisted`, folders below the storage's own
+        are noted there instead."""
 
     def child(self, name: str) -> "Storage":
         """Return the storage of the subfolder `name`, which need not exist."""

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybrid_batch.data.errors import StorageFailed
+from hybrid_batch.data.storage.file_names import to_file_name, to_former_text, to_text
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.data.storage.storage import Unlisted
 
 NOBODY = 65534
 
@@ -73,6 +77,65 @@ def test_names_that_are_not_utf8_can_be_listed_and_read(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff.png")).write_bytes(b"odd")
     assert names(tmp_path) == [r"caf\xe9/\xff.png"]
     assert open_storage(str(tmp_path)).read(r"caf\xe9/\xff.png") == b"odd"
+
+
+def test_every_name_has_one_text_and_every_text_one_name(tmp_path: Path) -> None:
+    """A byte that is not UTF-8, and text that reads like its escape, are different files."""
+    odd = [
+        b"bad\xff.png",
+        rb"bad\xff.png",
+        rb"bad\x5cxff.png",
+        rb"bad\x5c.png",
+        b"bad\\\xff",
+        rb"a\x41",
+        rb"tail\\",
+        b"\\\\xff",
+    ]
+    for number, name in enumerate(odd):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"%d" % number)
+    found = names(tmp_path)
+    assert len(set(found)) == len(odd)
+    storage = open_storage(str(tmp_path))
+    assert {storage.read(name) for name in found} == {b"%d" % number for number in range(len(odd))}
+    assert {os.fsencode(to_file_name(name)) for name in found} == set(odd)
+    assert r"bad\xff.png" in found  # the byte, as in earlier logs
+    assert r"a\x41" in found  # no escape
+
+
+@given(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, 47} & set(name)))
+def test_names_survive_the_way_to_text_and_back(name: bytes) -> None:
+    text = to_text(os.fsdecode(name))
+    text.encode()
+    assert os.fsencode(to_file_name(text)) == name
+
+
+@given(st.lists(st.sampled_from([b"\\", b"x", b"5", b"c", b"f", b"\xff", "é".encode()]), max_size=12).map(b"".join))
+def test_names_like_escapes_survive_too(name: bytes) -> None:
+    assert os.fsencode(to_file_name(to_text(os.fsdecode(name)))) == name
+
+
+def test_a_name_from_an_earlier_log_is_read_where_it_is_unambiguous(tmp_path: Path) -> None:
+    (tmp_path / r"bad\xff.png").write_bytes(b"text")
+    assert names(tmp_path) == [r"bad\x5cxff.png"]
+    storage = open_storage(str(tmp_path))
+    assert storage.read(r"bad\xff.png") == storage.read(r"bad\x5cxff.png") == b"text"
+    assert to_former_text(r"bad\x5cxff.png") == r"bad\xff.png"
+
+
+def test_folders_that_cannot_be_read_and_special_files_are_noted(tmp_path: Path, unprivileged: None) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.png").touch()
+    (tmp_path / "open" / "secret").mkdir(mode=0o000)
+    os.mkfifo(tmp_path / "pipe.png")
+    unlisted = Unlisted()
+    assert [entry.name for entry in open_storage(str(tmp_path)).list_files(unlisted=unlisted)] == ["open/a.png"]
+    assert unlisted.special_files == 1
+    (reason,) = unlisted.folders.values()
+    assert list(unlisted.folders) == ["open/secret"]
+    assert reason.startswith(f"Cannot list {tmp_path}/open/secret: permission denied")
+    with pytest.raises(StorageFailed, match="permission denied"):  # nothing would be left
+        list(open_storage(str(tmp_path / "open" / "secret")).list_files(unlisted=unlisted))
+    (tmp_path / "open" / "secret").chmod(0o700)
 
 
 def test_folders_and_files_without_permission_are_named(tmp_path: Path, unprivileged: None) -> None:
