@@ -1,15 +1,18 @@
-"""The images below a folder or prefix, listed by name without opening them."""
+"""The images that a run classifies, listed by name without opening them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from posixpath import splitext
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_batch.data.errors import NoImages
+from hybrid_batch.data.images.sources import is_plain, select_files
 from hybrid_batch.data.storage.local_storage import LocalStorage
 from hybrid_batch.data.storage.open_storage import open_file, open_storage
-from hybrid_batch.data.storage.storage import Entry, Storage
+from hybrid_batch.data.storage.storage import Entry, Storage, Unlisted
 
 IMAGES_SCHEMA = pa.schema(
     [
@@ -31,42 +34,73 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedFiles:
+    """The files below the root that are no images: numbers of hidden files, of files with another suffix or in a log,
+    and of pipes, sockets and devices. `unreadable_folders` maps a folder to the reason, in one sentence."""
+
+    hidden: int = 0
+    other: int = 0
+    special: int = 0
+    unreadable_folders: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object of what is not zero."""
+        counts = {"hidden": self.hidden, "other": self.other, "special": self.special}
+        found: dict[str, Any] = {name: count for name, count in counts.items() if count}
+        return found | ({"unreadable_folders": dict(self.unreadable_folders)} if self.unreadable_folders else {})
+
+    def __str__(self) -> str:
+        """The numbers for a person, such as "3 hidden files, 1 unreadable folder"; empty without any."""
+        counts = (
+            (self.hidden, "hidden file"),
+            (self.other, "file of another kind"),
+            (self.special, "special file"),
+            (len(self.unreadable_folders), "unreadable folder"),
+        )
+        return ", ".join(f"{count:,} {_plural(noun, count)}" for count, noun in counts if count)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSet:
-    """Images as a table of IMAGES_SCHEMA, sorted by the bytes of their names, and their storage. `label_source` is the
-    record's: "folder", "csv", or None for images without labels."""
+    """Images as a table of IMAGES_SCHEMA, sorted by the bytes of their names, and their storage.
+
+    `label_source` is the record's: "folder", "csv", or None for images without labels. `skipped` counts the files that
+    are not among the images."""
 
     root: Storage
     table: pa.Table
     label_source: str | None = None
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
 
 
-def find_images(uri: str) -> ImageSet:
-    """The images at any depth below a folder or an `s3://` prefix, or the one image `place` is.
+def find_images(sources: str | Sequence[str]) -> ImageSet:
+    """The images at any depth below a folder or an `s3://` prefix, the one image at a path, or those of several paths,
+    patterns and lists of files as in `select_files`.
 
     Every file counts, except hidden ones (a part of the name begins with '.'), logs of runs (with 'run=') and those
-    with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Raises NoImages and
-    StorageFailed."""
-    root = open_storage(uri)
-    names: list[str] = []
-    sizes: list[int] = []
-    chunks: list[pa.Table] = []
-    others = 0
-    for entry in root.list_files():
-        if not is_image(entry):
-            others += 1
-            continue
-        names.append(entry.name)
-        sizes.append(entry.size)
-        if len(names) == _CHUNK:
-            chunks.append(_table(names, sizes))
-            names, sizes = [], []
-    table = pa.concat_tables([*chunks, _table(names, sizes)])
+    with a suffix known to be no image's. Held as columns: a million names are some 40 MB. Sub-folders that cannot be
+    read are in `skipped`. Raises NoImages, WrongUsage and StorageFailed."""
+    sources = (sources,) if isinstance(sources, str) else tuple(sources)
+    if len(sources) == 1 and is_plain(sources[0]):
+        return _find_below(sources[0])
+    selected = select_files(sources)
+    table, skipped = _collect(selected.entries, selected.unlisted)
+    if not table.num_rows:
+        raise NoImages(f"No images in {' '.join(map(repr, sources[:3]))}, only {skipped}; give images.")
+    return ImageSet(selected.root, table, skipped=skipped)
+
+
+def _find_below(uri: str) -> ImageSet:
+    root, unlisted = open_storage(uri), Unlisted()
+    table, skipped = _collect(root.list_files(unlisted=unlisted), unlisted)
     if table.num_rows:
-        return ImageSet(root, table.take(pc.sort_indices(table["image"])).combine_chunks())
-    if others:
-        raise NoImages(f"No images in {uri!r}, only {others} other files; give a folder of images.")
+        return ImageSet(root, table, skipped=skipped)
+    if str(skipped):
+        raise NoImages(f"No images in {uri!r}, only {skipped}; give a folder of images.")
     parent, name = open_file(uri)
     for entry in parent.list_files(name):
+        if entry.name == name and _other_suffix(name):
+            raise NoImages(f"{uri!r} is no image; give a folder or an image, or @{uri} for a list with one a line.")
         if entry.name == name:
             return ImageSet(parent, _table([name], [entry.size]))
     if isinstance(root, LocalStorage) and root.folder.is_dir():
@@ -74,11 +108,38 @@ def find_images(uri: str) -> ImageSet:
     raise NoImages(f"No folder {uri!r}; give a folder of images, or s3://bucket/prefix.")
 
 
-def is_image(entry: Entry) -> bool:
-    """Return whether a file counts as an image, by its name alone."""
-    name = f"/{entry.name}"
-    hidden = "/." in name or "/run=" in name
-    return not hidden and splitext(entry.name)[1].lower() not in _OTHER_SUFFIXES
+def _collect(entries: Iterable[Entry], unlisted: Unlisted) -> tuple[pa.Table, SkippedFiles]:
+    """The images among the entries, sorted, and the numbers of the others; `unlisted` is complete after the entries."""
+    names: list[str] = []
+    sizes: list[int] = []
+    chunks: list[pa.Table] = []
+    hidden = others = 0
+    for entry in entries:
+        if _is_hidden(entry.name):
+            hidden += 1
+        elif _other_suffix(entry.name) or "/run=" in f"/{entry.name}":
+            others += 1
+        else:
+            names.append(entry.name)
+            sizes.append(entry.size)
+        if len(names) == _CHUNK:
+            chunks.append(_table(names, sizes))
+            names, sizes = [], []
+    table = pa.concat_tables([*chunks, _table(names, sizes)])
+    skipped = SkippedFiles(hidden, others, unlisted.special_files, unlisted.folders)
+    return table.take(pc.sort_indices(table["image"])).combine_chunks(), skipped
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
+
+
+def _other_suffix(name: str) -> bool:
+    return splitext(name)[1].lower() in _OTHER_SUFFIXES
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else noun.replace("file", "files").replace("folder", "folders")
 
 
 def _table(names: list[str], sizes: list[int]) -> pa.Table:

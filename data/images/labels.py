@@ -15,6 +15,7 @@ from hybrid_batch.data.storage.open_storage import open_file
 FOLDERS = "folders"
 NONE = "none"
 _LARGEST_FILE = 1 << 30
+_MOST_NOTES = 5  # on folders that cannot be read; the summary has their number
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,16 @@ class LabelledImages:
     note: str | None = None
 
 
-def find_labelled_images(uri: str, source: str, classes: Sequence[str], notify: Callable[[str], None]) -> ImageSet:
-    """The images under a folder or URI with labels from `source`, see `label_images`; `notify` is called with its note.
-    Raises NoImages, BadLabels, StorageFailed."""
-    found = find_images(uri)
+def find_labelled_images(
+    sources: str | Sequence[str], source: str, classes: Sequence[str], notify: Callable[[str], None]
+) -> ImageSet:
+    """The images of `find_images` with labels from `source`, see `label_images`.
+
+    `notify` is called with its note, and with those on folders that cannot be read. Raises NoImages, WrongUsage,
+    BadLabels, StorageFailed."""
+    found = find_images(sources)
+    for reason in list(found.skipped.unreadable_folders.values())[:_MOST_NOTES]:
+        notify(f"Warning: {reason.removesuffix('.')}; the run goes on without it.")
     labelled = label_images(found.table, source, classes)
     if labelled.note:
         notify(f"Note: {labelled.note}")

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hybrid_batch.data.errors import SettingsMismatch
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.runs import RunFolder, shards
+from hybrid_batch.data.storage.file_names import to_former_text
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.runner.split import LocalSplit, Split
 
@@ -33,7 +35,7 @@ class RunIdentity:
     def run_id(self, images: pa.Table) -> str:
         """The default run id: equal for equal identity and images (names, labels, sizes)."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
-        for column in images.columns:
+        for column in (_with_former_names(images) or images).columns:
             for value in column.to_pylist():
                 digest.update(f"{value}\n".encode())
         return digest.hexdigest()[:12]
@@ -59,7 +61,8 @@ def open_run(
     stored = folder.create({"identity": asdict(identity), "shard_size": shard_size, **metadata})
     _check_identity(folder.uri, stored.get("identity", {}), asdict(identity))
     frozen = folder.freeze_images(images.table)
-    if not frozen.equals(images.table.cast(frozen.schema)):
+    former = _with_former_names(images.table)
+    if not any(frozen.equals(table.cast(frozen.schema)) for table in (images.table, former) if table is not None):
         raise SettingsMismatch(
             f"Run {folder.uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
             " labels or sizes); use another --run-id, or leave it out."
@@ -78,6 +81,7 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
         "bundle_name": bundle.name,
         **({"weights": "random"} if bundle.has_random_weights else {}),
         "images": images.root.uri,
+        **({"skipped": skipped} if (skipped := images.skipped.to_dict()) else {}),
         "labels": images.label_source or "none",
         **({} if split is None else {"cut": split.name, "cut_name": _cut_name(bundle, split), "codec": split.codec}),
         "tail": tail,
@@ -89,6 +93,16 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
             "memory_bytes": psutil.virtual_memory().total,
         },
     }
+
+
+def _with_former_names(images: pa.Table) -> pa.Table | None:
+    """The images with the names that former logs have; None where two images would have the same, or none differs."""
+    names = images["image"].to_pylist()
+    former = [to_former_text(name) for name in names]
+    if former == names or len(set(former)) < len(former):
+        return None
+    renamed = images.set_column(0, images.schema.field("image"), pa.array(former))
+    return renamed.take(pc.sort_indices(renamed["image"]))
 
 
 def _cut_name(bundle: Bundle, split: Split) -> str:

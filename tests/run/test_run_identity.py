@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hybrid_batch.data.errors import SettingsMismatch
-from hybrid_batch.data.images.images import IMAGES_SCHEMA, ImageSet
+from hybrid_batch.data.images.images import IMAGES_SCHEMA, ImageSet, SkippedFiles
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
@@ -86,3 +86,23 @@ def test_the_metadata_names_what_a_reader_of_the_log_looks_for():
     assert "cut" not in random
     assert run_metadata(bundle, images, "local", LocalSplit())["cut_name"] == "local"
     assert run_metadata(bundle, images, "local", UploadSplit("image"))["cut"] == "c000"
+
+
+def test_a_log_with_the_former_names_of_files_is_continued_where_they_are_unambiguous(tmp_path):
+    """Former logs have the text `bad\\xff` for a byte and for the same text."""
+    byte, text = r"bad\xff.png", r"bad\x5cxff.png"
+    former = open_run(folder_in(tmp_path), IDENTITY, images_of("a.png", byte), 10, {})
+    assert IDENTITY.run_id(images_of("a.png", text).table) == IDENTITY.run_id(former.images.table)
+    again = open_run(folder_in(tmp_path), IDENTITY, images_of("a.png", text), 10, {})
+    assert again.images.table["image"].to_pylist() == ["a.png", byte]
+    both = images_of("a.png", text, byte)
+    assert IDENTITY.run_id(both.table) != IDENTITY.run_id(images_of("a.png", byte, byte).table)
+    with pytest.raises(SettingsMismatch, match="exists with other images"):
+        open_run(folder_in(tmp_path), IDENTITY, both, 10, {})
+
+
+def test_the_metadata_counts_the_files_that_are_no_images():
+    images = replace(images_of("a"), skipped=SkippedFiles(hidden=3, unreadable_folders={"b": "Cannot list b."}))
+    metadata = run_metadata(resolve_model("digits"), images, "local")
+    assert metadata["skipped"] == {"hidden": 3, "unreadable_folders": {"b": "Cannot list b."}}
+    assert "skipped" not in run_metadata(resolve_model("digits"), images_of("a"), "local")
