@@ -1,4 +1,4 @@
-"""The time of the report's intervals: the bootstraps of the confusion matrix and of the confidence's scores."""
+"""The time of the intervals of the confusion matrix and of the confidence's scores."""
 
 import time
 
@@ -11,14 +11,14 @@ from hybrid_batch.evaluation.counting.counts import Counts
 from hybrid_batch.evaluation.counting.record_counter import count_table
 from hybrid_batch.evaluation.statistics.calibration import confidence_scores
 from hybrid_batch.evaluation.statistics.confusion_matrix import build_matrix
-from hybrid_batch.evaluation.statistics.intervals import matrix_intervals
+from hybrid_batch.evaluation.statistics.matrix_intervals import matrix_intervals
 
 CLASSES = (10, 100)
 _PER_CELL = 20
 
 
 def intervals(rounds: int) -> list[dict[str, object]]:
-    """A row for each number of classes: seconds of all intervals that have no formula."""
+    """A row for each number of classes: seconds of all intervals that are not of a proportion."""
     rows: list[dict[str, object]] = []
     for classes in CLASSES:
         counts = _counts(classes)
@@ -26,17 +26,15 @@ def intervals(rounds: int) -> list[dict[str, object]]:
         seconds = []
         for _ in range(rounds):
             start = time.perf_counter()
-            method, *_ = matrix_intervals(matrix)
+            matrix_intervals(matrix)
             confidence_scores(counts)
             seconds.append(time.perf_counter() - start)
-        rows.append(
-            {"classes": classes, "cells": len(matrix.records), "intervals": method, "seconds": Spread.of(seconds)}
-        )
+        rows.append({"classes": classes, "cells": len(matrix.records), "seconds": Spread.of(seconds)})
     return rows
 
 
 def _counts(classes: int) -> Counts:
-    """Counts of records in every cell of the confusion matrix, the worst case of the bootstrap."""
+    """Counts of records in every cell of the confusion matrix, the largest number of cells."""
     random = np.random.default_rng(classes)
     names = [f"n{number:03d}" for number in range(classes)]
     cells = np.repeat(np.arange(classes * classes), _PER_CELL)

@@ -17,7 +17,8 @@ from hybrid_batch.evaluation.statistics.confusion_matrix import (
     build_matrix,
     matrix_statistics,
 )
-from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, matrix_intervals, wilson_interval
+from hybrid_batch.evaluation.statistics.intervals import METHODS, UNKNOWN, wilson_interval
+from hybrid_batch.evaluation.statistics.matrix_intervals import matrix_intervals
 from hybrid_batch.evaluation.statistics.notes import build_notes
 from hybrid_batch.evaluation.statistics.slices import build_slices, empty_slice
 from hybrid_batch.evaluation.statistics.throughput import build_throughput
@@ -29,7 +30,7 @@ def build_report(counts: Counts) -> Report:
     sliced = build_slices(counts)
     overall = sliced.pop(OVERALL, [empty_slice()])[0]
     overflows = counts["overflows"]["by"].to_pylist()
-    method, measures = _headline(matrix)
+    classes = _per_class(matrix)
     report = Report(
         report_version=REPORT_VERSION,
         coverage=Coverage(
@@ -42,12 +43,12 @@ def build_report(counts: Counts) -> Report:
             "accuracy": overall["accuracy"],
             "recall_weighted": overall["accuracy"],
             "top5_accuracy": overall["top5_accuracy"],
-            **measures,
+            **_averages(matrix, classes),
             **confidence_scores(counts),
         },
-        intervals=method,
+        intervals=METHODS,
         confusion=matrix.to_report(),
-        per_class=_per_class(matrix),
+        per_class=classes,
         calibration=build_calibration(counts["calibration"]),
         overall=overall,
         slices={name: sliced.get(name, []) for name in sorted({*DEFAULT_SLICES, *sliced, *overflows})},
@@ -59,14 +60,16 @@ def build_report(counts: Counts) -> Report:
     return report | {"notes": build_notes(report, overflows)}
 
 
-def _headline(matrix: ConfusionMatrix) -> tuple[str, dict[str, Measure]]:
-    """The method of the intervals, and the measures of the whole matrix."""
-    if not len(matrix.records):
-        return "none", dict.fromkeys(STATISTICS, UNKNOWN)
-    method, low, high = matrix_intervals(matrix)
-    values = matrix_statistics(*matrix.margins())
-    columns = np.stack([values, np.fmin(low, values), np.fmax(high, values)], axis=1).tolist()
-    return method, {name: _measure(*row) for name, row in zip(STATISTICS, columns, strict=True)}
+def _averages(matrix: ConfusionMatrix, classes: list[ClassRow]) -> dict[str, Measure]:
+    """The measures of the whole matrix; for a single class its F1 is the average, with the same interval."""
+    if not classes:
+        return dict.fromkeys(STATISTICS, UNKNOWN)
+    ends = matrix_intervals(matrix)
+    values = zip(STATISTICS, matrix_statistics(*matrix.margins()).tolist(), strict=True)
+    measures = {name: _measure(value, *ends[name]) for name, value in values}
+    if len(classes) == 1:
+        measures |= dict.fromkeys(("f1_macro", "f1_weighted"), classes[0]["f1"])
+    return measures
 
 
 def _measure(value: float, low: float, high: float) -> Measure:

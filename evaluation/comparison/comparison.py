@@ -10,10 +10,9 @@ from hybrid_batch.data.errors import BadLabels, NotARun, WrongUsage
 from hybrid_batch.data.log.records import STAGES
 from hybrid_batch.evaluation.comparison.run_join import OUTCOMES, SIDES, JoinCounts, Key, first_names
 from hybrid_batch.evaluation.counting.counts import BYTE_COLUMNS
-from hybrid_batch.evaluation.counting.encoding.fixed_point import Reals
 from hybrid_batch.evaluation.counting.encoding.latency_buckets import quantiles_us
 from hybrid_batch.evaluation.report_schema import QUANTILES, Measure
-from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, bootstrap_intervals, wilson_interval
+from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, paired_interval, wilson_interval
 from hybrid_batch.evaluation.statistics.significance import holm_correction, mcnemar_exact_p, mcnemar_mid_p
 
 COMPARISON_VERSION = 1
@@ -39,8 +38,8 @@ class ComparisonCoverage(TypedDict):
 class ComparisonSlice(TypedDict):
     """The images classified by both runs that have one value of a column, or all of them.
 
-    `agreement` is the share of equal predictions. `difference` is the accuracy of B minus that of A, with an interval
-    bootstrapped from the pairs. `exact_p` and `mid_p` are McNemar's; `holm_p` is `mid_p` corrected for the number of
+    `agreement` is the share of equal predictions. `difference` is the accuracy of B minus that of A, with Tango's
+    score interval for pairs. `exact_p` and `mid_p` are McNemar's; `holm_p` is `mid_p` corrected for the number of
     values of the column, null overall. A measure that needs labels is null without them.
     """
 
@@ -190,23 +189,17 @@ def _slice(
 
 
 def _differences(cells: list[list[int]]) -> list[Measure]:
-    """The accuracy of B minus that of A for each slice, with an interval from resampled pairs."""
-    pairs = np.array([[both + neither, only_a, only_b] for both, only_a, only_b, neither, _ in cells], np.int64)
-
-    def differences(draws: Reals) -> Reals:
-        same, only_a, only_b = np.moveaxis(draws.reshape(len(draws), -1, 3), 2, 0)
-        # A sample without images shows no difference, hence 0.
-        shares: Reals = (only_b - only_a) / np.maximum(1, same + only_a + only_b)
-        return shares
-
-    values = differences(pairs.reshape(1, -1).astype(np.float64))[0]
-    low, high = bootstrap_intervals(pairs.reshape(-1), differences)
-    return [
-        Measure(value=value, low=min(value, low_end), high=max(value, high_end)) if images else UNKNOWN
-        for value, low_end, high_end, images in zip(
-            values.tolist(), low.tolist(), high.tolist(), pairs.sum(axis=1).tolist(), strict=True
-        )
-    ]
+    """The accuracy of B minus that of A for each slice, with its interval; unknown without labels."""
+    counts = np.array(cells, np.int64)
+    pairs = counts[:, : len(OUTCOMES) - 1].sum(1)
+    labelled = np.flatnonzero(pairs)
+    only_a, only_b = counts[labelled, 1], counts[labelled, 2]
+    low, high = paired_interval(only_a, only_b, pairs[labelled])
+    differences: list[Measure] = [UNKNOWN] * len(cells)
+    columns = ((only_b - only_a) / pairs[labelled], low, high)
+    for place, *ends in zip(labelled.tolist(), *(column.tolist() for column in columns), strict=True):
+        differences[place] = Measure(value=ends[0], low=ends[1], high=ends[2])
+    return differences
 
 
 class _Times(TypedDict):

@@ -9,15 +9,14 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from hybrid_batch.evaluation.counting.counters.calibration_counter import BINS, BUCKETS, bucket_doubt, outcome_scores
+from hybrid_batch.evaluation.counting.counters.calibration_counter import BINS, bucket_doubt, outcome_scores
 from hybrid_batch.evaluation.counting.counts import Counts
 from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers, Reals, from_fixed
 from hybrid_batch.evaluation.report_schema import Bin, Binning, Calibration, Measure
-from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, bootstrap_intervals, wilson_interval
+from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, effective_trials, wilson_ends, wilson_interval
 
 Z_ONE_SIDED = 1.6448536269514722
 _MEASURES = {"brier": "confidence_brier", "log_loss": "confidence_log_loss"}
-_COARSER_BITS = 4  # of a bucket, for the bootstrap: 16 cells become one
 
 
 def build_calibration(tally: pa.Table) -> Calibration:
@@ -40,24 +39,31 @@ def build_calibration(tally: pa.Table) -> Calibration:
 def confidence_scores(counts: Counts) -> dict[str, Measure]:
     """`confidence_brier` and `confidence_log_loss` from the tallies `scores` and `calibration`.
 
-    Values are exact. Intervals are bootstrapped from coarser cells, in which every record has the cell's mean.
+    Values are exact. Their intervals are Wilson's, with the range between the best and the worst score that the
+    confidences permit as the unit; every record of a cell varies as the cell's mean does.
     """
-    bins, buckets, correct, records, confidence = _cells(counts["calibration"])
+    _, _, correct, records, confidence = _cells(counts["calibration"])
     if not len(records):
         return dict.fromkeys(_MEASURES.values(), UNKNOWN)
-    _, places = np.unique(2 * (bins * BUCKETS + (buckets >> _COARSER_BITS)) + correct, return_inverse=True)
-    n, hits, sums = (np.bincount(places, values) for values in (records, records * correct, confidence))
-    probability = np.where(hits > 0, sums / n, 1 - sums / n)
-    values = np.stack(list(outcome_scores(probability).values()), axis=1)
-    low, high = bootstrap_intervals(n.astype(np.int64), lambda draws: _means(draws, values))
-    (coarse,) = _means(n.astype(np.float64)[None], values)
-    exact = {row["score"]: from_fixed(row["high"], row["low"]) / int(n.sum()) for row in counts["scores"].to_pylist()}
+    mean = confidence / records
+    scores, opposite = (outcome_scores(np.where(right, mean, 1 - mean)) for right in (correct > 0, correct == 0))
+    total = int(records.sum())
+    exact = {row["score"]: from_fixed(row["high"], row["low"]) / total for row in counts["scores"].to_pylist()}
     return {
-        _MEASURES[name]: Measure(
-            value=value, low=max(0.0, value + float(low[i] - coarse[i])), high=value + float(high[i] - coarse[i])
-        )
-        for i, (name, value) in enumerate((name, exact[name]) for name in _MEASURES)
+        measure: _mean_score(exact[name], records, scores[name], opposite[name]) for name, measure in _MEASURES.items()
     }
+
+
+def _mean_score(value: float, records: Integers, scores: Reals, opposite: Reals) -> Measure:
+    """The mean score with its interval; `scores` are those of the cells, `opposite` those of the other outcome."""
+    best, worst = (float(end(np.stack([scores, opposite]))) for end in (np.min, np.max))
+    if best == worst:  # each record has the same score, whether it is correct or not
+        return Measure(value=value, low=value, high=value)
+    share = min(max((value - best) / (worst - best), 0.0), 1.0)
+    total = float(records.sum())
+    squares = float((records * ((scores - best) / (worst - best) - share) ** 2).sum())
+    low, high = (best + (worst - best) * end for end in wilson_ends(share, effective_trials(share, total, squares)))
+    return Measure(value=value, low=min(low, value), high=max(high, value))
 
 
 def _cells(tally: pa.Table) -> tuple[Integers, Integers, Integers, Integers, Reals]:
@@ -69,13 +75,6 @@ def _cells(tally: pa.Table) -> tuple[Integers, Integers, Integers, Integers, Rea
     bins, buckets, correct, records = (tally[name].to_numpy() for name in ("bin", "bucket", "correct", "records"))
     halves = zip(tally["confidence_high"].to_pylist(), tally["confidence_low"].to_pylist(), strict=True)
     return bins, buckets, correct, records, np.array([from_fixed(*pair) for pair in halves], np.float64)
-
-
-def _means(draws: Reals, values: Reals) -> Reals:
-    """The mean of each column of `values`, (cells, scores), weighted by each row of `draws`, (replicates, cells)."""
-    # Not `draws @ values`: the order of additions in a BLAS, and so the last bit, differs between machines.
-    means: Reals = (draws[:, :, None] * values).sum(1) / draws.sum(1, keepdims=True)
-    return means
 
 
 def _binning(places: Integers, records: Integers, hits: Integers, confidence: Reals, edges: list[float]) -> Binning:

@@ -52,20 +52,6 @@ class ConfusionMatrix:
         )
         return diagonal, labels, predictions
 
-    def resampled_margins(self, draws: Reals) -> tuple[Reals, Reals, Reals]:
-        """The margins, each (replicates, classes), of resampled cells, (replicates, cells)."""
-        correct = np.flatnonzero(self.label == self.prediction)
-        order = np.argsort(self.prediction, kind="stable")
-        diagonal, labels, predictions = (np.zeros((len(draws), len(self.classes))) for _ in range(3))
-        diagonal[:, self.label[correct]] = draws[:, correct]
-        for margin, places, cells in (
-            (labels, self.label, draws),
-            (predictions, self.prediction[order], draws[:, order]),
-        ):
-            starts = np.flatnonzero(np.diff(places, prepend=-1))
-            margin[:, places[starts]] = np.add.reduceat(cells, starts, axis=1)
-        return diagonal, labels, predictions
-
 
 def build_matrix(counts: pa.Table) -> ConfusionMatrix:
     """The confusion matrix of the tally `confusion`."""

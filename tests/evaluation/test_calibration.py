@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
@@ -37,6 +39,32 @@ def test_scores_equal_scikit_learn(saturated: bool) -> None:
     assert loss["value"] == pytest.approx(log_loss(right, np.clip(confidence, CLIP, 1 - CLIP)), rel=1e-12)
     for measure in (brier, loss):
         assert measure["low"] < measure["value"] < measure["high"]
+
+
+@pytest.mark.parametrize("confidence", [0.75, 0.9990234375])
+@pytest.mark.parametrize("count", [1, 12])
+def test_intervals_of_the_scores_cover_also_without_an_error(confidence: float, count: int) -> None:
+    headlines = [
+        build_report(
+            count_table(
+                to_table([record(prediction="a" if n < hits else "b", confidence=confidence) for n in range(count)])
+            )
+        )["headline"]
+        for hits in range(count + 1)
+    ]
+    for name, right, wrong in (
+        ("confidence_brier", (1 - confidence) ** 2, confidence**2),
+        ("confidence_log_loss", -np.log(confidence), -np.log(1 - confidence)),
+    ):
+        for share in (0.02, 0.2, 0.5, 0.9, 0.999):
+            true = share * right + (1 - share) * wrong
+            covered = sum(
+                math.comb(count, hits) * share**hits * (1 - share) ** (count - hits)
+                for hits, headline in enumerate(headlines)
+                if headline[name]["low"] <= true <= headline[name]["high"]
+            )
+            assert covered >= 0.79 if count == 1 else covered >= 0.88, (name, share)
+        assert all(headline[name]["low"] < headline[name]["high"] for headline in headlines)
 
 
 @pytest.mark.parametrize("saturated", [False, True])

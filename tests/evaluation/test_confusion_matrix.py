@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hybrid_batch.data.log.records import Record, to_table
 from hybrid_batch.evaluation.counting.record_counter import count_table
 from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.evaluation.report_schema import HEADLINE, Report
-from hybrid_batch.evaluation.statistics.confusion_matrix import build_matrix
 from tests.factories.records import random_records, record
 
 CLASSES = ["cat", "dog", "eel", "fox", "gnu", "hen", "ibex"]
@@ -124,8 +124,56 @@ def test_a_single_class_has_no_kappa() -> None:
     assert headline["accuracy"]["value"] == 1
 
 
-def test_resampled_margins_equal_the_margins_of_the_same_counts() -> None:
-    matrix = build_matrix(count_table(to_table(CASES["random"]))["confusion"])
-    margins = matrix.resampled_margins(np.stack([matrix.records] * 3))
-    for exact, resampled in zip(matrix.margins(), margins, strict=True):
-        assert (resampled == exact).all()
+def same_numbers_have_the_same_interval(report: Report) -> None:
+    """Two measures with one value and one meaning: averages over equal weights, recall weighted by labels."""
+    headline = report["headline"]
+    for first, second in combinations(headline.values(), 2):
+        if first["value"] is not None and first["value"] == pytest.approx(second["value"], rel=1e-12):
+            assert [first["low"], first["high"]] == pytest.approx([second["low"], second["high"]], rel=1e-9)
+
+
+def test_one_image_of_each_class_has_intervals_around_the_estimates() -> None:
+    random = np.random.default_rng(9)
+    names = [f"{number:04d}" for number in range(1000)]
+    records = [
+        record(image=name, label=name, prediction=name if random.random() < 0.555 else names[random.integers(1000)])
+        for name in names
+    ]
+    report = build_report(count_table(to_table(records)))
+    for name in HEADLINE[:2] + HEADLINE[3:11]:
+        measure = report["headline"][name]
+        # A thousand records: at least as wide as the sampling error of the accuracy allows, and not one-sided.
+        assert 0.02 < measure["value"] - measure["low"] < 0.05, name
+        assert 0.02 < measure["high"] - measure["value"] < 0.05, name
+    same_numbers_have_the_same_interval(report)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 20])
+def test_the_same_number_never_has_two_intervals(wrong: int) -> None:
+    rows = [(CLASSES[n % 7], CLASSES[(n + (n < wrong)) % 7]) for n in range(210)]
+    report = build_report(count_table(to_table([record(label=label, prediction=best) for label, best in rows])))
+    headline = report["headline"]
+    assert headline["balanced_accuracy"]["value"] == pytest.approx(headline["accuracy"]["value"])
+    for name in ("accuracy", "recall_weighted", "balanced_accuracy", "recall_macro"):
+        assert headline[name] == pytest.approx(report["overall"]["accuracy"], rel=1e-12)
+    if wrong < 20:
+        return
+    for name in HEADLINE[3:11]:
+        assert headline[name]["low"] < headline[name]["value"] < headline[name]["high"], name
+
+
+def test_a_perfect_run_has_no_interval_of_zero_width() -> None:
+    records = [record(label=name, prediction=name, top5=((name, 1.0),)) for name in CLASSES * 5]
+    report = build_report(count_table(to_table(records)))
+    for name in HEADLINE[:11]:
+        measure = report["headline"][name]
+        assert measure["high"] == pytest.approx(1), name
+        assert 0.8 < measure["low"] < 0.95, name
+
+
+def test_the_averages_of_a_single_class_have_its_intervals() -> None:
+    report = build_report(count_table(to_table([record()] * 9)))
+    (row,) = report["per_class"]
+    for name in ("precision", "recall", "f1"):
+        for average in ("macro", "weighted"):
+            assert report["headline"][f"{name}_{average}"] == row[name]
