@@ -3,7 +3,7 @@
 A new kind of tail is one module with an opener, and one line in TAIL_KINDS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, Self
@@ -24,6 +24,10 @@ class Tail(Protocol):
     @property
     def max_frame_bytes(self) -> int | None:
         """The largest frame in bytes that the transport and the tail accept, as far as is known; None for any size."""
+
+    @property
+    def codecs(self) -> Collection[str]:
+        """The codecs of `list_wire_codecs` that the tail decodes, as far as is known: all of them before a check."""
 
     def check(self, cut_id: str) -> None:
         """Check, before any image is sent, that the tail responds, serves the same bundle, and has compiled the cut.

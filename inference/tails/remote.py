@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Self
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from hybrid_batch.data.errors import BundleMismatch, TailRefused, TailUnreachable
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
+from hybrid_batch.inference.protocol.codecs import list_wire_codecs
 from hybrid_batch.inference.protocol.infer_response import (
     ERROR_CHARACTERS,
     InferResponse,
@@ -48,6 +50,7 @@ class RemoteTail:
         self._notify, self._notified, self._noticing = settings.notify, False, threading.Lock()
         self._spill = Spill(settings.spill) if settings.spill else None
         self._announced_bytes: int | None = None
+        self._codecs = list_wire_codecs()
         self._closed = threading.Event()
 
     @property
@@ -56,6 +59,11 @@ class RemoteTail:
         if self._spill is not None:
             return None
         return self._max_content_bytes(Request("POST", self._infer_path(INPUT_CUT), _LONGEST_HEADERS))
+
+    @property
+    def codecs(self) -> Collection[str]:
+        """See Tail."""
+        return self._codecs
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
@@ -75,6 +83,7 @@ class RemoteTail:
             raise BundleMismatch(
                 f"{name} serves {self._bundle.name} {sha256[:12]}, but this run has {local}; serve the same bundle."
             )
+        self._codecs = _known_codecs(metadata.get("codecs"))
         self._announced_bytes = limit if type(limit) is int and limit > 0 else None
         self._check_spill(spill)
         self._check_status(self._send(Request("GET", f"{self._model}/versions/{cut_id}/ready")))
@@ -208,3 +217,9 @@ def _batch_size(frame: Frame) -> int:
     first = frame.tensors[0]
     batch: int = first.parameters.get("shape", first.shape)[0]
     return batch
+
+
+def _known_codecs(listed: object) -> list[str]:
+    """The codecs of this version that a tail lists in its metadata; all of them if it lists none."""
+    known = list_wire_codecs()
+    return [name for name in known if name in listed.split(",")] if isinstance(listed, str) else known

@@ -21,7 +21,7 @@ from hybrid_batch.data.errors import BundleMismatch, StorageFailed, TailRefused,
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
-from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.codecs import IMAGE, wire_tensors
 from hybrid_batch.inference.protocol.infer_response import InferResponse, ServerTimings, decode_scores, decode_timings
 from hybrid_batch.inference.protocol.transport import Reply
 from hybrid_batch.inference.protocol.wire import BUNDLE, HEADER_LENGTH, Frame, decode_response, parse_header_length
@@ -47,6 +47,7 @@ class S3TriggerTail:
     StorageFailed for unusable AWS settings."""
 
     max_frame_bytes = None
+    codecs = (IMAGE,)
 
     def __init__(self, address: str, bundle: Bundle, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()

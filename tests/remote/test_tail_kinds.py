@@ -33,6 +33,7 @@ class ToyTail:
     """A tail of a new kind, which counts its frames."""
 
     max_frame_bytes = None
+    codecs = ("fp32", "fp16")
 
     def __init__(self, address: str, bundle: Bundle, runtime: Runtime, settings: TailSettings) -> None:
         self.address, self.settings, self.frames, self.closed = address, settings, 0, False

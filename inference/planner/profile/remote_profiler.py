@@ -31,6 +31,7 @@ _CUTS, _CALLS, _OVERHEAD_REQUESTS = 5, 3, 12
 _EMPTY_FRAMES = 4
 _LONG_US = 150_000  # a frame that takes this long on the link is large enough to measure the rate
 _LARGEST_BYTES = 1 << 20
+_SMALL_CODECS = ("int8", codecs.FP16)  # zeros take few bytes in the first; older tails lack it
 _MEDIUM_ELEMENTS = 25_000  # few enough for a slow link, enough to time the decoding
 _FILLING_IMAGES = 64  # to fill a frame
 _REQUEST_SHARE = 4  # a request this much larger than its reply measures one direction of the link
@@ -94,13 +95,14 @@ def measure_remote(
         client_overhead_us=client_overhead_us,
         server_overhead_us=server_overhead_us,
         max_frame_bytes=tail.max_frame_bytes,
+        decodes_calibrated=codecs.CALIBRATED in tail.codecs,
     )
     return RemoteCosts(profile, decode_us)
 
 
 def measure_remote_whole_us(bundle: Bundle, tail: Tail) -> float:
     """Measure µs of the whole model on one image in the tail, to compare with a cached profile."""
-    frame = Frame(wire_tensors.encode("int8", bundle.input_cut.boundary, _zeros(bundle.input_cut, 1)))
+    frame = _encode_zeros(tail, bundle.input_cut, 1)
     responses = _infer_repeatedly(tail, bundle.input_cut, frame, math.inf)
     return float(min(response.timings.tail_us for response in responses))
 
@@ -151,7 +153,7 @@ def _sample_cuts(target: ProfileTarget, tail: Tail, link: Link, deadline: float)
             return
         tail.check(cut.id)
         for batch in target.batches:
-            frame = Frame(wire_tensors.encode("int8", cut.boundary, _zeros(cut, batch)))
+            frame = _encode_zeros(tail, cut, batch)
             responses = _infer_repeatedly(tail, cut, frame, deadline)
             link_us = link.round_trip_us + (responses[0].sent_bytes + responses[0].received_bytes) * 8e6 / link.rate_bps
             reported_us = min(response.timings.tail_us for response in responses)
@@ -193,7 +195,7 @@ def _send_noise(bundle: Bundle, tail: Tail, size: int) -> tuple[float, int]:
 def _slows_local_work(bundle: Bundle, tail: Tail, time_local_work: Callable[[], float]) -> bool:
     """Whether local work is slower while the tail works."""
     idle_us = time_local_work()
-    frame = Frame(wire_tensors.encode("int8", bundle.input_cut.boundary, _zeros(bundle.input_cut, 8)))
+    frame = _encode_zeros(tail, bundle.input_cut, 8)
     done, failed = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
@@ -235,7 +237,7 @@ def _request_overheads(bundle: Bundle, tail: Tail) -> tuple[float, float]:
     """Median µs per nearly empty request: CPU time of this process, all threads, and time of the tail."""
     cut = (inner_cuts(bundle) or [bundle.input_cut])[-1]
     tail.check(cut.id)
-    frame = Frame(wire_tensors.encode("int8", cut.boundary, _zeros(cut, 1)))
+    frame = _encode_zeros(tail, cut, 1)
     client_us, server_us = [], []
     for _ in range(_OVERHEAD_REQUESTS):
         start = time.process_time_ns()
@@ -258,6 +260,11 @@ def _decode_us(bundle: Bundle, tail: Tail, codec_names: Sequence[str]) -> dict[s
             spent_us = min(tail.infer(cut.id, frame).timings.decode_us for _ in range(_CALLS))
             frames[name].append((cut.elements, float(spent_us)))
     return {name: fit_affine(measured) for name, measured in frames.items()}
+
+
+def _encode_zeros(tail: Tail, cut: Cut, batch: int) -> Frame:
+    codec = next((name for name in _SMALL_CODECS if name in tail.codecs), codecs.FP32)
+    return Frame(wire_tensors.encode(codec, cut.boundary, _zeros(cut, batch)))
 
 
 def _zeros(cut: Cut, batch: int) -> list[np.ndarray]:
