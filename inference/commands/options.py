@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from hybrid_batch.inference.model.runtimes import DEFAULT_RUNTIME, RUNTIMES
+
+if TYPE_CHECKING:
+    from hybrid_batch.inference.model.bundle import Bundle
 
 _FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -21,6 +25,36 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
         from hybrid_batch.inference.tails import check_address
 
         return check_address(str(value))
+
+
+class ModelReference(click.ParamType):  # type: ignore[type-arg]
+    """A bundle, a model file, a SavedModel folder, app:NAME or digits; resolved by `resolve_model`."""
+
+    name = "MODEL"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The models in the present folder and of keras.applications."""
+        from hybrid_batch.inference.model.model_names import list_models
+
+        return [CompletionItem(model) for model in list_models(incomplete)]
+
+
+class CutReference(click.ParamType):  # type: ignore[type-arg]
+    """The id or the name of a cut, or one of `words`; resolved by the bundle."""
+
+    name = "CUT"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The cuts of the model on the command line, by id or, where that does not fit, by name."""
+        from hybrid_batch.inference.model.model_names import BUILT_IN, list_cuts
+
+        cuts = list(list_cuts(str(ctx.params.get("model") or BUILT_IN)))
+        items = [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+        items += [CompletionItem(cut, help=name) for cut, name in cuts if cut.startswith(incomplete)]
+        return items or [CompletionItem(name, help=cut) for cut, name in cuts if name.startswith(incomplete)]
 
 
 class TableChoice(click.ParamType):  # type: ignore[type-arg]
@@ -39,6 +73,10 @@ class TableChoice(click.ParamType):  # type: ignore[type-arg]
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """The names, for --help."""
         return f"[{'|'.join(self.choices)}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that start with `incomplete`."""
+        return [CompletionItem(name) for name in self.choices if name.startswith(incomplete)]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """Return the name."""
@@ -102,3 +140,18 @@ def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable
         + (f", or {default}." if default else "."),
     )
     return lambda command: tail(auth_options(command))
+
+
+def images_to_measure(images: str | None, bundle: "Bundle") -> str | None:
+    """The folder of the images to measure with: the given one, else that of the built-in model. Prints a warning if
+    there is none, because a made-up image is measured then."""
+    from hybrid_batch.data.terminal.messages import print_warning
+    from hybrid_batch.inference.planner.profile.sample import find_built_in_images, made_up_image
+
+    folder = images or find_built_in_images(bundle)
+    if folder is None:
+        print_warning(
+            f"without --images a made-up image of {len(made_up_image()) / 1000:.0f} kB is measured, and images of "
+            "another size have other figures; give --images DIR."
+        )
+    return folder

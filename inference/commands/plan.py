@@ -9,7 +9,10 @@ import click
 from hybrid_batch.data.terminal.messages import print_message
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
+    CutReference,
+    ModelReference,
     TableChoice,
+    images_to_measure,
     in_flight_option,
     plot_option,
     runtime_option,
@@ -56,9 +59,9 @@ class PlanOptions:
 
 
 @click.command("plan", short_help="Recommend a split of a model, with predictions.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @tail_options("Tail of the split")
-@click.option("--images", metavar="DIR", help="Images to plan for.  [default: a synthetic image]")
+@click.option("--images", metavar="DIR", help="Images to plan for.  [default: those of digits; else a made-up one]")
 @click.option(
     "--labels",
     default="folders",
@@ -73,7 +76,7 @@ class PlanOptions:
     show_default=True,
     help="What to optimize.",
 )
-@click.option("--earliest-cut", metavar="CUT", help="Run at least the layers up to CUT locally.")
+@click.option("--earliest-cut", type=CutReference(), metavar="CUT", help="Run at least the layers up to CUT locally.")
 @click.option("--max-sent-bytes", type=click.IntRange(0), help="Limit of bytes sent per image.")
 @click.option(
     "--max-accuracy-drop",
@@ -130,14 +133,15 @@ def _plan(options: PlanOptions) -> None:
     from hybrid_batch.inference.tails import LOCAL, open_tail, redacted_address, tail_kind
     from hybrid_batch.inference.tails.settings import TailSettings
 
-    calibrated = _is_calibrated(options)
     bundle = resolve_model(options.model, print_message)
+    folder = images_to_measure(options.images, bundle)
+    calibrated = _is_calibrated(options, folder)
     prices = read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES)
     request = _request(options, bundle, calibrated=calibrated)
     runtime = open_runtime(options.runtime, bundle)
     images = None
-    if options.images is not None:
-        images = find_labelled_images(options.images, options.labels, bundle.labels, print_message)
+    if folder is not None:
+        images = find_labelled_images(folder, options.labels, bundle.labels, print_message)
     retries = tail_kind(options.tail or LOCAL).profiling_retries
     settings = TailSettings(options.in_flight, retries, options.spill, options.token_file, print_message)
     with open_tail(options.tail, bundle, runtime, settings) if options.tail else nullcontext() as tail:
@@ -150,7 +154,7 @@ def _plan(options: PlanOptions) -> None:
     if options.plot:
         from hybrid_batch.inference.planner.plan.plot import draw_plan
 
-        draw_plan(plan, options.plot)
+        draw_plan(_shown(plan, options), options.plot)
     if options.as_json:
         click.echo(_to_json(plan, profile, request))
     else:
@@ -171,7 +175,7 @@ def _request(options: PlanOptions, bundle: "Bundle", *, calibrated: bool) -> "Pl
     )
 
 
-def _is_calibrated(options: PlanOptions) -> bool:
+def _is_calibrated(options: PlanOptions, images: str | None) -> bool:
     """Whether codecs are calibrated. Raises WrongUsage for options that contradict this."""
     from hybrid_batch.data.errors import WrongUsage
 
@@ -181,7 +185,7 @@ def _is_calibrated(options: PlanOptions) -> bool:
         raise WrongUsage(
             f"--max-accuracy-drop and --codec auto calibrate codecs; leave out --codec {', '.join(named)}."
         )
-    if options.images is None:
+    if images is None:
         raise WrongUsage("The accuracy drop of a codec is measured on images; add --images DIR.")
     return True
 
@@ -194,7 +198,10 @@ def _to_json(plan: "Plan", profile: "Profile", request: "PlanRequest") -> str:
     allowed = set(map(id, plan.allowed))
     facts = {
         "chosen": plan.chosen.to_dict(),
+        "objective": plan.objective,
         "why": plan.reason,
+        "unreliable": plan.unreliable,
+        "made_up_image": profile.images.made_up,
         "drop": asdict(choice.drop) if choice is not None and choice.codec == plan.chosen.codec else None,
         "head_error": profile.interpolation_error,
         "candidates": [one.to_dict() | {"allowed": id(one) in allowed} for one in plan.candidates],
@@ -204,11 +211,10 @@ def _to_json(plan: "Plan", profile: "Profile", request: "PlanRequest") -> str:
 
 def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     from hybrid_batch.data.terminal.console import open_console
-    from hybrid_batch.inference.planner.plan.plan import OBJECTIVES
 
-    shown = sorted(plan.allowed, key=OBJECTIVES[options.objective])
-    shown = shown if options.all else shown[:_ROWS]
-    shown = [plan.chosen, *(one for one in shown if one is not plan.chosen)]
+    if plan.unreliable is not None:
+        click.echo(plan.unreliable)
+    shown = _shown(plan, options)
     open_console().print(_table(shown))
     left, out = len(plan.allowed) - len(shown), len(plan.candidates) - len(plan.allowed)
     more = f" {left} more candidates with --all." if left else ""
@@ -220,6 +226,11 @@ def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")
     click.echo(plan.reason)
+
+
+def _shown(plan: "Plan", options: PlanOptions) -> "list[Candidate]":
+    """The candidates of the table and of the chart, in their order."""
+    return plan.ranking() if options.all else plan.ranking()[:_ROWS]
 
 
 def _table(shown: "list[Candidate]") -> "Table":

@@ -6,16 +6,16 @@ import click
 
 from hybrid_batch.data.terminal.messages import print_json, print_message
 from hybrid_batch.data.terminal.numbers import format_number
-from hybrid_batch.inference.commands.options import runtime_option, tail_options
+from hybrid_batch.inference.commands.options import ModelReference, images_to_measure, runtime_option, tail_options
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.planner.profile.profile import Profile
 
 
 @click.command("profile", short_help="Measure this machine, a tail and the link.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @tail_options("Tail to measure as well, with its link")
-@click.option("--images", metavar="DIR", help="Images to measure with.  [default: a synthetic image]")
+@click.option("--images", metavar="DIR", help="Images to measure with.  [default: those of digits; else a made-up one]")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Images in a batch.")
 @runtime_option
 @click.option("--remeasure", is_flag=True, help="Ignore the stored profile.")
@@ -53,7 +53,8 @@ def command(
 
     bundle = resolve_model(model, print_message)
     opened_runtime = open_runtime(runtime, bundle)
-    found = find_images(images) if images else None
+    folder = images_to_measure(images, bundle)
+    found = find_images(folder) if folder else None
     settings = TailSettings(
         retries=tail_kind(tail or LOCAL).profiling_retries, spill=spill, token_file=token_file, notify=print_message
     )

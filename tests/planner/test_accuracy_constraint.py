@@ -1,6 +1,7 @@
 """Plans within an accuracy limit: which cuts are calibrated, and that no codec of unknown loss is chosen."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -131,10 +132,12 @@ def test_the_command_plans_with_calibrated_codecs(capsys, digits_server):
         (["--max-accuracy-drop", "1", "--codec", "q4", "--images", str(IMAGES)], "leave out --codec q4"),
     ],
 )
-def test_contradictions_are_refused(options, words, capsys):
+def test_contradictions_are_refused(options, words, capsys, tmp_path):
+    """A copy of the built-in model has no images of its own."""
     from hybrid_batch.cli import main
 
-    assert main(["plan", "digits", *options]) == 2
+    bundle = shutil.copytree(ROOT / "data" / "digits" / "digits.bundle", tmp_path / "copy.bundle")
+    assert main(["plan", str(bundle), *options]) == 2
     assert words in capsys.readouterr().err
 
 

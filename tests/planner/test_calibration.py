@@ -327,7 +327,7 @@ def test_a_run_with_codec_auto_records_the_chosen_codec_and_resumes(tmp_path, ca
     _, again, lines = run("--codec", "auto")
     assert again["run"] == first["run"]
     assert "nothing to do" in lines
-    assert run("--codec", "auto", "--max-accuracy-drop", "5")[1]["sent_bytes"] < first["sent_bytes"]
+    assert run("--codec", "auto", "--max-accuracy-drop", "5")[1]["cut_bytes"] < first["cut_bytes"]
     assert run("--codec", "q4")[1]["cuts"] == {"c004 q4": 360}
 
 

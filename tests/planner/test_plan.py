@@ -148,7 +148,7 @@ def test_a_fast_tail_behind_a_fast_link_takes_all_images():
 def test_a_slow_link_means_run_locally_for_that_reason():
     plan = make_plan(NARROW, profile_of(1000, 1000, 0.001 * MBIT), PlanRequest())
     assert plan.chosen.cut is None
-    assert plan.reason.startswith("run locally: ")
+    assert plan.reason.startswith("for throughput, run locally: ")
     assert "0.001 Mbit/s" in plan.reason
 
 
@@ -161,13 +161,68 @@ def test_a_gain_within_the_measurement_error_is_reported_as_such():
     assert all(plan.reason.endswith(" ms per image, a gain within the measurement error.") for plan in close)
 
 
+def test_the_reason_compares_with_image_files_and_states_the_objective_and_the_bytes():
+    """Decoded pixels are sent where the tail would decode files slowly: 4,000 bytes instead of 1,000."""
+    profile = profile_of(50_000, 100, 1000 * MBIT, image_bytes=1000)
+    slow = replace(profile, tail=replace(profile.tail, image_decode_us=5000))
+    for objective in ("throughput", "latency"):
+        plan = make_plan(chain(), slow, PlanRequest(objective, codecs=("fp32",)))
+        assert (plan.chosen.split.name, plan.chosen.codec, plan.objective) == ("c000", "fp32", objective)
+        assert plan.reason.startswith(f"for {objective} over a link of 1,000 Mbit/s, c000 input with codec fp32")
+        assert "4,000 bytes per image sent (4 x the files')" in plan.reason
+        assert "; image files as stored: " in plan.reason
+        assert "; all local: " in plan.reason
+
+
+def test_of_equally_good_plans_the_one_that_sends_the_least_is_chosen():
+    """Files are a quarter of the decoded pixels."""
+    plan = make_plan(
+        chain(), profile_of(50_000, 100, 1e5 * MBIT, image_bytes=1000), PlanRequest("latency", codecs=("fp32",))
+    )
+    assert plan.chosen.codec == "image"
+
+
+def test_an_earliest_cut_excludes_the_image_files_and_the_reason_says_so():
+    plan = make_plan(NARROW, profile_of(50_000, 10, 1000 * MBIT), PlanRequest("latency", earliest_cut="c001"))
+    assert plan.chosen.cut is not None
+    assert not any(one.codec == "image" for one in plan.allowed)
+    assert "the image files stay on this machine, as required" in plan.reason
+
+
+def test_a_profile_with_a_large_error_makes_an_unreliable_plan():
+    profile = profile_of(1000, 1000, 1 * MBIT)
+    assert make_plan(NARROW, profile, PlanRequest()).unreliable is None
+    curve = PiecewiseLinear(((0.0, 0.0), (500.0, 800.0), (1000.0, 1000.0)))
+    plan = make_plan(
+        NARROW, replace(profile, times={32: curve}, tail=replace(profile.tail, times={32: curve})), PlanRequest()
+    )
+    assert plan.unreliable.startswith("unreliable: ")
+    assert "30%" in plan.unreliable
+    assert "--remeasure" in plan.unreliable
+    assert plan.sentence == f"{plan.reason} This plan is {plan.unreliable}"
+    curve = PiecewiseLinear(((0.0, 0.0), (500.0, 740.0), (1000.0, 1000.0)))
+    near = replace(profile, times={32: curve}, tail=replace(profile.tail, times={32: curve}))
+    assert make_plan(NARROW, near, PlanRequest()).unreliable is None
+
+
+def test_the_ranking_begins_with_the_chosen_plan_and_continues_best_first():
+    plan = make_plan(NARROW, profile_of(1000, 400, 1 * MBIT), PlanRequest())
+    chosen, *others = plan.ranking()
+    assert chosen is plan.chosen
+    rates = [one.shared_rate for one in others]
+    assert rates == sorted(rates, reverse=True)
+    assert {id(one) for one in plan.ranking()} == {id(one) for one in plan.allowed}
+
+
 def test_a_link_without_bandwidth_means_run_locally():
     for objective in ("throughput", "latency"):
         assert make_plan(NARROW, profile_of(1000, 1, 0), PlanRequest(objective)).chosen.cut is None
 
 
 def test_a_model_without_cuts_can_still_be_uploaded_or_run_locally():
-    assert make_plan(chain(), profile_of(1000, 1000, 0.01 * MBIT), PlanRequest()).reason.startswith("run locally")
+    assert make_plan(chain(), profile_of(1000, 1000, 0.01 * MBIT), PlanRequest()).reason.startswith(
+        "for throughput, run locally"
+    )
     fast = make_plan(chain(), profile_of(1000, 1, 1000 * MBIT), PlanRequest("latency"))
     assert fast.chosen.name == "c000 input"
 

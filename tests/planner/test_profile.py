@@ -144,9 +144,9 @@ def test_a_codecs_costs_per_frame_and_per_element_are_measured(local, digits_ser
         "{",
         "[]",
         "null",
+        '{"format": 6}',
         '{"format": 5}',
-        '{"format": 4}',
-        '{"format": 5, "tail": null, "device": 7}',
+        '{"format": 6, "tail": null, "device": 7}',
         "[" * 100_000,
     ],
 )
@@ -159,7 +159,7 @@ def test_a_damaged_profile_is_reported_in_a_sentence_and_measured_again(local, c
     assert len(lines) == 2
     assert lines[0].startswith(f"The cached profile {path} is not readable (")
     assert lines[0].endswith("); measuring again.")
-    assert json.loads(path.read_text())["format"] == 5
+    assert json.loads(path.read_text())["format"] == 6
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class AdaptiveRouter:
     @property
     def reason(self) -> str:
         """See Router."""
-        return self.plan.reason
+        return self.plan.sentence
 
     def route(self) -> Route:
         """See Router."""

@@ -68,9 +68,11 @@ def constrain(
 
 
 def _estimate(cut: Cut, profile: Profile) -> CodecChoice | None:
-    """The expected result of calibrating the cut."""
+    """The expected result of calibrating the cut; None if the tail would not decode it."""
     if cut.id == INPUT_CUT:
         size, _ = profile.images.jpeg.get(_IMAGE_ESTIMATE, (None, None))
         return CodecChoice(_IMAGE_ESTIMATE, size, _UNKNOWN_DROP) if size is not None else None
+    if profile.tail is not None and not profile.tail.decodes_calibrated:
+        return None
     size = cut.elements * profile.codecs[_TENSOR_ESTIMATE].bytes.at(cut.head_macs)
     return CodecChoice(_TENSOR_ESTIMATE, size, _UNKNOWN_DROP)

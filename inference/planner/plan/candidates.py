@@ -1,5 +1,6 @@
 """A candidate: a cut, a codec and a batch size, with predicted times, bytes and cost."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.runner.split import LocalSplit, Split, split_at
 
 STAGES = "decode", "head", "encode", "link", "tail"
+RUN = "run"  # the bottleneck of small models: files, queues, records and the log, which are no stage
+FRAME_BYTES = 450  # header and metadata of a frame, in each direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ class Candidate:
         return f"{self.cut.id} {self.cut.name}"
 
     @property
+    def payload_bytes(self) -> float:
+        """Bytes per image without those of the frame around a batch."""
+        return max(0.0, self.sent_bytes - FRAME_BYTES / self.batch)
+
+    @property
     def rate(self) -> float:
         """Images per second if all images are sent, or none if the candidate is local."""
         return 1e6 / max(self.local_us, self.remote_us, 1e-3)
@@ -117,3 +125,13 @@ class Candidate:
             "cloud_s": self.cloud_s,
             "cost": self.cost,
         }
+
+
+# Each objective is minimised.
+OBJECTIVES: dict[str, Callable[[Candidate], float]] = {
+    "throughput": lambda candidate: 1 / candidate.shared_rate,
+    "latency": lambda candidate: candidate.latency_us,
+    "bytes": lambda candidate: candidate.sent_bytes,
+    "cloud-seconds": lambda candidate: candidate.cloud_s,
+    "cost": lambda candidate: candidate.cost,
+}

@@ -8,10 +8,11 @@ both has a closed form.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice
-from hybrid_batch.inference.planner.plan.candidates import Candidate, StageTimes
+from hybrid_batch.inference.planner.plan.candidates import FRAME_BYTES, RUN, Candidate, StageTimes
 from hybrid_batch.inference.planner.plan.prices import Prices
 from hybrid_batch.inference.planner.profile.profile import CodecCost, Link, Profile, TailProfile
 from hybrid_batch.inference.protocol import codecs
@@ -19,7 +20,6 @@ from hybrid_batch.inference.protocol.codecs import is_calibrated
 from hybrid_batch.inference.runner.split import NO_CODEC
 
 _LENGTH_BYTES = 4  # before each image file
-_FRAME_BYTES = 450  # header and metadata of a frame, in each direction
 _MAX_FILL = 0.8  # of the largest frame, because payloads are estimates
 _NEVER_US = 1e12
 _SIMILAR_TO_CALIBRATED = "q4"  # takes as long to encode and decode
@@ -64,7 +64,8 @@ class CostModel:
     def _local(self, batch: int) -> Candidate:
         head_us = self._whole_us[batch]
         all_local_us = self._all_local_us(batch)
-        bottleneck = "head" if head_us >= self._decode_us / self._cores else "decode"
+        busy = {"head": head_us, "decode": self._decode_us / self._cores, RUN: self._run_us(batch)}
+        bottleneck = max(busy, key=busy.__getitem__)
         times = StageTimes(self._decode_us, head_us)
         return Candidate(None, NO_CODEC, batch, times, 0, 0, all_local_us, 0, all_local_us, bottleneck, 0)
 
@@ -106,11 +107,19 @@ class CostModel:
             yield codec, file_bytes, recompress_us
 
     def _codec_cost(self, codec: str) -> CodecCost:
-        return self._profile.codecs[_SIMILAR_TO_CALIBRATED if is_calibrated(codec) else codec]
+        known = self._profile.codecs
+        if is_calibrated(codec):
+            return known.get(_SIMILAR_TO_CALIBRATED, known[codecs.FP32])
+        if codec not in known:
+            raise WrongUsage(f"The tail does not decode {codec}; choose one of {', '.join(known)}, or update the tail.")
+        return known[codec]
 
     def _all_local_us(self, batch: int) -> float:
         """The time of this machine's cores for an image that is not sent."""
-        return self._whole_us[batch] + self._decode_us / self._cores
+        return self._whole_us[batch] + self._decode_us / self._cores + self._run_us(batch)
+
+    def _run_us(self, batch: int) -> float:
+        return self._profile.run_us.get(batch, 0.0)
 
     def _remote(
         self, tail: TailProfile, cut: Cut, codec: str, batch: int, times: StageTimes, *, payload_bytes: float
@@ -118,7 +127,7 @@ class CostModel:
         """A candidate from its stages' times without link and request overheads."""
         link = self._conditions.link
         tail_us = times.tail_us + tail.server_overhead_us / batch
-        sent_bytes, received_bytes = payload_bytes + _FRAME_BYTES / batch, self._output_bytes + _FRAME_BYTES / batch
+        sent_bytes, received_bytes = payload_bytes + FRAME_BYTES / batch, self._output_bytes + FRAME_BYTES / batch
         up_us, down_us = _transfer_us(sent_bytes, link), _transfer_us(received_bytes, link)
         link_us = up_us + down_us + link.round_trip_us / batch
         local = {
@@ -126,6 +135,7 @@ class CostModel:
             "head": times.head_us,
             "encode": (times.encode_us + tail.client_overhead_us / batch) / self._cores,
             "tail": tail_us if tail.shares_cores else 0.0,
+            RUN: self._run_us(batch),
         }
         remote = {
             "tail": tail_us,

@@ -14,8 +14,8 @@ from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.terminal.numbers import format_percent
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
-from hybrid_batch.inference.planner.plan.candidates import Candidate
-from hybrid_batch.inference.planner.plan.plan import OBJECTIVES, PlanRequest, make_plan
+from hybrid_batch.inference.planner.plan.candidates import OBJECTIVES, Candidate
+from hybrid_batch.inference.planner.plan.plan import PlanRequest, make_plan
 from hybrid_batch.inference.planner.profile.device import Device
 from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
 from hybrid_batch.inference.planner.profile.profile import CodecCost, ImageStats, Link, Profile, TailProfile

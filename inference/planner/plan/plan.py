@@ -1,27 +1,20 @@
 """The plan: the candidate that serves an objective best within the constraints, and the reason."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.terminal.numbers import format_number, format_percent
+from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice
-from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.candidates import OBJECTIVES, Candidate
 from hybrid_batch.inference.planner.plan.cost_model import Conditions, CostModel
+from hybrid_batch.inference.planner.plan.explanation import Alternatives, explain, find_unreliable
 from hybrid_batch.inference.planner.plan.prices import Prices, read_prices
-from hybrid_batch.inference.planner.profile.profile import Link, Profile
+from hybrid_batch.inference.planner.profile.profile import Profile
 from hybrid_batch.inference.protocol import codecs
 
-# Each objective is minimised.
-OBJECTIVES: dict[str, Callable[[Candidate], float]] = {
-    "throughput": lambda candidate: 1 / candidate.shared_rate,
-    "latency": lambda candidate: candidate.latency_us,
-    "bytes": lambda candidate: candidate.sent_bytes,
-    "cloud-seconds": lambda candidate: candidate.cloud_s,
-    "cost": lambda candidate: candidate.cost,
-}
 _TOLERANCE = 1.03  # smaller gains are within the measurement error: then fewer bytes and smaller batches win
 _MIN_BATCH = 8  # for throughput, because in a run requests cost more than measured one by one
 
@@ -49,14 +42,27 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The chosen candidate; the best allowed candidate that sends anything; one sentence with the reason; all
-    candidates; and those within the constraints."""
+    """The chosen candidate and its objective; the best allowed candidate that sends anything; one sentence with the
+    reason; all candidates; those within the constraints; and, where the profile's error is large, one sentence that
+    begins with "unreliable: " and ends with what to do."""
 
     chosen: Candidate
+    objective: str
     best_remote: Candidate | None
     reason: str
     candidates: tuple[Candidate, ...]
     allowed: tuple[Candidate, ...]
+    unreliable: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The reason, and the sentence about an unreliable profile."""
+        return self.reason if self.unreliable is None else f"{self.reason} This plan is {self.unreliable}"
+
+    def ranking(self) -> list[Candidate]:
+        """The candidates within the constraints: the chosen one, then the others, best first."""
+        others = (one for one in self.allowed if one is not self.chosen)
+        return [self.chosen, *sorted(others, key=OBJECTIVES[self.objective])]
 
 
 def make_plan(
@@ -75,19 +81,42 @@ def make_plan(
     allowed = _constrain(bundle, candidates, request)
     objective = OBJECTIVES[request.objective]
     valued = [(candidate, objective(candidate)) for candidate in allowed]
+    chosen = _choose(valued, min_batch=min(_MIN_BATCH, max(profile.times)) if request.objective == "throughput" else 0)
+    others = Alternatives(
+        remote=_best(pair for pair in valued if pair[0].cut is not None),
+        local=_best(pair for pair in valued if pair[0].cut is None),
+        upload=_best(pair for pair in valued if pair[0].codec == codecs.IMAGE),
+    )
+    link = conditions.link if conditions else profile.tail.link if profile.tail else None
+    keeps_images = request.earliest_cut is not None and bundle.cut(request.earliest_cut) is not bundle.input_cut
+    reason = explain(chosen, others, request.objective, link, profile, keeps_images=keeps_images)
+    return Plan(
+        chosen,
+        request.objective,
+        others.remote,
+        reason,
+        tuple(candidates),
+        tuple(allowed),
+        find_unreliable(profile) if profile.tail is not None else None,
+    )
+
+
+def _choose(valued: Sequence[tuple[Candidate, float]], *, min_batch: int) -> Candidate:
+    """The best candidate. Of those within the tolerance a local one, else the one that sends the least, in the smallest
+    batches of at least `min_batch` images."""
     best = min(value for _, value in valued)
     near = [(candidate, value) for candidate, value in valued if value <= best * _TOLERANCE]
-    min_batch = min(_MIN_BATCH, max(profile.times)) if request.objective == "throughput" else 0
-    chosen, _ = min(near, key=lambda pair: (pair[0].cut is not None, pair[0].batch < min_batch, pair[0].batch, pair[1]))
-    remote = [(candidate, value) for candidate, value in valued if candidate.cut is not None]
-    best_remote = min(remote, key=lambda pair: pair[1])[0] if remote else None
-    if chosen.cut is None:
-        link = conditions.link if conditions else profile.tail.link if profile.tail else None
-        reason = _explain_local(chosen, best_remote, link, request)
-    else:
-        local = min((pair for pair in valued if pair[0].cut is None), key=lambda pair: pair[1], default=(None, 0.0))[0]
-        reason = _explain_remote(chosen, local, request, shares_cores=bool(profile.tail and profile.tail.shares_cores))
-    return Plan(chosen, best_remote, reason, tuple(candidates), tuple(allowed))
+
+    def preference(pair: tuple[Candidate, float]) -> tuple[bool, bool, float, int, float]:
+        candidate, value = pair
+        is_remote, is_small = candidate.cut is not None, candidate.batch < min_batch
+        return is_remote, is_small, round(candidate.payload_bytes), candidate.batch, value
+
+    return min(near, key=preference)[0]
+
+
+def _best(valued: Iterable[tuple[Candidate, float]]) -> Candidate | None:
+    return min(valued, key=lambda pair: pair[1], default=(None, 0.0))[0]
 
 
 def _constrain(bundle: Bundle, candidates: Sequence[Candidate], request: PlanRequest) -> list[Candidate]:
@@ -134,46 +163,3 @@ def _allowed_codecs(cut: Cut, request: PlanRequest) -> tuple[str, ...]:
 
 def _rate(candidate: Candidate, request: PlanRequest) -> float:
     return candidate.shared_rate if request.objective == "throughput" else candidate.rate
-
-
-def _explain_local(chosen: Candidate, best_remote: Candidate | None, link: Link | None, request: PlanRequest) -> str:
-    rate = f"{format_number(chosen.rate)} images/s"
-    if link is None:
-        return f"run locally: {rate} on this machine, and no tail to compare with (--tail URL)."
-    if best_remote is None:
-        return f"run locally: no cut satisfies the constraints; this machine reaches {rate}."
-    objective = OBJECTIVES[request.objective]
-    small = ", a gain within the measurement error" if objective(best_remote) < objective(chosen) else ""
-    return (
-        f"run locally: {_value(chosen, request)}; over this link of {link.rate_text} the best alternative is "
-        f"{best_remote.name} with codec {best_remote.codec}: {_value(best_remote, request)}"
-        f"{_sharing(best_remote, request)}{small}."
-    )
-
-
-def _explain_remote(chosen: Candidate, local: Candidate | None, request: PlanRequest, *, shares_cores: bool) -> str:
-    how = _sharing(chosen, request) or f", limited by the {chosen.bottleneck} stage"
-    clauses = [f"{chosen.name} with codec {chosen.codec}, batch {chosen.batch}: {_value(chosen, request)}{how}"]
-    if local is not None:
-        clauses.append(f"all local: {_value(local, request)}")
-    if shares_cores:
-        clauses.append("the tail runs on this machine's own cores")
-    return "; ".join(clauses) + "."
-
-
-def _sharing(candidate: Candidate, request: PlanRequest) -> str:
-    """How images are divided between both ends, as the end of a clause; empty if all are sent."""
-    if request.objective != "throughput" or candidate.offload_share >= 1:
-        return ""
-    return f" with {format_percent(candidate.offload_share)} of the images sent and the others run locally"
-
-
-def _value(candidate: Candidate, request: PlanRequest) -> str:
-    """The candidate's value of the objective, for people."""
-    return {
-        "throughput": f"{format_number(candidate.shared_rate)} images/s",
-        "latency": f"{format_number(candidate.latency_us / 1000)} ms per image",
-        "bytes": f"{candidate.sent_bytes:,.0f} bytes per image",
-        "cloud-seconds": f"{format_number(candidate.cloud_s)} s in the cloud per 1,000 images",
-        "cost": f"${candidate.cost:,.3g} per 1,000 images",
-    }[request.objective]

@@ -1,43 +1,46 @@
-"""A chart of a plan: the stages of each cut as stacked bars, the bottleneck outlined."""
+"""A chart of a plan: the stages of each candidate as stacked bars, the bottleneck outlined."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_batch.data.errors import MissingExtra, WrongUsage
 from hybrid_batch.inference.planner.plan.candidates import STAGES, Candidate
-from hybrid_batch.inference.planner.plan.plan import Plan
+
+_MAX_WIDTH = 300.0  # inches, within the limit of an image's size
 
 
-def draw_plan(plan: Plan, path: Path) -> None:
-    """Write the chart in the format of the path's suffix.
+def draw_plan(candidates: Sequence[Candidate], path: Path) -> None:
+    """Write the chart in the format of the path's suffix: one bar for each candidate, in their order.
 
-    Each cut is drawn with its fastest codec and batch size; the chosen candidate's name is bold. Raises WrongUsage if
-    the file cannot be written, MissingExtra without matplotlib."""
+    The first candidate is the chosen one, whose name is bold. Raises WrongUsage if the file cannot be written,
+    MissingExtra without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("--plot needs matplotlib: pip install matplotlib.") from error
 
-    best: dict[str, Candidate] = {}
-    for candidate in plan.candidates:
-        if candidate.name not in best or candidate.rate > best[candidate.name].rate:
-            best[candidate.name] = candidate
-    best[plan.chosen.name] = plan.chosen
-    shown = list(best.values())
-    figure = Figure(figsize=(max(6.0, 0.28 * len(shown)), 5), layout="constrained")
+    width = min(_MAX_WIDTH, max(6.0, 0.28 * len(candidates)))
+    figure = Figure(figsize=(width, 6), layout="constrained")
     axes = figure.subplots()
-    bottoms = [0.0] * len(shown)
+    bottoms = [0.0] * len(candidates)
     for stage in STAGES:
-        heights = [candidate.times.of(stage) / 1000 for candidate in shown]
-        edges = ["black" if candidate.bottleneck == stage else "none" for candidate in shown]
-        axes.bar(range(len(shown)), heights, bottom=bottoms, label=stage, edgecolor=edges, linewidth=1.5)
+        heights = [candidate.times.of(stage) / 1000 for candidate in candidates]
+        edges = ["black" if candidate.bottleneck == stage else "none" for candidate in candidates]
+        axes.bar(range(len(candidates)), heights, bottom=bottoms, label=stage, edgecolor=edges, linewidth=1.5)
         bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
-    axes.set_xticks(range(len(shown)), [candidate.name for candidate in shown], rotation=90, fontsize=7)
-    axes.get_xticklabels()[shown.index(plan.chosen)].set_fontweight("bold")
+    axes.set_xticks(range(len(candidates)), [label(candidate) for candidate in candidates], rotation=90, fontsize=7)
+    axes.get_xticklabels()[0].set_fontweight("bold")
     axes.set_ylabel("ms per image")
-    axes.set_ylim(0, 3 * sorted(bottoms)[len(bottoms) // 2])
-    axes.set_title(f"chosen: {plan.chosen.name} (outlined: the bottleneck)")
-    axes.legend()
+    axes.set_ylim(0, max(1.1 * bottoms[0], 3 * sorted(bottoms)[len(bottoms) // 2]) or 1.0)
+    axes.set_title(f"chosen: {label(candidates[0])} (outlined: the bottleneck)", fontsize=9)
+    axes.legend(fontsize=8)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise WrongUsage(f"Cannot draw to {path} ({error}); choose a writable file such as plan.png.") from error
+
+
+def label(candidate: Candidate) -> str:
+    """The name of a candidate's bar: the first three columns of its row in the table."""
+    codec = "" if candidate.cut is None else f", {candidate.codec}"
+    return f"{candidate.name}{codec}, batch {candidate.batch}"

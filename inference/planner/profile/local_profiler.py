@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid_batch.data.images.decode import decode, scale_pixels
+from hybrid_batch.data.images.decode import decode
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
 from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_head, compile_tail
 from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
 from hybrid_batch.inference.planner.profile.profile import CodecCost
-from hybrid_batch.inference.planner.profile.sample import take_sample
+from hybrid_batch.inference.planner.profile.sample import ImageSample
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 
@@ -38,14 +38,14 @@ class LocalCosts:
 
 
 def measure_local(
-    target: ProfileTarget, pixels: np.ndarray | None, codec_names: Sequence[str], budget_s: float
+    target: ProfileTarget, sample: ImageSample, codec_names: Sequence[str], budget_s: float
 ) -> LocalCosts:
-    """Measure heads and codecs in about `budget_s`, with `pixels` (count, H, W, C) or noise as input.
+    """Measure heads and codecs in about `budget_s`, with the images of the sample.
 
     The first cuts divide the work evenly. Each further cut divides the interval with the largest interpolation error,
     until that error is below 3 % of the whole model's time, 17 heads are measured, or the budget is spent."""
     deadline = time.monotonic() + budget_s
-    profiler = _LocalProfiler(target, pixels, codec_names)
+    profiler = _LocalProfiler(target, sample, codec_names)
     cuts = inner_cuts(target.bundle)
     for cut in dict.fromkeys([*evenly_spaced_cuts(cuts, _FIRST_HEADS + 1), *cuts[-1:]]):
         if not profiler.has_measured(cut) and (time.monotonic() < deadline or not profiler.count):
@@ -60,10 +60,10 @@ def measure_local(
     return LocalCosts(profiler.head_times(), profiler.codec_costs())
 
 
-def measure_whole_us(bundle: Bundle, runtime: Runtime) -> float:
+def measure_whole_us(bundle: Bundle, runtime: Runtime, sample: ImageSample) -> float:
     """Measure µs of the whole model on one image, to compare with a cached profile."""
-    whole, images = compile_tail(runtime, bundle, bundle.input_cut), _input_batch(bundle, WHOLE_MODEL_BATCH, None)
-    return _us_per_image(whole, images, _image_decoder(bundle))
+    whole = compile_tail(runtime, bundle, bundle.input_cut)
+    return _us_per_image(whole, _input_batch(bundle, WHOLE_MODEL_BATCH, sample), _image_decoder(bundle, sample))
 
 
 def inner_cuts(bundle: Bundle) -> list[Cut]:
@@ -99,10 +99,10 @@ class _CodecTimes:
 class _LocalProfiler:
     """Collects measurements cut by cut; the whole model is measured at construction."""
 
-    def __init__(self, target: ProfileTarget, pixels: np.ndarray | None, codec_names: Sequence[str]) -> None:
+    def __init__(self, target: ProfileTarget, sample: ImageSample, codec_names: Sequence[str]) -> None:
         self._bundle, self._runtime, self._codec_names = target.bundle, target.runtime, codec_names
-        self._images = _input_batch(target.bundle, max(target.batches), pixels)
-        self._decode_image = _image_decoder(target.bundle)
+        self._images = _input_batch(target.bundle, max(target.batches), sample)
+        self._decode_image = _image_decoder(target.bundle, sample)
         whole = compile_tail(target.runtime, target.bundle, target.bundle.input_cut)
         work = float(target.bundle.input_cut.tail_macs)
         self._points = {batch: {0.0: 0.0, work: self._head_us(whole, batch)} for batch in target.batches}
@@ -179,20 +179,16 @@ def _find_worst(cuts: Sequence[Cut], curves: Sequence[PiecewiseLinear]) -> Cut |
     return None
 
 
-def _input_batch(bundle: Bundle, batch: int, pixels: np.ndarray | None) -> np.ndarray:
-    """Pixels repeated to a batch (batch, H, W, C). Without pixels noise, which takes runtimes equally long."""
-    if pixels is None or not len(pixels):
-        noise = np.random.default_rng(0).uniform(0, 255, (batch, *bundle.input.shape)).astype(np.float32)
-        pixels = scale_pixels(noise, bundle.preprocessing)
+def _input_batch(bundle: Bundle, batch: int, sample: ImageSample) -> np.ndarray:
+    """The sample's pixels repeated to a batch (batch, H, W, C)."""
     dtype = NUMPY_DTYPES[bundle.input.datatype]
-    repeated: np.ndarray = np.resize(pixels, (batch, *pixels.shape[1:])).astype(dtype, copy=False)
+    repeated: np.ndarray = np.resize(sample.pixels, (batch, *sample.pixels.shape[1:])).astype(dtype, copy=False)
     return repeated
 
 
-def _image_decoder(bundle: Bundle) -> Callable[[], object]:
+def _image_decoder(bundle: Bundle, sample: ImageSample) -> Callable[[], object]:
     """A function that decodes an image."""
-    file = take_sample(bundle.preprocessing).files[0]
-    return lambda: decode(file, bundle.preprocessing)
+    return lambda: decode(sample.files[0], bundle.preprocessing)
 
 
 def _us_per_image(segment: Segment, images: np.ndarray, before_each: Callable[[], object]) -> float:

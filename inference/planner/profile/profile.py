@@ -11,7 +11,7 @@ from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.planner.profile.device import Device
 from hybrid_batch.inference.planner.profile.piecewise_linear import Measure, PiecewiseLinear
 
-FORMAT = 5
+FORMAT = 6
 Count = Annotated[int, Meta(ge=0)]
 TimesByBatch = Annotated[Mapping[int, PiecewiseLinear], Meta(min_length=1)]
 
@@ -31,12 +31,13 @@ class CodecCost:
 @dataclass(frozen=True, slots=True)
 class ImageStats:
     """Means over the sample images: bytes of a file, µs to decode it on one thread of this machine, and for each JPEG
-    codec (bytes, µs to encode) at the model's input size."""
+    codec (bytes, µs to encode) at the model's input size. `made_up` is true where a synthetic image was measured."""
 
     count: Count
     bytes: Measure
     decode_us: Measure
     jpeg: Mapping[str, tuple[Measure, Measure]] = field(default_factory=dict)
+    made_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class TailProfile:
     `times` maps a batch size to µs per image of the runtime's call over the tail's multiply-accumulates.
     `image_decode_us` is the tail's time to decode one image file. `shares_cores` is true where the tail slows work on
     this machine. Each request has a fixed cost: `client_overhead_us` of this machine's CPU time and
-    `server_overhead_us` of the tail's time. A frame has at most `max_frame_bytes`; None is unlimited."""
+    `server_overhead_us` of the tail's time. A frame has at most `max_frame_bytes`; None is unlimited. An older tail may
+    not decode calibrated codecs."""
 
     address: str
     times: TimesByBatch
@@ -72,12 +74,15 @@ class TailProfile:
     client_overhead_us: Measure = 0.0
     server_overhead_us: Measure = 0.0
     max_frame_bytes: Count | None = None
+    decodes_calibrated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`times` maps a batch size to µs per image of the head over its multiply-accumulates; the last point is the whole
-    model. `bundle` is the bundle's sha256, `measured_at` is in seconds of the Unix clock."""
+    model. `codecs` has those that this machine and the tail both know. `run_us` maps a batch size to µs per image that
+    a run takes besides decoding and computing; 0 where it is not known. `bundle` is the bundle's sha256, `measured_at`
+    is in seconds of the Unix clock."""
 
     bundle: str
     runtime: str
@@ -86,6 +91,7 @@ class Profile:
     times: TimesByBatch
     codecs: Mapping[str, CodecCost]
     tail: TailProfile | None = None
+    run_us: Mapping[int, Measure] = field(default_factory=dict)
     measured_at: float = 0.0
     format: int = field(default=FORMAT)
 

@@ -24,6 +24,7 @@ from hybrid_batch.inference.planner.profile.device import count_cores, find_devi
 from hybrid_batch.inference.planner.profile.local_profiler import WHOLE_MODEL_BATCH, measure_local, measure_whole_us
 from hybrid_batch.inference.planner.profile.profile import ImageStats, Profile
 from hybrid_batch.inference.planner.profile.remote_profiler import measure_link, measure_remote, measure_remote_whole_us
+from hybrid_batch.inference.planner.profile.run_overhead import measure_run_overhead
 from hybrid_batch.inference.planner.profile.sample import ImageSample, take_sample
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol import codecs
@@ -42,10 +43,14 @@ def open_profile(
     `notify` receives a line for the user before a measurement, and the reason for a repeated one. Raises
     TailUnreachable, BundleMismatch, TailRefused."""
     if target.tail is not None:
-        target.tail.check(INPUT_CUT)  # before time is spent on this machine; also fetches the largest frame size
+        target.tail.check(INPUT_CUT)  # before time is spent on this machine; also fetches frame size and codecs
+        if missing := [name for name in codecs.list_wire_codecs() if name not in target.tail.codecs]:
+            notify(f"{target.address} does not decode {', '.join(missing)}; update the tail to plan with all codecs.")
     sample = take_sample(target.bundle.preprocessing, target.images)
+    if sample.stats.made_up and target.images is not None:
+        notify(f"No sampled image is readable, so a made-up one of {sample.stats.bytes / 1000:.0f} kB is measured.")
     path = profile_path(target, sample.stats)
-    profile = None if remeasure else _read_valid(path, target, notify)
+    profile = None if remeasure else _read_valid(path, target, sample, notify)
     if profile is None:
         places = f"this machine and {target.address}" if target.tail else "this machine"
         notify(f"Measuring {target.bundle.name} on {places}; later runs use the cached profile …")
@@ -55,26 +60,42 @@ def open_profile(
         return profile
     profile = replace(profile, images=sample.stats)
     if target.tail is not None and profile.tail is not None:
-        link = measure_link(target.bundle, target.tail)
-        profile = replace(profile, tail=replace(profile.tail, link=link, max_frame_bytes=target.tail.max_frame_bytes))
+        tail = replace(
+            profile.tail,
+            link=measure_link(target.bundle, target.tail),
+            max_frame_bytes=target.tail.max_frame_bytes,
+            decodes_calibrated=codecs.CALIBRATED in target.tail.codecs,
+        )
+        shared = {name: profile.codecs[name] for name in shared_codecs(target.tail)}
+        profile = replace(profile, codecs=shared, tail=tail)
     return profile
 
 
 def measure_profile(target: ProfileTarget, sample: ImageSample, budget_s: float = BUDGET_S) -> Profile:
     """Measure this machine, and the tail and the link if the target has a tail, in about `budget_s`."""
-    local = measure_local(target, sample.pixels, list(codecs.TENSOR_CODECS), budget_s / 2)
+    local = measure_local(target, sample, shared_codecs(target.tail), budget_s / 2)
+    device = find_device()
+    predicted_us = {
+        batch: curve.points[-1][1] + sample.stats.decode_us / device.cores for batch, curve in local.head_times.items()
+    }
     profile = Profile(
         bundle=target.bundle.sha256,
         runtime=target.runtime.name,
-        device=find_device(),
+        device=device,
         images=sample.stats,
         times=local.head_times,
         codecs=local.codecs,
+        run_us=measure_run_overhead(target, sample, predicted_us) if budget_s else {},
         measured_at=time.time(),
     )
     if target.tail is None:
         return profile
     return _add_tail(profile, target, target.tail, sample, budget_s / 2)
+
+
+def shared_codecs(tail: Tail | None) -> list[str]:
+    """The codecs for tensors that this version and the tail both have; all without a tail."""
+    return [name for name in codecs.TENSOR_CODECS if tail is None or name in tail.codecs]
 
 
 def profile_path(target: ProfileTarget, stats: ImageStats) -> Path:
@@ -100,7 +121,7 @@ def _add_tail(profile: Profile, target: ProfileTarget, tail: Tail, sample: Image
             windows.append((time.perf_counter() - start) * 1e6 / calls)
         return min(windows)
 
-    remote = measure_remote(target, tail, sample.files, list(codecs.TENSOR_CODECS), time_whole_model, budget_s=budget_s)
+    remote = measure_remote(target, tail, sample.files, [*profile.codecs], time_whole_model, budget_s=budget_s)
     costs = {}
     for name, cost in profile.codecs.items():
         element_us, frame_us = remote.decode_us[name]
@@ -108,7 +129,9 @@ def _add_tail(profile: Profile, target: ProfileTarget, tail: Tail, sample: Image
     return replace(profile, codecs=costs, tail=remote.tail)
 
 
-def _read_valid(path: Path, target: ProfileTarget, notify: Callable[[str], None]) -> Profile | None:
+def _read_valid(
+    path: Path, target: ProfileTarget, sample: ImageSample, notify: Callable[[str], None]
+) -> Profile | None:
     """The cached profile; None if it is missing, or if it is not valid, with the reason to `notify`."""
     try:
         profile = Profile.from_json(path.read_bytes())
@@ -118,7 +141,7 @@ def _read_valid(path: Path, target: ProfileTarget, notify: Callable[[str], None]
         cause = getattr(error, "strerror", None) or error
         notify(f"The cached profile {path} is not readable ({cause}); measuring again.")
         return None
-    if not profile.codecs.keys() >= set(codecs.TENSOR_CODECS):
+    if not profile.codecs.keys() >= set(shared_codecs(target.tail)):
         notify("The cached profile lacks new codecs; measuring again.")
         return None
     if tuple(profile.times) != target.batches or profile.device.cores != count_cores():
@@ -127,15 +150,15 @@ def _read_valid(path: Path, target: ProfileTarget, notify: Callable[[str], None]
             f"this run {[*target.batches]} on {count_cores()}; measuring again."
         )
         return None
-    return profile if _is_as_fast(profile, target, notify) else None
+    return profile if _is_as_fast(profile, target, sample, notify) else None
 
 
-def _is_as_fast(profile: Profile, target: ProfileTarget, notify: Callable[[str], None]) -> bool:
+def _is_as_fast(profile: Profile, target: ProfileTarget, sample: ImageSample, notify: Callable[[str], None]) -> bool:
     """Whether this machine and the tail still take the profile's times; if not, the difference to `notify`.
 
     A tail whose reported times were implausible when it was measured is not compared."""
     bundle, tail = target.bundle, target.tail
-    pairs = [("This machine", _CHANGED, profile.times, measure_whole_us(bundle, target.runtime))]
+    pairs = [("This machine", _CHANGED, profile.times, measure_whole_us(bundle, target.runtime, sample))]
     if tail is not None and profile.tail is not None and not profile.tail.notes:
         pairs.append((target.address, _TAIL_CHANGED, profile.tail.times, measure_remote_whole_us(bundle, tail)))
     for name, factor, times, now_us in pairs:

@@ -1,9 +1,10 @@
-"""A sample of images for measurements: the user's own, or a synthetic one that compresses like a photograph."""
+"""A sample of images for measurements: the user's own, or a made-up one that compresses like a photograph."""
 
 import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,8 @@ from PIL import Image
 from hybrid_batch.data.errors import StorageFailed
 from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
 from hybrid_batch.data.images.images import ImageSet
+from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH
 from hybrid_batch.inference.planner.profile.profile import ImageStats
 from hybrid_batch.inference.protocol import codecs
 
@@ -29,26 +32,49 @@ class ImageSample:
 
 
 def take_sample(preprocessing: Preprocessing, images: ImageSet | None = None) -> ImageSample:
-    """Take up to 16 images at even distances, without unreadable ones; a synthetic image if none is readable."""
-    files = list(sample_files(images)) if images is not None else []
-    kept, pixels, spent_s = [], [], 0.0
-    for source in (files, [synthetic_photo(np.random.default_rng(0), *_SYNTHETIC_SIZE)]):
-        for file in source:
-            start = time.perf_counter()
-            try:
-                pixels.append(decode(file, preprocessing))
-            except UndecodableImage:
-                continue
-            spent_s += time.perf_counter() - start
-            kept.append(file)
-        if kept:
-            break
+    """Take up to 16 images at even distances, without unreadable ones; a made-up image if none is readable."""
+    kept, pixels, spent_s = _decode_all(sample_files(images) if images is not None else [], preprocessing)
+    made_up = not kept
+    if made_up:
+        kept, pixels, spent_s = _decode_all([made_up_image()], preprocessing)
     jpeg = {
         codec: _measure_jpeg(kept[:_MAX_RECOMPRESSED], preprocessing, codec)
         for codec in codecs.list_recompressing_codecs()
     }
-    stats = ImageStats(len(kept), sum(map(len, kept)) / len(kept), spent_s * 1e6 / len(kept), jpeg)
+    mean_bytes = sum(map(len, kept)) / len(kept)
+    stats = ImageStats(len(kept), mean_bytes, spent_s * 1e6 / len(kept), jpeg, made_up=made_up)
     return ImageSample(tuple(kept), np.stack(pixels), stats)
+
+
+def _decode_all(files: Sequence[bytes], preprocessing: Preprocessing) -> tuple[list[bytes], list[np.ndarray], float]:
+    """The readable files, their pixels, and the seconds to decode them; the first is decoded once before, because that
+    loads the decoder."""
+    kept: list[bytes] = []
+    pixels: list[np.ndarray] = []
+    spent_s = 0.0
+    for file in files:
+        try:
+            if not kept:
+                decode(file, preprocessing)
+            start = time.perf_counter()
+            pixels.append(decode(file, preprocessing))
+        except UndecodableImage:
+            continue
+        spent_s += time.perf_counter() - start
+        kept.append(file)
+    return kept, pixels, spent_s
+
+
+def find_built_in_images(bundle: Bundle) -> str | None:
+    """The folder of the images that belong to the built-in model; None for any other model."""
+    folder = BUILT_IN_PATH.parent / "images"
+    return str(folder) if bundle.path.resolve() == BUILT_IN_PATH.resolve() and folder.is_dir() else None
+
+
+@cache
+def made_up_image() -> bytes:
+    """The file that is measured where no image is given."""
+    return synthetic_photo(np.random.default_rng(0), *_SYNTHETIC_SIZE)
 
 
 def sample_files(images: ImageSet) -> list[bytes]:
