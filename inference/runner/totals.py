@@ -11,13 +11,17 @@ from hybrid_batch.data.log.records import STAGES, WAITS
 from hybrid_batch.data.log.runs import RunFolder
 
 _BYTES = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
+_REASONS = 20  # kept, because a message may contain a number that differs from file to file
+_OTHER_REASONS = "other reasons"
 
 
 @dataclass(slots=True)
 class Totals:
     """Integer sums over records. Bytes and microseconds are sums over the classified images only, as in the evaluation.
-    `cuts` is the number of images for each "CUT CODEC", `tails` for each tail. `waits_us` is empty when the log does
-    not have the waiting times of every image. `reason` is why the split was chosen, None if the user chose it."""
+    `cuts` is the number of images for each "CUT CODEC", `tails` for each tail, `error_reasons` for each error.
+    `waits_us` is empty when the log does not have the waiting times of every image. `active_us` holds the start and end
+    of each period in which the run computed, in µs since 1970, in order. `reason` is why the split was chosen, None if
+    the user chose it."""
 
     images: int = 0
     errors: int = 0
@@ -31,6 +35,8 @@ class Totals:
     tails: dict[str, int] = field(default_factory=dict)
     stages_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     waits_us: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WAITS, 0))
+    error_reasons: dict[str, int] = field(default_factory=dict)
+    active_us: list[list[int]] = field(default_factory=list)
     reason: str | None = None
 
     def add(self, records: pa.Table) -> None:
@@ -43,6 +49,11 @@ class Totals:
         cuts, codecs, tails = (records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec", "tail"))
         self.cuts = _sum(self.cuts, Counter(map("{} {}".format, cuts, codecs)))
         self.tails = _sum(self.tails, Counter(tails))
+        for reason, count in Counter(records["error"].drop_null().to_pylist()).items():
+            known = reason in self.error_reasons or len(self.error_reasons) < _REASONS
+            key = reason if known else _OTHER_REASONS
+            self.error_reasons[key] = self.error_reasons.get(key, 0) + count
+        self.active_us = _merged([*self.active_us, *_period_us(records)])
         classified = records.filter(prediction.is_valid())
         for name in _BYTES:
             setattr(self, name, getattr(self, name) + (pc.sum(classified[name]).as_py() or 0))
@@ -57,6 +68,12 @@ class Totals:
     def accuracy(self) -> float | None:
         """The share of correct predictions among the classified images with a label; None without labels."""
         return self.correct / self.labelled if self.labelled else None
+
+    @property
+    def active_s(self) -> float:
+        """The seconds in which the run computed; the pauses between an interruption and its continuation are left
+        out."""
+        return sum(end - start for start, end in self.active_us) / 1e6
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON, the content of `_SUCCESS`."""
@@ -84,3 +101,22 @@ class Totals:
 
 def _sum(counts: dict[str, int], more: Counter[str]) -> dict[str, int]:
     return dict(Counter(counts) + more)
+
+
+def _period_us(records: pa.Table) -> list[list[int]]:
+    """From the start of the first image to the end of the last, in µs since 1970; empty without images."""
+    if not records.num_rows:
+        return []
+    starts = records["started_at"].cast(pa.int64())
+    return [[pc.min(starts).as_py(), pc.max(pc.add(starts, records["latency_us"])).as_py()]]
+
+
+def _merged(periods: list[list[int]]) -> list[list[int]]:
+    """The periods in order; those that overlap become one, as those of consecutive shards do."""
+    merged: list[list[int]] = []
+    for start, end in sorted(periods):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return merged

@@ -33,7 +33,9 @@ def refused(capsys, *arguments: object) -> tuple[int, str]:
     code = main(["run", *map(str, arguments)])
     printed = capsys.readouterr()
     assert printed.out == ""
-    lines = [line for line in printed.err.splitlines() if not line.startswith(("Note", "Importing", "Head"))]
+    lines = [
+        line for line in printed.err.splitlines() if not line.startswith(("Note", "Importing", "Head", "No --model"))
+    ]
     assert len(lines) == 1, printed.err
     assert "Traceback" not in printed.err
     return code, lines[0]
@@ -300,7 +302,7 @@ def test_a_tail_that_dies_ends_a_run_with_a_fixed_split_and_loses_no_record(caps
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline() == f"{url}\n"
     command = [*COMMAND, "run", str(IMAGES), "--tail", url, "--log", str(tmp_path), "--shard-size", "8"]
-    command += ["--batch-size", "1", "--split", "c006", "--patience", "0"]
+    command += ["--batch-size", "1", "--split", "c006", "--patience", "0", "--model", "digits"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
     server.communicate()
     assert (server.returncode, done.returncode) == (-signal.SIGKILL, 1)
@@ -355,7 +357,7 @@ def test_a_run_restores_the_signal_handlers(capsys, tmp_path):
 
 def test_a_full_disk_leaves_no_half_written_shard(tmp_path):
     """`ulimit -f` imitates the full disk: the system rejects the bytes of a real write."""
-    command = " ".join([*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "local"])
+    command = " ".join([*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "local", "--model", "digits"])
     done = subprocess.run(
         ["/bin/bash", "-c", f"trap '' XFSZ; ulimit -f 12; exec {command}"], capture_output=True, text=True, check=False
     )

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import sys
 import pytest
 
 from hybrid_batch.cli import main
+from hybrid_batch.inference.commands.run.interrupts import interruptible
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.run_logs import read_records
 
@@ -100,7 +103,8 @@ def test_overwrite_asks_on_a_terminal(capsys, tmp_path, monkeypatch, answer, cod
 
 def test_ctrl_c_ends_the_wait_for_an_absent_tail(tmp_path):
     tail = f"http://127.0.0.1:{free_port()}"
-    command = [*COMMAND, "run", str(IMAGES), "--log", str(tmp_path), "--split", "c006", "--tail", tail]
+    command = [*COMMAND, "run", str(IMAGES), "--model", "digits", "--split", "c006", "--tail", tail]
+    command += ["--log", str(tmp_path)]
     waiting = subprocess.Popen([*command, "--patience", "9999"], stderr=subprocess.PIPE, text=True)
     note = waiting.stderr.readline()
     assert f"No answer from {tail}" in note
@@ -109,6 +113,18 @@ def test_ctrl_c_ends_the_wait_for_an_absent_tail(tmp_path):
     _, error = waiting.communicate(timeout=HANG_S)
     assert waiting.returncode == 130
     assert "Interrupted" in error
+
+
+def test_a_second_interrupt_does_not_end_the_wait_for_running_computations():
+    """It would abort the process: a thread would be inside a C++ library when the interpreter exits."""
+    ended = False
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            ended = True
+    assert ended
 
 
 def test_quiet_prints_only_the_result_and_verbose_a_line_for_each_batch(capsys, tmp_path):
@@ -125,7 +141,7 @@ def test_quiet_prints_only_the_result_and_verbose_a_line_for_each_batch(capsys, 
 
 
 def test_a_split_run_without_a_tail_names_the_commands_that_put_it_elsewhere(capsys, tmp_path):
-    assert main(["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5"]) == 0
+    assert main(["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5", "--model", "digits"]) == 0
     printed = capsys.readouterr()
     first = printed.err.splitlines()[0]
     assert "`hybrid-batch serve digits --port 8000`" in first
@@ -135,3 +151,64 @@ def test_a_split_run_without_a_tail_names_the_commands_that_put_it_elsewhere(cap
     assert "20 Mbit/s" in printed.out
     assert main(["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5", "--split", "local"]) == 0
     assert "serve" not in capsys.readouterr().err
+
+
+def test_a_run_without_a_model_names_the_sample_model(capsys, tmp_path):
+    said = "No --model: using the sample model digits, which classifies images of handwritten digits."
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5"]
+    assert main(options) == 0
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[0] == said
+    assert re.search("^model +digits ", printed.out, re.MULTILINE)
+    assert main([*options, "--model", "digits"]) == 0
+    assert said not in capsys.readouterr().err
+
+
+def test_several_paths_and_a_pattern_are_images_and_skipped_files_are_counted(capsys, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(IMAGES / "3", images / "3")
+    shutil.copytree(IMAGES / "4", images / "4")
+    for name in (".hidden.png", "notes.txt", "more.txt"):
+        (images / "3" / name).write_bytes(b"")
+    threes, fours = (len(list((images / name).glob("[0-9]*"))) for name in "34")
+    options = ["--log", str(tmp_path / "log"), "--split", "c006", "--json"]
+    for arguments, count in (
+        ([images / "3", images / "4"], threes + fours),
+        ([images / "3", *sorted((images / "4").iterdir())[:2]], threes + 2),
+        ([f"{images}/[4]/*.png"], fours),
+    ):
+        assert main(["run", *map(str, arguments), *options]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["images"], facts["labelled"], facts["errors"]) == (count, count, 0)
+    assert main(["run", str(images), *options[:-1]]) == 0
+    assert re.search("^skipped +1 hidden file, 2 files of another kind$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_the_summary_counts_the_reasons_of_errors(capsys, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(IMAGES / "3", images / "3")
+    for name, content in (("a.png", b"x"), ("b.png", b"x"), ("c.png", b"")):
+        (images / "3" / name).write_bytes(content)
+    assert main(["run", str(images), "--log", str(tmp_path / "log")]) == 0
+    assert "errors       3: 2 x no known image format · 1 x the file is empty" in capsys.readouterr().out
+
+
+def test_a_run_over_other_images_names_the_run_with_the_same_settings(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--split", "c006", "--limit"]
+    assert main([*options, "5"]) == 0
+    assert "the same settings" not in capsys.readouterr().err
+    assert main([*options, "6"]) == 0
+    said = "has the same settings and 5 images, but not the same images; this is another run, and all its 6 images are"
+    assert said in capsys.readouterr().err
+    assert main([*options, "6", "--overwrite"]) == 0
+    assert "the same settings" not in capsys.readouterr().err
+
+
+def test_a_shard_size_that_a_resumed_run_does_not_apply_is_named(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--split", "c006", "--limit", "20", "--shard-size"]
+    assert main([*options, "8"]) == 0
+    (part,) = tmp_path.glob("run=*/part-00000.parquet")
+    part.unlink()
+    capsys.readouterr()
+    assert main([*options, "5"]) == 0
+    assert "--shard-size 5 is not applied: the run was begun with 8." in capsys.readouterr().err

@@ -1,12 +1,15 @@
 """The totals of a run agree with the evaluation of its log."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from hybrid_batch.data.log.records import STAGES, to_table
 from hybrid_batch.evaluation.counting.record_counter import count_table
 from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.inference.runner.totals import Totals
-from tests.factories.records import random_records
+from tests.factories.records import PLAIN, random_records
 
 
 def test_totals_and_evaluation_agree():
@@ -26,3 +29,20 @@ def test_totals_and_evaluation_agree():
     for stage in STAGES:
         assert totals.stages_us[stage] / classified == pytest.approx(evaluated["stages"][stage]["mean_us"], rel=1e-12)
     assert (totals.image_bytes, totals.sent_bytes) == (evaluated["image_bytes"], evaluated["sent_bytes"])
+
+
+def test_pauses_between_an_interruption_and_its_continuation_are_left_out():
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    totals = Totals()
+    for second in (3600, 0, 1, 3601):  # two sessions of shards that overlap, an hour apart
+        record = replace(PLAIN, started_at=start + timedelta(seconds=second), latency_us=1_500_000)
+        totals.add(to_table([record]))
+    assert totals.active_s == 5.0
+    assert len(totals.active_us) == 2
+
+
+def test_many_reasons_of_errors_are_kept_as_few():
+    totals = Totals()
+    totals.add(to_table([replace(PLAIN, prediction=None, error=f"byte {number}") for number in range(100)]))
+    assert sum(totals.error_reasons.values()) == 100
+    assert len(totals.error_reasons) == 21

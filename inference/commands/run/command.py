@@ -1,15 +1,12 @@
 """`hybrid-batch run`: classify a folder of images, split between this machine and a tail, and log the predictions."""
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from hybrid_batch.data.terminal.messages import confirm, print_json
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
 from hybrid_batch.inference.commands.options import (
     CutReference,
     ModelReference,
@@ -18,6 +15,7 @@ from hybrid_batch.inference.commands.options import (
     runtime_option,
     tail_options,
 )
+from hybrid_batch.inference.commands.run.interrupts import interruptible
 from hybrid_batch.inference.commands.run.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_PATIENCE_S,
@@ -120,24 +118,13 @@ def command(as_json: bool, dry_run: bool, **values: Any) -> None:  # noqa: ANN40
 
     values["in_flight"] = values["in_flight"] or tail_kind(values["tail"]).default_in_flight
     options = RunOptions(**values)
-    with _sigterm_as_ctrl_c():
+    if click.get_current_context().get_parameter_source("model") is ParameterSource.DEFAULT:
+        print_message("No --model: using the sample model digits, which classifies images of handwritten digits.")
+    with interruptible():
         if dry_run:
             _print_description(options, as_json=as_json)
         else:
             _run(options, as_json=as_json)
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C within the block, in the main thread; other threads cannot set signal handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(options: RunOptions, *, as_json: bool) -> None:

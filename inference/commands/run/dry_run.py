@@ -26,6 +26,7 @@ def describe_run(run: PreparedRun) -> dict[str, Any]:
         "image_bytes": pc.sum(table["size"]).as_py() or 0,
         "labelled": table.num_rows - table["label"].null_count,
         "from": run.images.root.uri,
+        "skipped": run.images.skipped.to_dict(),
         "model": run.bundle.name,
         "bundle": run.bundle.sha256,
         "cut": _MEASURED if options.is_adaptive else run.split.name,
@@ -58,6 +59,7 @@ def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
     rows = [
         ("images", f"{facts['images']:,}, {decimal(facts['image_bytes'])}, {facts['labelled']:,} with a label"),
         ("from", facts["from"]),
+        ("skipped", str(run.images.skipped)),
         ("model", f"{facts['model']} {facts['bundle'][:12]}"),
         ("cut", cut),
         ("codec", facts["codec"]),

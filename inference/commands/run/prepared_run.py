@@ -1,12 +1,13 @@
 """A run before its tail is needed: the model, the images, the split and the run's folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.images.labels import find_labelled_images
-from hybrid_batch.data.log.runs import RunFolder, run_folder
+from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder
+from hybrid_batch.data.storage.local_storage import LocalStorage
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.inference.commands.run.options import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, RunOptions
@@ -78,13 +79,30 @@ class PreparedRun:
         return totals if totals is not None and self.open().is_complete(folder) else None
 
 
+def note_other_images(run: PreparedRun) -> None:
+    """Note that the log has a run with the same settings and other images, unless the run itself exists.
+
+    Its predictions are not used: a run holds exactly the images of its list. Looks in local logs only, because listing
+    a log on S3 takes a request for every thousand parts."""
+    log = open_storage(run.options.log)
+    if not isinstance(log, LocalStorage) or run.options.run_id:
+        return
+    runs = [] if (found := find_runs(log)) and run.folder.uri in {one.uri for one in found} else found
+    same = [one for one in runs if one.settings().get("identity") == asdict(run.identity)]
+    if same:
+        count, number = same[-1].images().num_rows, run.images.table.num_rows
+        print_note(
+            f"{same[-1].uri} has the same settings and {count:,} images, but not the same images; this is another run, "
+            f"and all its {number:,} images are classified."
+        )
+
+
 def prepare_run(options: RunOptions) -> PreparedRun:
     """Read the model and list the images, with notes on stderr. Raises WrongUsage and StorageFailed."""
     bundle = resolve_model(options.model, print_message)
     _check(options)
     split = None if _takes_default_cut(options) else _split(options, bundle)
-    source = options.images[0] if len(options.images) == 1 else options.images
-    images = find_labelled_images(source, options.labels, bundle.labels, print_message)
+    images = find_labelled_images(options.images, options.labels, bundle.labels, print_message)
     if options.limit is not None:
         images = replace(images, table=images.table.slice(0, options.limit))
     if split is not None:

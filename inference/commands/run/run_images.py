@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hybrid_batch.data.terminal.messages import print_detail, print_message
-from hybrid_batch.inference.commands.run.options import RunOptions
+from hybrid_batch.data.terminal.messages import print_detail, print_message, print_note
+from hybrid_batch.inference.commands.run.options import DEFAULT_SHARD_SIZE, RunOptions
 
 if TYPE_CHECKING:
     from hybrid_batch.data.images.images import ImageSet
@@ -39,7 +39,12 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
     WrongUsage, TailUnreachable, TailRefused, StorageFailed and Interrupted; after any of them, the same call continues
     the run."""
     from hybrid_batch.inference.commands.run.overwrite import find_existing, remove_run
-    from hybrid_batch.inference.commands.run.prepared_run import calibrated, prepare_run, settings_not_applied
+    from hybrid_batch.inference.commands.run.prepared_run import (
+        calibrated,
+        note_other_images,
+        prepare_run,
+        settings_not_applied,
+    )
     from hybrid_batch.inference.model.runtimes import open_runtime
     from hybrid_batch.inference.tails import open_tail
 
@@ -52,6 +57,7 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
         not_applied = settings_not_applied(options, run.folder.settings(), totals)
         return RunResult(run.folder, run.bundle, run.images, totals, not_applied)
     _print_local_note(run)
+    note_other_images(run)
     runtime = open_runtime(options.runtime, run.bundle)
     with open_tail(options.tail, run.bundle, runtime, _tail_settings(options)) as tail:
         reachable = _check_tail(run, tail)
@@ -101,6 +107,8 @@ def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail") -> "RunSpec":
     from hybrid_batch.inference.tails import redacted_address
 
     options, inputs = run.options, run.open()
+    if options.shard_size not in (inputs.shard_size, DEFAULT_SHARD_SIZE):
+        print_note(f"--shard-size {options.shard_size} is not applied: the run was begun with {inputs.shard_size}.")
     return RunSpec(
         run.bundle,
         FixedRouter(run.split, options.batch_size, run.reason),
@@ -151,10 +159,13 @@ def _run_shards(spec: "RunSpec") -> "Totals":
 
 def _committed(spec: "RunSpec") -> str:
     from hybrid_batch.data.errors import StorageFailed
+    from hybrid_batch.data.log.runs import shards
 
+    rows = spec.images.table.num_rows
     try:
-        count = len(spec.folder.parts())
-        shards = "1 shard is" if count == 1 else f"{count} shards are"
+        sizes, present = dict(shards(rows, spec.shard_size)), spec.folder.parts()
+        images = sum(len(sizes[shard]) for shard in present.keys() & sizes.keys())
+        done = f"{len(present)} of {len(sizes)} shards ({images:,} of {rows:,} images) are"
     except StorageFailed:  # perhaps the cause of the interruption
-        shards = "all finished shards are"
-    return f"{shards} committed in {spec.folder.uri}, and the same command continues the run."
+        done = "all finished shards are"
+    return f"{done} committed in {spec.folder.uri}, and the same command continues the run."

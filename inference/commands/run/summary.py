@@ -17,6 +17,7 @@ from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import LOCAL
 
+_REASONS = 3
 _WAIT_NAMES = dict(zip(WAITS, ("batch", "head", "encode", "send"), strict=True))
 
 
@@ -36,17 +37,23 @@ def summary_facts(result: RunResult) -> dict[str, Any]:
     totals = result.totals
     labels = list(totals.cuts)
     cut, _, codec = labels[0].partition(" ") if len(labels) == 1 else (None, None, None)
-    facts = {"run": result.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
+    facts: dict[str, Any] = {"run": result.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
     if result.bundle.has_random_weights:
         facts["weights"] = "random"
+    if skipped := result.images.skipped.to_dict():
+        facts["skipped"] = skipped
     return facts | totals.to_dict() | {"not_applied": list(result.not_applied)}
 
 
 def _rows(result: RunResult) -> list[tuple[str, str]]:
     """The names and values of the rows."""
     totals, bundle, uri = result.totals, result.bundle, result.folder.uri
-    errors = f", {totals.errors:,} with an error" if totals.errors else ""
-    rows = [("images", f"{totals.images:,}{errors}")]
+    rows = [("images", _images(totals))]
+    if totals.errors:
+        rows.append(("errors", _errors(totals)))
+    if skipped := str(result.images.skipped):
+        rows.append(("skipped", skipped))
+    rows.append(("model", f"{bundle.name} {bundle.sha256[:12]}"))
     if bundle.has_random_weights:
         rows.append(("weights", f"random: the predictions of {bundle.name} mean nothing"))
     if totals.accuracy is not None:
@@ -65,6 +72,21 @@ def _rows(result: RunResult) -> list[tuple[str, str]]:
     return rows
 
 
+def _images(totals: Totals) -> str:
+    seconds = totals.active_s
+    return f"{totals.images:,}" + (
+        f" in {format_number(seconds)} s, {format_number(totals.images / seconds)} images/s" if seconds else ""
+    )
+
+
+def _errors(totals: Totals) -> str:
+    """The number of images without a prediction, and the most frequent reasons."""
+    reasons = sorted(totals.error_reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    named = " · ".join(f"{count:,} x {reason}" for reason, count in reasons[:_REASONS])
+    more = f" · {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
+    return f"{totals.errors:,}: {named}{more}" if named else f"{totals.errors:,}"
+
+
 def _cuts(bundle: Bundle, totals: Totals) -> str:
     """The split and the tails of all images, or the share of the images with each split."""
     tails = " and ".join(sorted(tail for tail in totals.tails if tail != LOCAL)) or "this process"
@@ -75,6 +97,9 @@ def _cuts(bundle: Bundle, totals: Totals) -> str:
     if name == LOCAL_CUT:
         return "local: the whole model ran on this machine"
     cut = bundle.cut(name)
+    if name == INPUT_CUT:
+        sent = "the image files" if codec in codecs.IMAGE_CODECS else "the input tensors"
+        return f"remote: {sent} crossed in codec {codec}, and the whole model ran in {tails}"
     return f"{cut.id} {cut.name}, {cut.head_share:.1%} of the work in the head, codec {codec}, tail in {tails}"
 
 
