@@ -34,16 +34,49 @@ class _CreatedConcurrently(DeploymentFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """The plan of a deployment. `existing` is the stack to update, None to create one; `token` is a new token to
-    activate, None to keep the present one or to need none."""
+class DeploymentSite:
+    """Where a deployment goes: its bucket, and `existing`, the stack to update, None to create one."""
 
     aws: AwsClient
     spec: DeploymentSpec
-    package: Package
     bucket: Bucket
     existing: Stack | None
+
+    def replaced_bundle(self, bundle: str) -> str | None:
+        """The hash of the deployed bundle, if it is not `bundle`."""
+        before = self.existing.parameters.get("Bundle") if self.existing else None
+        return before if before != bundle else None
+
+    def removed_entry_points(self) -> list[str]:
+        """The existing entry points that the deployment removes."""
+        if self.existing is None:
+            return []
+        return [name for name in tail_addresses(self.existing) if not self.spec.will_exist(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The plan of a deployment. `token` is a new token to activate, None to keep the present one or to need none."""
+
+    site: DeploymentSite
+    package: Package
     token: str | None = field(repr=False)
+
+    @property
+    def aws(self) -> AwsClient:
+        return self.site.aws
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        return self.site.spec
+
+    @property
+    def bucket(self) -> Bucket:
+        return self.site.bucket
+
+    @property
+    def existing(self) -> Stack | None:
+        return self.site.existing
 
     @property
     def bundle(self) -> str:
@@ -83,14 +116,11 @@ class Deployment:
 
     def replaced_bundle(self) -> str | None:
         """The hash of the deployed bundle, if it is another one."""
-        before = self.existing.parameters.get("Bundle") if self.existing else None
-        return before if before != self.bundle else None
+        return self.site.replaced_bundle(self.bundle)
 
     def removed_entry_points(self) -> list[str]:
         """The existing entry points that the deployment removes."""
-        if self.existing is None:
-            return []
-        return [name for name in tail_addresses(self.existing) if not self.spec.will_exist(name)]
+        return self.site.removed_entry_points()
 
     def _create_bucket(self) -> AwsCall:
         bucket_only = self.spec.parameters(self.bundle, "")
@@ -103,16 +133,22 @@ class Deployment:
         return stack_call(operation, self.spec.name, {**parameters, _TOKEN: digest})
 
 
-def plan_deployment(aws: AwsClient, spec: DeploymentSpec, package: Package, *, renew_token: bool) -> Deployment:
-    """Plan a deployment. Raises WrongUsage, AwsRefused, AwsUnreachable, and DeploymentFailed for an existing stack that
-    is incomplete, lacks resources or is being changed."""
+def find_site(aws: AwsClient, spec: DeploymentSpec) -> DeploymentSite:
+    """Find the stack and the bucket of a deployment. Raises WrongUsage, AwsRefused, AwsUnreachable, and
+    DeploymentFailed for an existing stack that is incomplete, lacks resources or is being changed."""
     spec.check()
     bucket = Bucket.of_deployment(aws, spec.name)
     existing = find_stack(aws, spec.name)
     _check(spec.name, existing, bucket)
-    has_token = existing is not None and existing.parameters.get("Api") == "token"
+    return DeploymentSite(aws, spec, bucket, existing)
+
+
+def plan_deployment(aws: AwsClient, spec: DeploymentSpec, package: Package, *, renew_token: bool) -> Deployment:
+    """Plan a deployment. Raises the errors of `find_site`."""
+    site = find_site(aws, spec)
+    has_token = site.existing is not None and site.existing.parameters.get("Api") == "token"
     token = new_token() if spec.needs_token and (renew_token or not has_token) else None
-    return Deployment(aws, spec, package, bucket, existing, token)
+    return Deployment(site, package, token)
 
 
 def apply_deployment(

@@ -12,6 +12,7 @@ from hybrid_batch.inference.planner.plan.prices import Prices
 
 _IMAGES = 1000
 _RUNS = 20
+_LIBRARIES_BYTES = 60_000_000  # compressed, about; 10 MB more cost 0.0002 USD a month
 _ALARMS = {"function": 2, "queue": 2, "workers": 2 + 2 * 2}  # metrics of the alarms; each alarm of the workers has two
 QUEUE_REQUESTS = 6  # send, receive and delete the request and the reply, unbatched
 WORKER_CORES = 2
@@ -47,9 +48,10 @@ class Estimate:
         }
 
 
-def estimate(spec: DeploymentSpec, package_bytes: int, core_us: float, prices: Prices) -> Estimate:
-    """Estimate the cost at these prices, with one image per request and the whole model in the cloud. Free tiers are
-    not deducted."""
+def estimate(spec: DeploymentSpec, bundle: Bundle, core_us: float, prices: Prices) -> Estimate:
+    """Estimate the cost at these prices, with one image per request and the whole model in the cloud, before the
+    package is built. Free tiers are not deducted."""
+    package_bytes = _LIBRARIES_BYTES + bundle.graph_path.stat().st_size
     alarms = _ALARMS["function"] * spec.has_function + _ALARMS["queue"] * spec.has("queue")
     alarms += _ALARMS["workers"] * spec.has_workers
     month = alarms * prices.alarm_month + package_bytes / 1e9 * prices.s3_gb_month

@@ -20,6 +20,12 @@ def open_aws() -> AwsClient:
     return AwsClient.open(_NAMES, "inference/cloud/policy.json")
 
 
+def check_credentials(aws: AwsClient) -> None:
+    """Send one request that needs no permission. Raises AwsRefused for missing, expired or wrong credentials,
+    AwsUnreachable."""
+    aws.call("sts", "get_caller_identity")
+
+
 def exists(aws: AwsClient, service: str, operation: str, **names: str) -> bool:
     """Whether the resource that a request to Lambda or SQS names exists. Raises AwsRefused, AwsUnreachable."""
     try:

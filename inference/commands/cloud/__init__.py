@@ -2,6 +2,7 @@
 
 import click
 
+from hybrid_batch.data.terminal.command_group import CommandGroup
 from hybrid_batch.inference.commands.cloud.deploy import deploy
 from hybrid_batch.inference.commands.cloud.destroy import destroy
 from hybrid_batch.inference.commands.cloud.package import package
@@ -10,6 +11,7 @@ from hybrid_batch.inference.commands.cloud.status import status
 
 @click.group(
     "cloud",
+    cls=CommandGroup,
     short_help="Deploy a model's tails to AWS.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
+from hybrid_batch.data.terminal.messages import check_confirmation, confirm, print_json, print_message
 from hybrid_batch.inference.commands.cloud.output import name_option, print_step, waiting_options, yes_option
+from hybrid_batch.inference.commands.options import ModelReference
 
 if TYPE_CHECKING:
-    from hybrid_batch.inference.cloud.deploy import Deployment
+    from hybrid_batch.inference.cloud.deploy import Deployment, DeploymentSite
     from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
     from hybrid_batch.inference.cloud.estimate import Estimate
     from hybrid_batch.inference.cloud.stack.stack import Stack
@@ -65,7 +66,7 @@ class DeployOptions:
 
 
 @click.command("deploy", short_help="Create or update a deployment.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @name_option
 @click.option(
     "--entry-points",
@@ -145,23 +146,28 @@ def deploy(**options: object) -> None:
 def _deploy(options: DeployOptions) -> None:
     from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
-    from hybrid_batch.inference.cloud.deploy import apply_deployment, plan_deployment
+    from hybrid_batch.inference.cloud.deploy import apply_deployment, find_site, plan_deployment
     from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
-    from hybrid_batch.inference.cloud.stack.api import open_aws
+    from hybrid_batch.inference.cloud.stack.api import check_credentials, open_aws
     from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
+    # What AWS or the user may refuse comes before the work: the import of a model, and the package.
+    check_confirmation(yes=options.yes or options.dry_run)
+    aws = open_aws()
+    check_credentials(aws)
     bundle = resolve_model(options.model, print_message)
     spec = _spec(options, bundle)
-    spec.check()
+    site = find_site(aws, spec)
+    costs = _estimate(options, spec, bundle)
+    if not options.dry_run:
+        _ask(site, bundle, costs, options.yes)
     settings = PackageSettings(bundle, architecture=spec.architecture, python=spec.python)
     package = build_package(settings, cache_folder("cloud") / f"{bundle.sha256[:16]}-{settings.name}")
-    deployment = plan_deployment(open_aws(), spec, package, renew_token=options.new_token)
-    costs = _estimate(options, spec, bundle, package.path.stat().st_size)
+    deployment = plan_deployment(aws, spec, package, renew_token=options.new_token)
     if options.dry_run:
         _print_plan(deployment, costs, options.as_json)
         return
-    _ask(deployment, costs, options.yes)
     try:
         with _written_token(deployment, options.token_file):
             schedule = PollSchedule(options.poll_interval, options.wait_timeout)
@@ -205,25 +211,25 @@ def _spec(options: DeployOptions, bundle: "Bundle") -> "DeploymentSpec":
     )
 
 
-def _estimate(options: DeployOptions, spec: "DeploymentSpec", bundle: "Bundle", package_bytes: int) -> "Estimate":
+def _estimate(options: DeployOptions, spec: "DeploymentSpec", bundle: "Bundle") -> "Estimate":
     from pathlib import Path
 
     from hybrid_batch.inference.cloud.estimate import estimate, measure_core_us
     from hybrid_batch.inference.planner.plan.prices import DEFAULT_PRICES, read_prices
 
     prices = read_prices(Path(options.prices) if options.prices else DEFAULT_PRICES)
-    return estimate(spec, package_bytes, measure_core_us(bundle), prices)
+    return estimate(spec, bundle, measure_core_us(bundle), prices)
 
 
-def _ask(deployment: "Deployment", costs: "Estimate", yes: bool) -> None:
+def _ask(site: "DeploymentSite", bundle: "Bundle", costs: "Estimate", yes: bool) -> None:
     for line in costs.lines():
         print_message(line)
-    name, region = deployment.spec.name, deployment.aws.region
-    if before := deployment.replaced_bundle():
-        print_message(f"{name} serves bundle {before[:12]} and will serve {deployment.bundle[:12]}.")
-    if lost := deployment.removed_entry_points():
+    name, region = site.spec.name, site.aws.region
+    if before := site.replaced_bundle(bundle.sha256):
+        print_message(f"{name} serves bundle {before[:12]} and will serve {bundle.sha256[:12]}.")
+    if lost := site.removed_entry_points():
         print_message(f"removes: {', '.join(lost)}")
-    verb = "Update" if deployment.existing else "Create"
+    verb = "Update" if site.existing else "Create"
     confirm(f"{verb} {name} in {region}?", yes=yes)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
+from hybrid_batch.data.terminal.messages import check_confirmation, confirm, print_json, print_message
 from hybrid_batch.inference.commands.cloud.output import print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval
     from hybrid_batch.inference.cloud.stack.api import open_aws
 
     check_name(name)
+    check_confirmation(yes=yes or dry_run)
     aws = open_aws()
     inventory = take_inventory(aws, name)
     if inventory.is_empty:

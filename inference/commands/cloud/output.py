@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import click
 
+from hybrid_batch.data.terminal.messages import print_message
+
 name_option = click.option("--name", metavar="NAME", help="Name of the deployment.  [default: hybrid-batch-MODEL]")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
@@ -31,4 +33,4 @@ def waiting_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def print_step(line: str) -> None:
     """Print one indented line of progress on stderr."""
-    click.echo(f"  {line}", err=True)
+    print_message(f"  {line}")

@@ -6,10 +6,11 @@ import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import print_json, print_message
+from hybrid_batch.inference.commands.options import ModelReference
 
 
 @click.command("package", short_help="Package a model's tail for Lambda or a container.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @click.option(
     "--target",
     type=click.Choice(["lambda-zip", "lambda-image", "container"]),
