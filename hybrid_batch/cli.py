@@ -1,6 +1,6 @@
 """The `hybrid-batch` command: assembles its commands lazily and maps errors to exit codes; nothing else.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 141 the reader of the output closed it.
 """
 
 import errno
@@ -10,9 +10,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
+from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, set_verbosity
+
+if TYPE_CHECKING:
+    from hybrid_batch.data.errors import HybridBatchError
 
 COMMANDS = {
     "run": "hybrid_batch.inference.commands.run",
@@ -28,8 +34,11 @@ COMMANDS = {
     "emr": "hybrid_batch.emr.commands",
     "cloud": "hybrid_batch.inference.commands.cloud",
     "bench": "hybrid_batch.inference.commands.bench",
+    "completion": "hybrid_batch.completion",
 }
-CONFIG_FILE = Path("hybrid-batch.toml")
+_PROGRAM = "hybrid-batch"
+_COMPLETION = "_HYBRID_BATCH_COMPLETE"  # set by the completion scripts of shells
+_CLOSED = 141  # 128 + SIGPIPE, the code of programs that this signal ends
 
 
 def is_installed(module: str) -> bool:
@@ -38,7 +47,7 @@ def is_installed(module: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """Imports the module of a command on use; the modules import heavy libraries late."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,8 +59,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = import_module(COMMANDS[cmd_name])
-        found: click.Command = module.command
-        return found
+        return with_verbosity(module.command)
 
 
 @click.group(
@@ -73,83 +81,105 @@ def cli(ctx: click.Context) -> None:
       hybrid-batch run ./images --model digits --split c005
       hybrid-batch evaluate hybrid-batch-log
     """
-    ctx.default_map = read_config(CONFIG_FILE)
+    from hybrid_batch.configuration import CONFIG_FILE, read_configuration
+
+    ctx.default_map = read_configuration(CONFIG_FILE, cli, ctx)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The option defaults by command in a TOML file; empty without the file. Raises WrongUsage for invalid content."""
-    if not path.is_file():
-        return {}
-    import tomllib
-
-    from hybrid_batch.data.errors import WrongUsage
-
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"{path} is not valid TOML: {error}.") from error
-    if unknown := [name for name, table in tables.items() if name not in COMMANDS or not isinstance(table, dict)]:
-        raise WrongUsage(f"{path} has {unknown[0]!r}, which is not the table of a command ({', '.join(COMMANDS)}).")
-    defaults = {
-        command: {option.replace("-", "_"): value for option, value in options.items()}
-        for command, options in tables.items()
-    }
-    for command, options in defaults.items():
-        if not is_installed(COMMANDS[command]):
-            continue
-        found = import_module(COMMANDS[command]).command
-        known = {parameter.name for parameter in found.params}
-        if not isinstance(found, click.Group) and (undefined := sorted(options.keys() - known)):
-            raise WrongUsage(f"{path} sets {undefined[0]!r} for {command}, which has no such option.")
-    return defaults
+with_verbosity(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, flush its output, and return the exit code.
 
-    A closed pipe (`hybrid-batch cuts | head -1`) gives code 1 without a message.
+    A closed pipe (`hybrid-batch cuts | head -1`) gives code 141 without a message.
     """
+    from hybrid_batch.data.terminal.streams import protect_streams
+
+    protect_streams()
+    set_verbosity(Verbosity.NORMAL)
+    if _COMPLETION in os.environ:
+        from hybrid_batch.completion import register_shells
+
+        register_shells()
     code = _run(arguments)
     _discard_unwritten_output()
     return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    from hybrid_batch.data.errors import HybridBatchError, Interrupted, WrongUsage
+    from hybrid_batch.data.errors import HybridBatchError
 
     try:
-        cli.main(arguments, standalone_mode=False)
+        cli.main(arguments, prog_name=_PROGRAM, standalone_mode=False)
         # Buffered output reaches a full disk only when it is flushed; at exit Python would report that, with code 120.
-        if sys.stdout is not None:  # as after `>&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted.", 130)
     except click.ClickException as error:
+        return _fail_usage(error)
+    except HybridBatchError as error:
+        return _fail_command(error)
+    except SystemExit as error:  # with which click replaces a BrokenPipeError
+        return _fail_output(error, error.__context__)
+    except OSError as error:
+        return _fail_output(error, error)
+    return 0
+
+
+def _fail_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
-    except HybridBatchError as error:
-        return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
-    except BrokenPipeError:
-        return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
+    return _fail(_sentence(error), error.exit_code)
+
+
+def _fail_command(error: "HybridBatchError") -> int:
+    from hybrid_batch.data.errors import Interrupted, WrongUsage
+
+    if is_verbose():
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+    return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
+
+
+def _fail_output(error: BaseException, cause: BaseException | None) -> int:
+    """The exit code for an output that cannot be written; raises `error` if it has another cause."""
+    if isinstance(cause, BrokenPipeError):
+        return _CLOSED
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
         return _fail("The disk is full; nothing more can be written.", 1)
-    return 0
+    raise error
 
 
 def _fail(message: str, code: int) -> int:
     with suppress(OSError):  # stderr may be on the same full disk
-        click.echo(f"hybrid-batch: {message}", err=True)
+        click.echo(f"{_PROGRAM}: {message}", err=True)
     return code
+
+
+def _sentence(error: click.ClickException) -> str:
+    """An error of click as one sentence with a remedy."""
+    message = " ".join(error.format_message().split())
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is None:
+        return message
+    if isinstance(error, click.NoSuchOption):
+        similar = nearest(error.option_name, [name for option in ctx.command.params for name in option.opts])
+        if similar:
+            return f"`{ctx.command_path}` has no option {error.option_name!r}; did you mean {similar!r}?"
+        message = f"`{ctx.command_path}` has no option {error.option_name!r}"
+    if ";" in message:  # the sentence of a type of this program, with its own remedy
+        return message
+    return f"{message.rstrip('.')}; `{ctx.command_path} --help` describes the arguments and options."
 
 
 def _discard_unwritten_output() -> None:
     """Redirect an output that cannot be flushed to the null device, because Python flushes both again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except OSError:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())

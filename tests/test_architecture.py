@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 # Lowest first: a package imports those before it, never those after it.
 FLOORS = {
-    "hybrid_batch": ("data", ("evaluation", "inference"), "jobs", "emr", "cli"),
+    "hybrid_batch": ("data", ("evaluation", "inference"), "jobs", "emr", ("completion", "configuration"), "cli"),
     "hybrid_batch.inference": (
         *("model", "protocol", "serving", "tails", "runner", "planner", "cloud", "benchmark", "commands"),
     ),
@@ -31,7 +31,10 @@ def packages() -> list[Path]:
 
 def modules() -> list[Path]:
     """Every module of the product, by its path below the root."""
-    tops = [ROOT / "hybrid_batch" / name for name in ("cli.py", "__init__.py", "__main__.py")]
+    tops = [
+        ROOT / "hybrid_batch" / name
+        for name in ("cli.py", "completion.py", "configuration.py", "__init__.py", "__main__.py")
+    ]
     rooms = [path for path in (ROOT / "hybrid_batch").iterdir() if path.is_dir() and path.name != "__pycache__"]
     return tops + [module for room in rooms for module in sorted(room.rglob("*.py"))]
 

@@ -34,6 +34,11 @@ def is_quiet() -> bool:
     return _verbosity is Verbosity.QUIET
 
 
+def is_verbose() -> bool:
+    """Whether details are requested."""
+    return _verbosity is Verbosity.VERBOSE
+
+
 def print_message(line: str) -> None:
     """Print one line on stderr, unless quiet."""
     if not is_quiet():
@@ -47,7 +52,7 @@ def print_note(sentence: str) -> None:
 
 def print_detail(line: str) -> None:
     """Print one line on stderr if details are requested with -v."""
-    if _verbosity is Verbosity.VERBOSE:
+    if is_verbose():
         click.echo(line, err=True)
 
 

@@ -2,12 +2,18 @@
 
 import click
 
+from hybrid_batch.data.terminal.command_group import CommandGroup
 from hybrid_batch.emr.commands.jobs import cancel, fetch, logs, status
 from hybrid_batch.emr.commands.package import package
 from hybrid_batch.emr.commands.submit import submit
 
 
-@click.group("emr", short_help="Evaluate runs on Amazon EMR.", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "emr",
+    cls=CommandGroup,
+    short_help="Evaluate runs on Amazon EMR.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Evaluate runs on Amazon EMR: on an existing cluster, on a new cluster, or on EMR Serverless.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_message, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_message, print_note, print_warning
 from hybrid_batch.emr.commands.output import json_option, output_option, print_job_report, print_state
 from hybrid_batch.emr.commands.submit_options import SubmitOptions
 
@@ -143,7 +143,7 @@ def _clean_up(target: "JobTarget", job: "EvaluationJob") -> None:
         with defer_sigint():
             target.clean_up(job)
     except HybridBatchError as error:
-        print_message(f"Warning: the cluster named {job.name!r} may still run; it terminates after its step. {error}")
+        print_warning(f"the cluster named {job.name!r} may still run; it terminates after its step. {error}")
 
 
 def _print_plan(plan: "SubmissionPlan", as_json: bool) -> None:

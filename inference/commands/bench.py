@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hybrid_batch.data.terminal.command_group import CommandGroup
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
-from hybrid_batch.inference.commands.options import TableChoice, auth_options, plot_option
+from hybrid_batch.inference.commands.options import ModelReference, TableChoice, auth_options, plot_option
 from hybrid_batch.inference.protocol.codecs import TENSOR_CODECS
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class BenchOptions:
 
 @click.group(
     "bench",
+    cls=CommandGroup,
     short_help="Measure and compare a model's tails.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -88,7 +90,7 @@ def command() -> None:
 
 
 @command.command("tails", short_help="Measure latency, throughput and cost of tails.")
-@click.argument("model")
+@click.argument("model", type=ModelReference())
 @click.argument("images")
 @click.option(
     "--tail",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_batch.data.terminal.messages import print_message
-from hybrid_batch.inference.commands.options import runtime_option
+from hybrid_batch.inference.commands.options import ModelReference, runtime_option
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.model.bundle import Bundle
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("cuts", short_help="List the cuts of a model.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @click.option(
     "--multi-tensor", is_flag=True, help="Add multi-tensor cuts that are smaller than all earlier single-tensor cuts."
 )

@@ -7,6 +7,7 @@ import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.inference.commands.options import ModelReference
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]
@@ -29,7 +30,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command("import", short_help="Import a model into a bundle.")
-@click.argument("model")
+@click.argument("model", type=ModelReference())
 @click.option("-o", "--output", type=LocalPath(), help="Folder of the bundle.  [default: ./NAME.bundle]")
 @click.option(
     "--scale",

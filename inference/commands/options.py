@@ -22,6 +22,8 @@ class TailAddress(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401
         """Return the address. Raises WrongUsage if no kind of tail has such an address."""
+        if ctx is not None and ctx.resilient_parsing:  # the completion of a command line imports nothing heavy
+            return str(value)
         from hybrid_batch.inference.tails import check_address
 
         return check_address(str(value))

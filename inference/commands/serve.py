@@ -2,12 +2,12 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_message
-from hybrid_batch.inference.commands.options import runtime_option
+from hybrid_batch.data.terminal.messages import print_json, print_message, print_warning
+from hybrid_batch.inference.commands.options import ModelReference, runtime_option
 
 
 @click.command("serve", short_help="Serve a model's tails over HTTP.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for a free one.")
 @runtime_option
@@ -59,9 +59,7 @@ def command(
 
     bundle = resolve_model(model, print_message)
     if host not in ("127.0.0.1", "localhost", "::1"):
-        print_message(
-            f"Warning: the server on {host} does not authenticate clients; any host that reaches it can use it."
-        )
+        print_warning(f"the server on {host} does not authenticate clients; any host that reaches it can use it.")
 
     def announce(url: str) -> None:
         print_message(f"Serving {bundle.name} ({bundle.sha256[:12]}) on {url}")

@@ -3,11 +3,11 @@
 import click
 
 from hybrid_batch.data.terminal.messages import print_json, print_message
-from hybrid_batch.inference.commands.options import runtime_option
+from hybrid_batch.inference.commands.options import ModelReference, runtime_option
 
 
 @click.command("worker", short_help="Process requests of a queue with a model's tails.")
-@click.argument("model", default="digits")
+@click.argument("model", type=ModelReference(), default="digits")
 @click.option("--queue", required=True, metavar="NAME|URL", help="Amazon SQS queue.")
 @runtime_option
 @click.option(

@@ -1,0 +1,58 @@
+"""Groups of commands that suggest the nearest name for a misspelt one, and -v and -q for every command."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.terminal.messages import Verbosity, set_verbosity
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most similar to a misspelt one, None if none is."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+class CommandGroup(click.Group):
+    """A group that names the nearest command for an unknown one, and whose commands all accept -v and -q."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click.Group. Raises WrongUsage for an unknown command."""
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            similar = nearest(args[0], self.list_commands(ctx))
+            hint = f"did you mean {similar!r}?" if similar else f"`{ctx.command_path} --help` lists the commands."
+            raise WrongUsage(f"`{ctx.command_path}` has no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, with -v and -q."""
+        command = super().get_command(ctx, cmd_name)
+        return None if command is None else with_verbosity(command)
+
+
+def with_verbosity(command: click.Command) -> click.Command:
+    """Add `-v` and `-q` to a command, once."""
+    if not any(option.name == "quiet" for option in command.params):
+        command.params += [
+            _option(("-v", "--verbose"), Verbosity.VERBOSE, "Print details on stderr, and the trace of an error."),
+            _option(("-q", "--quiet"), Verbosity.QUIET, "Print no notes and progress, only errors and results."),
+        ]
+    return command
+
+
+def _option(names: tuple[str, str], verbosity: Verbosity, text: str) -> click.Option:
+    def apply(ctx: click.Context, _: click.Parameter, is_set: bool) -> None:
+        root: dict[str, Any] = ctx.find_root().meta
+        if not is_set or ctx.resilient_parsing:
+            return
+        if root.setdefault(__name__, verbosity) is not verbosity:
+            set_verbosity(Verbosity.NORMAL)
+            raise WrongUsage("-v and -q exclude each other; give one of them.")
+        set_verbosity(verbosity)
+
+    return click.Option(names, is_flag=True, expose_value=False, callback=apply, help=text)
