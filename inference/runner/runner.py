@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from hybrid_batch.inference.tails import Tail
 from hybrid_batch.inference.tails.local import LocalTail
 
 _REORDERED_BATCHES = 256  # finished on this machine while the tail computes an earlier one; only their scores are held
+_EVENTS = 50  # kept of a run whose link changes all the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything a run needs, opened and checked. `tail_name` is the record's `tail`; `shard_size` is in images."""
+    """Everything a run needs, opened and checked. `tail_name` is the record's `tail`; `shard_size` is in images;
+    `events` are lines about failures of the tail and changes of the split, to which the router adds."""
 
     bundle: Bundle
     router: Router
@@ -44,6 +46,7 @@ class RunSpec:
     folder: RunFolder
     shard_size: int
     concurrency: Concurrency = Concurrency()
+    events: list[str] = field(default_factory=list)
 
 
 def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
@@ -80,7 +83,7 @@ def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
         complete = _group_by_shard(_observe(batches, on_batch))
         for records in pipeline.map_ordered(partial(_commit, spec), complete, name="write", threads=2, prefetch=0):
             totals.add(records)
-    totals.reason = spec.router.reason
+    totals.reason, totals.events = spec.router.reason, spec.events[:_EVENTS]
     spec.folder.mark_complete(totals.to_dict())
     return totals
 

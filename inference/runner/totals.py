@@ -21,7 +21,7 @@ class Totals:
     `cuts` is the number of images for each "CUT CODEC", `tails` for each tail, `error_reasons` for each error.
     `waits_us` is empty when the log does not have the waiting times of every image. `active_us` holds the start and end
     of each period in which the run computed, in µs since 1970, in order. `reason` is why the split was chosen, None if
-    the user chose it."""
+    the user chose it; `events` are failures of the tail and changes of the split in the last command of the run."""
 
     images: int = 0
     errors: int = 0
@@ -38,6 +38,7 @@ class Totals:
     error_reasons: dict[str, int] = field(default_factory=dict)
     active_us: list[list[int]] = field(default_factory=list)
     reason: str | None = None
+    events: list[str] = field(default_factory=list)
 
     def add(self, records: pa.Table) -> None:
         """Add the records of one shard."""

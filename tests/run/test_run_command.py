@@ -187,7 +187,6 @@ def test_a_run_resumes_with_another_tail(capsys, tmp_path, digits_server):
         ([IMAGES, "--model", ROOT / "README.md"], 2, "is not a model"),
         ([IMAGES, "--labels", "no.csv"], 2, "No labels file 'no.csv'"),
         ([IMAGES, "--tail", "ftp://x"], 2, "No tail at 'ftp://x'"),
-        ([IMAGES, "--split", "local", "--codec", "int8"], 2, "leave it out"),
         ([IMAGES, "--log", "gs://bucket"], 2, "gs://bucket"),
     ],
 )

@@ -212,3 +212,22 @@ def test_a_shard_size_that_a_resumed_run_does_not_apply_is_named(capsys, tmp_pat
     capsys.readouterr()
     assert main([*options, "5"]) == 0
     assert "--shard-size 5 is not applied: the run was begun with 8." in capsys.readouterr().err
+
+
+def test_the_log_of_an_adaptive_run_tells_that_its_tail_was_unreachable(capsys, tmp_path):
+    tail = f"http://127.0.0.1:{free_port()}"
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--limit", "20", "--tail", tail]
+    assert main([*options, "--json"]) == 0
+    (event,) = json.loads(capsys.readouterr().out)["events"]
+    assert re.match(rf"\d\d:\d\d:\d\d UTC No answer from {tail} .* Running locally until the tail responds", event)
+    assert main(options) == 0
+    printed = capsys.readouterr().out
+    assert f"event        {event[:30]}" in printed
+    assert "the tail did not respond" in printed
+
+
+def test_options_without_an_effect_on_a_local_run_are_named(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--limit", "5", "--split", "local", "--codec", "int8"]
+    assert main([*options, "--tail", f"http://127.0.0.1:{free_port()}"]) == 0
+    said = "Note: --split local runs the whole model on this machine; --tail and --codec are not used."
+    assert said in capsys.readouterr().err.splitlines()

@@ -1,5 +1,6 @@
 """The summary of a run, from the totals of its log."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_local_run_prints_no_bytes(summary):
 def test_the_stages_and_the_waiting_add_up_to_the_latency(summary):
     stages = {stage: 1000 * number for number, stage in enumerate(STAGES, 1)}  # 21 ms of work for 1 image
     waits = dict.fromkeys(WAITS, 10000)
-    totals = Totals(images=1, cuts={"local none": 1}, stages_us=stages | {"latency": 61_000}, waits_us=waits)
+    cuts, tails = {"c005 fp16": 1}, {"http://x": 1}
+    totals = Totals(images=1, cuts=cuts, tails=tails, stages_us=stages | {"latency": 61_000}, waits_us=waits)
     printed = summary(totals)
     assert printed["ms an image"].endswith("tail 6.00 = 21.00 (of its batch, divided)")
     assert printed["ms waiting"] == "batch 10.00 · head 10.00 · encode 10.00 · send 10.00 = 40.00"
@@ -101,3 +103,18 @@ def test_json_holds_the_cut_of_the_log(bundle, tmp_path):
     assert facts["codec"] == "fp16"
     result.totals.cuts = {"c005 fp16": 1, "local none": 1}
     assert summary_facts(result)["cut"] is None
+
+
+def test_stages_that_no_image_passed_are_left_out(summary):
+    local = summary(Totals(images=1, cuts={"local none": 1}, tails={"local": 1}))
+    assert local["ms an image"] == "decode 0.00 · head 0.00 = 0.00 (of its batch, divided)"
+    assert local["ms waiting"] == "batch 0.00 · head 0.00 = 0.00"
+    here = summary(Totals(images=1, cuts={"c005 fp16": 1}, tails={"local": 1}))
+    assert here["ms an image"].startswith("decode 0.00 · head 0.00 · encode 0.00 · tail 0.00 =")
+
+
+def test_a_narrow_terminal_breaks_lines_between_stages(summary, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "70")
+    printed = "\n".join(summary(Totals(images=1, cuts={"c005 fp16": 1}, tails={"http://x": 1})).values())
+    assert not re.search(r"(decode|head|encode|link|queue|tail)\s*\n", printed)

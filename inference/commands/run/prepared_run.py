@@ -153,13 +153,16 @@ def _takes_default_cut(options: RunOptions) -> bool:
 
 def _split(options: RunOptions, bundle: Bundle) -> Split:
     """The split of a run that is not adaptive; an adaptive one starts locally, unless it sends images."""
-    codec = None if options.codec == AUTO and options.split != LOCAL else options.codec
+    codec = None if options.codec == AUTO else options.codec
     if options.is_adaptive and codec not in codecs.IMAGE_CODECS:
         return LocalSplit()
-    split = choose_split(bundle, options.split, codec)
-    if isinstance(split, LocalSplit) and not options.is_adaptive and options.tail != LOCAL:
-        print_note("--split local runs the whole model on this machine; --tail is not used.")
-    return split
+    if options.split != LOCAL:
+        return choose_split(bundle, options.split, codec)
+    unused = {"--tail": options.tail != LOCAL, "--codec": options.codec is not None}
+    if names := [name for name, is_given in unused.items() if is_given]:
+        verb = "is" if len(names) == 1 else "are"
+        print_note(f"--split local runs the whole model on this machine; {' and '.join(names)} {verb} not used.")
+    return LocalSplit()
 
 
 def _check(options: RunOptions) -> None:

@@ -60,13 +60,14 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
     note_other_images(run)
     runtime = open_runtime(options.runtime, run.bundle)
     with open_tail(options.tail, run.bundle, runtime, _tail_settings(options)) as tail:
-        reachable = _check_tail(run, tail)
+        events: list[str] = []
+        reachable = _check_tail(run, tail, events)
         remove_run(run.folder, existing)
-        spec = _spec(run, runtime, tail)
+        spec = _spec(run, runtime, tail, events)
         if options.is_adaptive:
             from hybrid_batch.inference.commands.run.auto_split import make_router
 
-            spec = replace(spec, router=make_router(options, spec, print_message, reachable=reachable))
+            spec = replace(spec, router=make_router(options, spec, reachable=reachable))
         totals = _run_shards(spec)
     return RunResult(run.folder, run.bundle, run.images, totals)
 
@@ -88,19 +89,21 @@ def _print_local_note(run: "PreparedRun") -> None:
     print_detail(run.reason or "The cut is the one that --split names.")
 
 
-def _check_tail(run: "PreparedRun", tail: "Tail") -> bool:
-    """Whether the tail responds. Raises TailUnreachable unless the run is adaptive, BundleMismatch, TailRefused."""
+def _check_tail(run: "PreparedRun", tail: "Tail", events: list[str]) -> bool:
+    """Whether the tail responds; if an adaptive run goes on without it, that is added to `events`.
+
+    Raises TailUnreachable unless the run is adaptive, BundleMismatch, TailRefused."""
     from hybrid_batch.inference.commands.run.auto_split import is_reachable
     from hybrid_batch.inference.runner.split import LocalSplit
 
     if run.options.is_adaptive:
-        return is_reachable(tail, print_message)
+        return is_reachable(tail, events)
     if not isinstance(run.split, LocalSplit):
         tail.check(run.split.name)
     return True
 
 
-def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail") -> "RunSpec":
+def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str]) -> "RunSpec":
     """What the runner needs. Creates the run's folder, or opens it to continue the run."""
     from hybrid_batch.inference.runner.routing import FixedRouter
     from hybrid_batch.inference.runner.runner import Concurrency, RunSpec
@@ -119,6 +122,7 @@ def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail") -> "RunSpec":
         run.folder,
         inputs.shard_size,
         Concurrency(options.in_flight),
+        events,
     )
 
 

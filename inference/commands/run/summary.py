@@ -2,6 +2,7 @@
 except the options that were not applied."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from rich.filesize import decimal
@@ -14,10 +15,14 @@ from hybrid_batch.inference.commands.run.run_images import RunResult
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.runner.split import NO_CODEC
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import LOCAL
 
-_REASONS = 3
+_REASONS, _EVENTS = 3, 5
+_PAIRS = ("ms an image", "ms waiting")
+_UNUSED_LOCALLY = ("encode", "link", "queue", "tail", "encode_wait", "send_wait")
+_UNUSED_IN_PROCESS = ("link", "queue")
 _WAIT_NAMES = dict(zip(WAITS, ("batch", "head", "encode", "send"), strict=True))
 
 
@@ -26,9 +31,16 @@ def print_summary(result: RunResult) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    console = open_console()
     for name, value in _rows(result):
-        table.add_row(name, value)
-    open_console().print(table)
+        # A narrow terminal gets its line breaks between the stages, not between a stage and its time.
+        keeps_pairs = console.is_terminal and name in _PAIRS
+        table.add_row(name, " · ".join(map(_unbreakable, value.split(" · "))) if keeps_pairs else value)
+    console.print(table)
+
+
+def _unbreakable(words: str) -> str:
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def summary_facts(result: RunResult) -> dict[str, Any]:
@@ -61,7 +73,10 @@ def _rows(result: RunResult) -> list[tuple[str, str]]:
     rows.append(("cut", _cuts(bundle, totals)))
     if totals.reason:
         rows.append(("why", totals.reason))
-    if set(totals.cuts) != {f"{LOCAL_CUT} none"}:
+    rows += [("event", line) for line in totals.events[:_EVENTS]]
+    if len(totals.events) > _EVENTS:
+        rows.append(("event", f"and {len(totals.events) - _EVENTS} more, which --json lists"))
+    if not _is_local(totals):
         share = totals.cut_bytes / totals.image_bytes if totals.image_bytes else 0
         of_files = f"{format_number(share)} x the files' {decimal(totals.image_bytes)}"
         rows.append(("at the cut", f"{decimal(totals.cut_bytes)}, {of_files}"))
@@ -120,11 +135,14 @@ def _network(totals: Totals) -> str:
 
 
 def _times(totals: Totals) -> list[tuple[str, str]]:
-    """The mean times of an image in ms; with the waiting, the parts add up to the latency."""
+    """The mean times of an image in ms; with the waiting, the parts add up to the latency. Stages that no image of the
+    run passed are left out."""
     count = max(1, totals.images - totals.errors)
+    unused = _UNUSED_LOCALLY if _is_local(totals) else _UNUSED_IN_PROCESS if set(totals.tails) <= {LOCAL} else ()
 
-    def means(times_us: dict[str, int], names: dict[str, str]) -> str:
-        return " · ".join(f"{name} {times_us[key] / count / 1000:.2f}" for key, name in names.items())
+    def means(times_us: dict[str, int], names: Mapping[str, str]) -> str:
+        used = {key: name for key, name in names.items() if key not in unused}
+        return " · ".join(f"{name} {times_us[key] / count / 1000:.2f}" for key, name in used.items())
 
     latency = f"{totals.stages_us['latency'] / count / 1000:.2f}"
     parts = {stage: stage for stage in STAGES[:-1]}
@@ -137,3 +155,8 @@ def _times(totals: Totals) -> list[tuple[str, str]]:
         ("ms waiting", f"{means(totals.waits_us, _WAIT_NAMES)} = {waiting / count / 1000:.2f}"),
         ("ms latency", f"{latency}, the sum of both; all are means"),
     ]
+
+
+def _is_local(totals: Totals) -> bool:
+    """Whether this machine computed the whole model for every image."""
+    return set(totals.cuts) == {f"{LOCAL_CUT} {NO_CODEC}"}
