@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import print_note
 
 
@@ -12,10 +11,10 @@ from hybrid_batch.data.terminal.messages import print_note
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--output",
-    type=LocalPath(dir_okay=False),
+    metavar="FILE|s3://…",
     default="hybrid-batch-report.html",
     show_default=True,
-    help="File for the page.",
+    help="File for the page. An older page remains until the new one is complete.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 @click.option("--by", multiple=True, metavar="COLUMN", help="Slice by this column too. Repeatable.")
@@ -25,7 +24,7 @@ from hybrid_batch.data.terminal.messages import print_note
 def command(
     *,
     runs: tuple[str, ...],
-    output: Path,
+    output: str,
     show: bool,
     by: tuple[str, ...],
     all_runs: bool,
@@ -35,24 +34,22 @@ def command(
     """Write the evaluation of one or more RUNs as one HTML file.
 
     The file is self-contained: it needs no network and no scripts, so it can be mailed and archived. It includes
-    thumbnails of the images with the most confident errors, if the images are still available.
+    thumbnails of the images with the most confident errors and of failed images, if the images are still available.
 
     \b
     Example:
       hybrid-batch report hybrid-batch-log --open
     """
-    from hybrid_batch.data.errors import StorageFailed
+    from hybrid_batch.data.errors import WrongUsage
     from hybrid_batch.evaluation.output.html import write_html
     from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
+    from hybrid_batch.jobs.output.page_file import write_page
     from hybrid_batch.jobs.output.thumbnails import thumbnail_loader
 
+    if show and "://" in output:
+        raise WrongUsage(f"--open needs a local file, not {output}; name one with --output.")
     done = evaluate_runs(runs, by, print_note, EngineChoice(), all_runs=all_runs, skip_unreadable=skip_unreadable)
-    page = write_html(done.report, thumbnail_loader(done.runs, images))
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StorageFailed(f"Cannot write the report to {output}: {error.strerror}; choose another file.") from error
-    click.echo(str(output))
-    if show and click.launch(str(output.resolve()), wait=True) != 0:
+    write_page(write_html(done.report, thumbnail_loader(done.runs, images)), output)
+    click.echo(output)
+    if show and click.launch(str(Path(output).resolve()), wait=True) != 0:
         print_note(f"Cannot open a browser; open {output} yourself.")

@@ -1,4 +1,4 @@
-"""Thumbnails of the images of runs, for the gallery of a report."""
+"""Thumbnails of the images of runs, for the galleries of a report."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from hybrid_batch.data.storage.storage import Storage
 
 SIZE = 128
 IMAGE_BYTES = 50_000_000
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def thumbnail_loader(runs: Iterable[str], images: str | None = None) -> Callable[[str], bytes | None]:
@@ -48,9 +49,15 @@ def _shrink(data: bytes) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from hybrid_batch.data.images.decode import Preprocessing, decode
+    from hybrid_batch.data.images.decode import Preprocessing, UndecodableImage, decode
 
-    pixels = decode(data, Preprocessing(SIZE, SIZE, resize="crop"))
+    square = Preprocessing(SIZE, SIZE, resize="crop")
+    try:
+        pixels = decode(data, square)
+    except UndecodableImage:
+        if not data.startswith(_JPEG_START):
+            raise
+        pixels = decode(data + _JPEG_END, square)  # the decoded part of a truncated file, and grey below it
     target = io.BytesIO()
     Image.fromarray(np.rint(pixels).astype(np.uint8)).save(target, "WEBP", quality=80)
     return target.getvalue()

@@ -4,6 +4,8 @@ import base64
 import io
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hybrid_batch.data.log.records import Record
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.jobs.output.thumbnails import SIZE, thumbnail_loader
+from tests.conftest import HANG_S
 from tests.factories.records import record, write_run
 
 RECORDS = [record(image="a/1.png", label="a", prediction="b"), record(image="b/2.png", label="b", prediction="b")]
@@ -75,6 +78,58 @@ def test_a_run_without_an_image_folder_has_no_thumbnails(place: object, tmp_path
     assert thumbnail_loader([run_of(tmp_path / "run=x", place)])("a/1.png") is None
 
 
+def test_a_truncated_image_is_shown_as_far_as_it_is_readable(images: Path, tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    Image.effect_noise((200, 200), 90).save(whole, "JPEG")
+    (images / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    found = thumbnail_loader([run_of(tmp_path / "run=x", str(images))])("half.jpg")
+    assert found is not None
+    with Image.open(io.BytesIO(found)) as image:
+        pixels = np.asarray(image.convert("L"), np.int64)
+    assert pixels[: SIZE // 3].std() > 20
+    assert pixels[-SIZE // 3 :].std() < 10
+
+
+SMALL_FILES = """
+import resource, signal, sys
+from hybrid_batch.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_older_page_survives_a_failure_to_write(images: Path, tmp_path: Path) -> None:
+    run, target = run_of(tmp_path / "run=x", str(images)), tmp_path / "page.html"
+    target.write_text("the older page")
+    arguments = [sys.executable, "-c", SMALL_FILES, "report", run, "--output", str(target)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=HANG_S)
+    assert done.returncode == 1
+    assert "Cannot write" in done.stderr
+    assert target.read_text() == "the older page"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "page.html", "run=x", "secret.png"]
+
+
+def test_the_page_replaces_an_older_one_behind_a_link(images: Path, tmp_path: Path) -> None:
+    run, target, link = run_of(tmp_path / "run=x", str(images)), tmp_path / "page.html", tmp_path / "link.html"
+    target.write_text("the older page")
+    link.symlink_to(target)
+    assert command(["report", run, "--output", str(link)]) == 0
+    assert link.is_symlink()
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_page_is_written_to_a_device(images: Path, tmp_path: Path) -> None:
+    assert command(["report", run_of(tmp_path / "run=x", str(images)), "--output", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_page_is_written_to_s3(images: Path, bucket: str, tmp_path: Path) -> None:
+    target = f"s3://{bucket}/pages/page.html"
+    assert command(["report", run_of(tmp_path / "run=x", str(images)), "--output", target]) == 0
+    assert open_storage(f"s3://{bucket}/pages").read("page.html").startswith(b"<!DOCTYPE html>")
+
+
 def test_open_starts_the_browser(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,7 +174,9 @@ def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
         ([], 2, "Missing argument"),
         (["{log}/absent"], 2, "contains no run: _run.json is missing"),
         (["{log}", "--by", "colour"], 2, "no column 'colour'"),
-        (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write the report to"),
+        (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write"),
+        (["{log}", "--output", "{log}"], 2, "is a folder; give the name of a file"),
+        (["{log}", "--output", "s3://bucket/page.html", "--open"], 2, "--open needs a local file"),
     ],
 )
 def test_failures_are_reported_in_one_sentence(
