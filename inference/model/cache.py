@@ -2,9 +2,12 @@
 
 All of it may be deleted at any time."""
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from hybrid_batch.data.errors import StorageFailed
@@ -14,13 +17,35 @@ SEGMENTS_LIMIT_BYTES = 4 << 30
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder for one kind of entry, below `$HYBRID_BATCH_CACHE` or the platform's cache folder."""
+    """Return the folder for one kind of entry, below `$HYBRID_BATCH_CACHE` or the platform's cache folder.
+
+    If that cannot be written, it is a temporary folder that lasts as long as this process, with a note on stderr."""
     root = os.environ.get("HYBRID_BATCH_CACHE")
     if root is None:
         import platformdirs
 
         root = platformdirs.user_cache_dir("hybrid-batch")
-    return Path(root) / kind
+    return _writable(Path(root)) / kind
+
+
+@functools.cache
+def _writable(root: Path) -> Path:
+    """Return `root`, or a temporary folder in its place."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        reason = error.strerror or str(error)
+    from hybrid_batch.data.terminal.messages import print_note
+
+    print_note(
+        f"The cache folder {root} cannot be written ({reason}), so nothing is kept for later commands; "
+        "HYBRID_BATCH_CACHE can name another."
+    )
+    temporary = tempfile.mkdtemp(prefix="hybrid-batch-cache-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)
 
 
 def write_cache_file(path: Path, text: str) -> None:
