@@ -10,6 +10,7 @@ import pyarrow.csv
 
 from hybrid_batch.data.errors import BadLabels, one_line
 from hybrid_batch.data.images.images import ImageSet, find_images
+from hybrid_batch.data.images.label_hints import explain_no_labels
 from hybrid_batch.data.storage.open_storage import open_file
 
 FOLDERS = "folders"
@@ -65,7 +66,7 @@ def label_images(images: pa.Table, source: str, classes: Sequence[str]) -> Label
         labels = _folders(images["image"])
         named = set(labels.unique().drop_null().to_pylist())
         if named and not named & set(classes):
-            note = f"No labels: no image folder is named for one of the model's {len(classes)} classes."
+            note = explain_no_labels(images, sorted(named), classes)
             return LabelledImages(_with(images, pa.nulls(images.num_rows, pa.string())), note)
     else:
         labels = _from_file(images["image"], source)
@@ -85,8 +86,9 @@ def check_labels(images: pa.Table, classes: Sequence[str]) -> None:
         near = difflib.get_close_matches(label, classes, n=1)
         named.append(f"{label!r} (did you mean {near[0]!r}?)" if near else repr(label))
     rest = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    are = "1 label is" if len(unknown) == 1 else f"{len(unknown)} labels are"
     raise BadLabels(
-        f"{len(unknown)} labels are not among the model's {len(known)} classes: {', '.join(named)}{rest}; "
+        f"{are} not among the model's {len(known)} classes: {', '.join(named)}{rest}; "
         "correct them, or give --labels none."
     )
 
@@ -142,7 +144,8 @@ def _read(uri: str) -> pa.Table:
         reason = one_line(error)
         raise BadLabels(f"{uri} is not a CSV file in UTF-8 with columns image,label ({reason}).") from error
     if any(columns.count(column) != 1 for column in ("image", "label")):
-        raise BadLabels(f"{uri} has the columns {columns}; it needs image and label, once each.")
+        names = ", ".join(columns)
+        raise BadLabels(f"{uri} has the columns {names}; it needs image and label, once each; rename them.")
     names = pc.replace_substring(rows["image"], "\\", "/")
     names = pc.replace_substring_regex(names, r"^(\./+)+", "")
     return pa.table({"image": names, "label": pc.utf8_trim_whitespace(rows["label"])}).drop_null()

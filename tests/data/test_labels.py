@@ -33,6 +33,22 @@ def test_a_flat_folder_has_no_labels() -> None:
     assert labels(images("1.png", "2.png"), "folders") == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "words"),
+    [
+        (["Cat/1.png", " dog/2.png"], CLASSES, "only in case or blanks: ' dog' for 'dog', 'Cat' for 'cat'; rename"),
+        (["train/cat/1.png", "val/dog/2.png"], CLASSES, "but the folders in 'train' are; give that folder as IMAGES."),
+        (["plane/1.png"], ["0", "1", "2"], "which are called 0 to 2; if they have other names, import the model with"),
+        (["plane/1.png"], ["only"], "one of the model's 1 class."),
+    ],
+)
+def test_the_note_on_missing_labels_names_the_reason(names, classes, words) -> None:
+    note = label_images(images(*names), "folders", classes).note
+    assert note is not None
+    assert note.startswith("No labels: no image folder is named for one of the model's")
+    assert words in note
+
+
 def test_labels_can_be_disabled() -> None:
     assert labels(images("unknown/1.png"), "none") == [None]
 
@@ -45,7 +61,7 @@ def test_folders_without_class_names_give_no_labels() -> None:
 
 def test_folders_with_and_without_class_names_are_rejected() -> None:
     with pytest.raises(
-        BadLabels, match=r"1 labels are not among the model's 3 classes: 'hors' \(did you mean 'horse'\?\);"
+        BadLabels, match=r"1 label is not among the model's 3 classes: 'hors' \(did you mean 'horse'\?\);"
     ):
         label_images(images("cat/1.png", "hors/2.png"), "folders", CLASSES)
 
@@ -85,9 +101,9 @@ def test_words_like_null_are_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image;label\na/1.png;cat\n", r"has the columns \['image;label'\]; it needs image and label"),
+        (b"image;label\na/1.png;cat\n", r"has the columns image;label; it needs image and label"),
         (b"image,label,label\na/1.png,cat,dog\n", "once each"),
-        (b"a/1.png,cat\n", r"has the columns \['a/1.png', 'cat'\]"),
+        (b"a/1.png,cat\n", r"has the columns a/1.png, cat;"),
         (b"image,label\na/1.png,cat\na/1.png,dog\n", "gives 'a/1.png' two labels, 'cat' and 'dog'"),
         (
             b"image,label\nx.png,cat\ny.png,cat\nz.png,cat\nw.png,cat\nb.png,cat\n",
