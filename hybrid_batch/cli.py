@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
-from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, set_verbosity
+from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_note, set_verbosity
 
 if TYPE_CHECKING:
     from hybrid_batch.data.errors import HybridBatchError
@@ -28,6 +28,8 @@ COMMANDS = {
     "plan": "hybrid_batch.inference.commands.plan",
     "serve": "hybrid_batch.inference.commands.serve",
     "worker": "hybrid_batch.inference.commands.worker",
+    "runs": "hybrid_batch.jobs.commands.runs",
+    "export": "hybrid_batch.jobs.commands.export",
     "evaluate": "hybrid_batch.jobs.commands.evaluate",
     "report": "hybrid_batch.jobs.commands.report",
     "compare": "hybrid_batch.jobs.commands.compare",
@@ -81,9 +83,11 @@ def cli(ctx: click.Context) -> None:
       hybrid-batch run ./images --model digits --split c005
       hybrid-batch evaluate hybrid-batch-log
     """
-    from hybrid_batch.configuration import CONFIG_FILE, read_configuration
+    from hybrid_batch.configuration import CONFIG_FILE, read_configuration, unknown_variables
 
     ctx.default_map = read_configuration(CONFIG_FILE, cli, ctx)
+    for sentence in unknown_variables(os.environ, cli, ctx):
+        print_note(sentence)
 
 
 with_verbosity(cli)
@@ -120,8 +124,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail_usage(error)
     except HybridBatchError as error:
         return _fail_command(error)
-    except SystemExit as error:  # with which click replaces a BrokenPipeError
-        return _fail_output(error, error.__context__)
+    except SystemExit as error:  # with which click replaces a BrokenPipeError, since 8.3 without its context
+        return _fail_output(error, error.__context__ or BrokenPipeError())
     except OSError as error:
         return _fail_output(error, error)
     return 0
@@ -170,6 +174,11 @@ def _sentence(error: click.ClickException) -> str:
         if similar:
             return f"`{ctx.command_path}` has no option {error.option_name!r}; did you mean {similar!r}?"
         message = f"`{ctx.command_path}` has no option {error.option_name!r}"
+    message = message.replace("valid integer range", "integer").replace("valid float range", "number")
+    if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
+        variable = f"{ctx.auto_envvar_prefix}_{error.param.name}".upper()
+        if variable in os.environ and ctx.get_parameter_source(str(error.param.name)) is None:
+            message = f"{message.rstrip('.')}, in the variable {variable}"
     if ";" in message:  # the sentence of a type of this program, with its own remedy
         return message
     return f"{message.rstrip('.')}; `{ctx.command_path} --help` describes the arguments and options."

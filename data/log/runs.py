@@ -30,6 +30,7 @@ from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
 
 RUN_FORMAT = 1
+_ROWS = 8192  # read at once; a record has some 200 bytes
 _PREFIX = "run="
 _SETTINGS = "_run.json"
 _IMAGES = "_images.pq"  # Parquet, under a name that the pattern *.parquet of other readers does not match
@@ -84,6 +85,17 @@ class RunFolder:
             raise NotARun(f"{self.uri}/{name} has columns {table.schema.names}, not {IMAGES_SCHEMA.names}.")
         return table
 
+    def count_images(self) -> int:
+        """Return the number of images of the run, from the footer of their list."""
+        name = self._images_name()
+        try:
+            with self.storage.open_input_file(name) as file:
+                return int(pq.read_metadata(file).num_rows)
+        except FileNotFoundError as error:
+            raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(name, error) from error
+
     def parts(self) -> dict[int, str]:
         """Return the names of the existing parts by shard number, in order."""
         matches = (_PART.fullmatch(entry.name) for entry in self.storage.list_files("part-"))
@@ -93,12 +105,21 @@ class RunFolder:
         """Return the records of one shard, a table of SCHEMA."""
         name = PART_NAME.format(index)
         table = self._table(name)
-        if (version := schema_version(table.schema)) not in map(str, READABLE_VERSIONS):
-            raise NotARun(
-                f"The records of {self.uri}/{name} have schema version {version}, and this hybrid-batch reads versions "
-                f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}; use a newer one."
-            )
+        self._check_version(name, table.schema)
         return upgrade(table)
+
+    def iter_records(self, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the records of all existing parts in the order of the images, at most `rows` at once, with the columns
+        of SCHEMA."""
+        for index, name in self.parts().items():
+            with self.open_part(index) as source:
+                try:
+                    part = pq.ParquetFile(source)
+                    self._check_version(name, part.schema_arrow)
+                    for batch in part.iter_batches(rows):
+                        yield upgrade(batch)
+                except (pa.ArrowException, OSError) as error:
+                    raise self._damaged(name, error) from error
 
     def records(self) -> pa.Table:
         """Return the records of all existing parts, a table of SCHEMA in the order of the images."""
@@ -149,11 +170,20 @@ class RunFolder:
         except FileNotFoundError as error:
             raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
         except (pa.ArrowException, OSError) as error:
-            reason = one_line(error)
+            raise self._damaged(name, error) from error
+
+    def _check_version(self, name: str, schema: pa.Schema) -> None:
+        if (version := schema_version(schema)) not in map(str, READABLE_VERSIONS):
             raise NotARun(
-                f"{self.uri}/{name} is not a readable Parquet file ({reason}); remove it and repeat the same "
-                "`hybrid-batch run`."
-            ) from error
+                f"The records of {self.uri}/{name} have schema version {version}, and this hybrid-batch reads versions "
+                f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}; use a newer one."
+            )
+
+    def _damaged(self, name: str, error: Exception) -> NotARun:
+        return NotARun(
+            f"{self.uri}/{name} is not a readable Parquet file ({one_line(error)}); remove it and repeat the same "
+            "`hybrid-batch run`."
+        )
 
 
 def run_folder(log: Storage, run_id: str) -> RunFolder:
@@ -173,13 +203,22 @@ def find_runs(log: Storage) -> list[RunFolder]:
     return [RunFolder(log.child(name)) for name in sorted(names)]
 
 
+def open_log(uri: str) -> list[RunFolder]:
+    """Open the runs of a log, or one run folder, sorted by name. Raises NotARun where there is none, StorageFailed."""
+    storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
+    if runs := find_runs(storage):
+        return runs
+    run = RunFolder(storage)
+    run.settings()  # raises NotARun
+    return [run]
+
+
 def open_runs(uri: str, all_runs: bool | None = None) -> list[RunFolder]:
     """Open a run folder, or the single run of a log.
 
     With `all_runs` a log of several runs is accepted too; None: the caller has no such option. Raises NotARun where a
     run is missing, WrongUsage for a log of several runs unless `all_runs`, StorageFailed."""
-    storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
-    runs = find_runs(storage) or [RunFolder(storage)]
+    runs = open_log(uri)
     if len(runs) > 1 and not all_runs:
         names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
         hint = "name one" if all_runs is None else "name one, or add --all-runs"

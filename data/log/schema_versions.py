@@ -9,7 +9,7 @@ from hybrid_batch.data.log.records import LOCAL_TAIL, SCHEMA, SCHEMA_VERSION, VE
 
 Records = TypeVar("Records", pa.Table, pa.RecordBatch)
 _NETWORK_BYTES = ("sent_bytes", "received_bytes")
-_SINCE_VERSION_2 = frozenset(
+SINCE_VERSION_2 = frozenset(
     (
         *("label_source", "model", "bundle", "run_id", "shard", "batch_number", "width", "height", "cut_bytes"),
         *("batch_wait_us", "head_wait_us", "encode_wait_us", "send_wait_us"),
@@ -24,7 +24,7 @@ def schema_version(schema: pa.Schema) -> str:
     stored: bytes | None = (schema.metadata or {}).get(VERSION_KEY.encode())
     if stored is not None:
         return stored.decode(errors="replace")
-    return str(SCHEMA_VERSION) if _SINCE_VERSION_2 & set(schema.names) else "1"
+    return str(SCHEMA_VERSION) if SINCE_VERSION_2 & set(schema.names) else "1"
 
 
 def upgrade(records: Records) -> Records:
@@ -39,7 +39,7 @@ def upgrade(records: Records) -> Records:
     columns = dict(zip(records.schema.names, records.columns, strict=True))
     if "sent_bytes" in columns:
         columns["cut_bytes"] = columns["sent_bytes"]
-    for name in _SINCE_VERSION_2 - columns.keys():
+    for name in SINCE_VERSION_2 - columns.keys():
         columns[name] = pa.nulls(records.num_rows, SCHEMA.field(name).type)
     for name in columns.keys() & set(_NETWORK_BYTES):
         ran_locally = pc.equal(columns["tail"].cast(pa.string()), LOCAL_TAIL)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,9 @@ import pyarrow.compute as pc
 from hybrid_batch.data.errors import SettingsMismatch
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.runs import RunFolder, shards
-from hybrid_batch.data.storage.file_names import to_former_text
+from hybrid_batch.data.storage.file_names import to_former_text, to_text
+from hybrid_batch.data.storage.local_storage import LocalStorage
+from hybrid_batch.data.storage.storage import Storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.runner.split import LocalSplit, Split
 
@@ -59,12 +62,25 @@ def open_run(
     """Create the run, or resume it. The first command fixes the images and the shard size. Raises SettingsMismatch when
     the folder belongs to a run with other settings or images."""
     stored = folder.create({"identity": asdict(identity), "shard_size": shard_size, **metadata})
-    _check_identity(folder.uri, stored.get("identity", {}), asdict(identity))
-    frozen = folder.freeze_images(images.table)
+    return _checked(folder.uri, identity, images, stored, folder.freeze_images(images.table))
+
+
+def read_run(folder: RunFolder, identity: RunIdentity, images: ImageSet) -> RunInputs | None:
+    """As `open_run` for an existing run; None if the run has not begun. Nothing is written."""
+    names = [entry.name for entry in folder.storage.list_files("_")]
+    if "_run.json" not in names or not any(name.startswith("_images.") for name in names):
+        return None
+    return _checked(folder.uri, identity, images, folder.settings(), folder.images())
+
+
+def _checked(
+    uri: str, identity: RunIdentity, images: ImageSet, stored: Mapping[str, Any], frozen: pa.Table
+) -> RunInputs:
+    _check_identity(uri, stored.get("identity", {}), asdict(identity))
     former = _with_former_names(images.table)
     if not any(frozen.equals(table.cast(frozen.schema)) for table in (images.table, former) if table is not None):
         raise SettingsMismatch(
-            f"Run {folder.uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
+            f"Run {uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
             " labels or sizes); use another --run-id, or leave it out."
         )
     return RunInputs(replace(images, table=frozen), int(stored["shard_size"]))
@@ -80,7 +96,7 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle_name": bundle.name,
         **({"weights": "random"} if bundle.has_random_weights else {}),
-        "images": images.root.uri,
+        "images": _location(images.root),
         **({"skipped": skipped} if (skipped := images.skipped.to_dict()) else {}),
         "labels": images.label_source or "none",
         **({} if split is None else {"cut": split.name, "cut_name": _cut_name(bundle, split), "codec": split.codec}),
@@ -93,6 +109,11 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
             "memory_bytes": psutil.virtual_memory().total,
         },
     }
+
+
+def _location(root: Storage) -> str:
+    """Where the images are, for commands in another working folder too."""
+    return to_text(os.path.abspath(root.folder)) if isinstance(root, LocalStorage) else root.uri  # noqa: PTH100
 
 
 def _with_former_names(images: pa.Table) -> pa.Table | None:
