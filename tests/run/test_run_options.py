@@ -65,6 +65,28 @@ def test_a_dry_run_describes_the_run_and_writes_nothing(capsys, tmp_path):
     assert "calibrated on the images when the run starts" in capsys.readouterr().out
 
 
+def test_a_dry_run_reports_what_the_run_would_refuse(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--split", "c006", "--run-id", "mine", "--limit"]
+    assert main([*options, "5"]) == 0
+    capsys.readouterr()
+    assert main([*options, "5", "--codec", "int8", "--dry-run"]) == 2
+    assert "codec fp16 (now int8)" in capsys.readouterr().err
+    assert main([*options, "6", "--dry-run"]) == 2
+    assert "exists with other images (5, now 6;" in capsys.readouterr().err
+    assert main([*options, "6", "--dry-run", "--overwrite"]) == 0
+    assert "would delete  4 objects of this run" in capsys.readouterr().out
+
+
+def test_overwrite_on_s3(capsys, bucket):
+    options = ["run", str(IMAGES), "--log", f"s3://{bucket}/log", "--split", "c006", "--limit", "5"]
+    assert main(options) == 0
+    assert main([*options, "--tail", "http://127.0.0.1:1", "--patience", "0", "--overwrite"]) == 1
+    assert main(options) == 0
+    assert "This run is complete" in capsys.readouterr().err
+    assert main([*options, "--overwrite"]) == 0
+    assert "This run is complete" not in capsys.readouterr().err
+
+
 def test_overwrite_repeats_a_run_and_deletes_only_its_own_objects(capsys, tmp_path, monkeypatch):
     options = ["--log", tmp_path, "--split", "c006", "--limit", 20, "--run-id", "mine"]
     run(capsys, *options)

@@ -101,6 +101,10 @@ def test_json_holds_the_cut_of_the_log(bundle, tmp_path):
     result = RunResult(RunFolder(storage), bundle, ImageSet(storage, None), Totals(images=2, cuts={"c005 fp16": 2}))
     assert (facts := summary_facts(result))["cut"] == "c005"
     assert facts["codec"] == "fp16"
+    assert (facts["model"], facts["bundle"]) == ("digits", bundle.sha256)
+    result.totals.active_us = [[0, 2_000_000], [5_000_000, 7_000_000]]
+    facts = summary_facts(result)
+    assert (facts["seconds"], facts["images_per_s"]) == (4.0, 0.5)
     result.totals.cuts = {"c005 fp16": 1, "local none": 1}
     assert summary_facts(result)["cut"] is None
 

@@ -18,8 +18,8 @@ _CALIBRATED = "auto: calibrated on the images when the run starts"
 
 
 def describe_run(run: PreparedRun) -> dict[str, Any]:
-    """What the run would do, as JSON values. Raises WrongUsage for --overwrite on a folder with other objects,
-    StorageFailed."""
+    """What the run would do, as JSON values. Raises SettingsMismatch as the run would, WrongUsage for --overwrite
+    on a folder with other objects, StorageFailed."""
     options, table = run.options, run.images.table
     facts: dict[str, Any] = {
         "images": table.num_rows,
@@ -36,7 +36,8 @@ def describe_run(run: PreparedRun) -> dict[str, Any]:
     }
     if run.needs_calibration and not options.run_id:
         return facts | {"run": None, "log": options.log}
-    folder, sizes = run.folder, dict(shards(table.num_rows, _shard_size(run)))
+    folder, existing = run.folder, None if options.overwrite else run.existing()
+    sizes = dict(shards(table.num_rows, existing.shard_size if existing else options.shard_size))
     present = sizes.keys() & folder.parts().keys()
     deleted = find_existing(folder) if options.overwrite else ()
     left = sizes.keys() if deleted else sizes.keys() - present
@@ -82,11 +83,3 @@ def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
 def _tail(run: PreparedRun) -> str:
     address = redacted_address(run.options.tail)
     return "this process" if address == LOCAL else f"{address} (not contacted)"
-
-
-def _shard_size(run: PreparedRun) -> int:
-    """The shard size of the existing run, else that of the options."""
-    existing = any(entry.name == "_run.json" for entry in run.folder.storage.list_files("_run.json"))
-    if existing and not run.options.overwrite:
-        return int(run.folder.settings().get("shard_size", run.options.shard_size))
-    return run.options.shard_size

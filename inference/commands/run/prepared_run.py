@@ -15,7 +15,7 @@ from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, open_run, run_metadata
+from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, open_run, read_run, run_metadata
 from hybrid_batch.inference.runner.split import AUTO, LOCAL, REMOTE, LocalSplit, Split, choose_split, split_at
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import redacted_address, tail_kind
@@ -72,11 +72,14 @@ class PreparedRun:
         }
         return open_run(self.folder, self.identity, self.images, options.shard_size, metadata)
 
+    def existing(self) -> RunInputs | None:
+        """The inputs of the existing run; None if it has not begun. Writes nothing. Raises SettingsMismatch."""
+        return read_run(self.folder, self.identity, self.images)
+
     def finished_totals(self) -> Totals | None:
-        """The totals of the run if it is complete, from its log. Raises SettingsMismatch."""
-        folder = self.folder
-        totals = Totals.of_run(folder)
-        return totals if totals is not None and self.open().is_complete(folder) else None
+        """The totals of the run if it is complete, from its log. Writes nothing. Raises SettingsMismatch."""
+        inputs, folder = self.existing(), self.folder
+        return Totals.of_run(folder) if inputs is not None and inputs.is_complete(folder) else None
 
 
 def note_other_images(run: PreparedRun) -> None:

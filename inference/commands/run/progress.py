@@ -30,14 +30,14 @@ class RunProgress:
             TextColumn("[bold]{task.fields[cut]}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} images/s · {task.fields[bytes]} at the cut · {task.fields[errors]} errors"),
+            TextColumn("{task.fields[rate]} images/s{task.fields[bytes]} · {task.fields[errors]} errors"),
             TimeRemainingColumn(),
             console=console,
             disable=is_quiet() or not console.is_terminal,
         )
         split = spec.router.fixed_split
         cut = split.name if split else AUTO
-        self._task = self._bar.add_task("run", total=rows, completed=done, cut=cut, rate="0", bytes="0", errors=0)
+        self._task = self._bar.add_task("run", total=rows, completed=done, cut=cut, rate="0", bytes="", errors=0)
         print_detail(f"{rows:,} images, {done:,} of them in the log already, from {spec.images.root.uri}.")
         print_detail(f"Head on this machine, tail {self._tail_name}, log {spec.folder.uri}.")
 
@@ -52,7 +52,7 @@ class RunProgress:
             cut=batch.split.name,
             advance=len(batch.images),
             rate=f"{rate:,.0f}",
-            bytes=decimal(self._cut_bytes),
+            bytes=f" · {decimal(self._cut_bytes)} at the cut" if self._cut_bytes else "",
             errors=self._errors,
         )
         tail = LOCAL if batch.ran_locally else self._tail_name

@@ -49,7 +49,17 @@ def summary_facts(result: RunResult) -> dict[str, Any]:
     totals = result.totals
     labels = list(totals.cuts)
     cut, _, codec = labels[0].partition(" ") if len(labels) == 1 else (None, None, None)
-    facts: dict[str, Any] = {"run": result.folder.uri, "cut": cut, "codec": codec, "accuracy": totals.accuracy}
+    seconds = totals.active_s
+    facts: dict[str, Any] = {
+        "run": result.folder.uri,
+        "model": result.bundle.name,
+        "bundle": result.bundle.sha256,
+        "cut": cut,
+        "codec": codec,
+        "accuracy": totals.accuracy,
+        "seconds": seconds,
+        "images_per_s": totals.images / seconds if seconds else None,
+    }
     if result.bundle.has_random_weights:
         facts["weights"] = "random"
     if skipped := result.images.skipped.to_dict():
