@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from hybrid_batch.data.log.records import WAITS
 from hybrid_batch.evaluation.counting.confident_errors import list_errors
 from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES, REPORT_VERSION, ClassRow, Coverage, Measure, Report
@@ -17,10 +18,11 @@ from hybrid_batch.evaluation.statistics.confusion_matrix import (
     build_matrix,
     matrix_statistics,
 )
+from hybrid_batch.evaluation.statistics.coverage import build_confidences, build_failures, build_runs
 from hybrid_batch.evaluation.statistics.intervals import METHODS, UNKNOWN, wilson_interval
 from hybrid_batch.evaluation.statistics.matrix_intervals import matrix_intervals
 from hybrid_batch.evaluation.statistics.notes import build_notes
-from hybrid_batch.evaluation.statistics.slices import build_slices, empty_slice
+from hybrid_batch.evaluation.statistics.slices import build_slices, empty_slice, timed_records
 from hybrid_batch.evaluation.statistics.throughput import build_throughput
 
 
@@ -50,6 +52,9 @@ def build_report(counts: Counts) -> Report:
         confusion=matrix.to_report(),
         per_class=classes,
         calibration=build_calibration(counts["calibration"]),
+        confidence=build_confidences(counts["confidence"]),
+        runs=build_runs(counts["runs"]),
+        failures=build_failures(counts["failures"]),
         overall=overall,
         slices={name: sliced.get(name, []) for name in sorted({*DEFAULT_SLICES, *sliced, *overflows})},
         throughput=build_throughput(counts["minutes"]),
@@ -57,7 +62,12 @@ def build_report(counts: Counts) -> Report:
         notes=[],
         bad_parts=sorted(counts["bad_parts"]["sentence"].to_pylist()),
     )
-    return report | {"notes": build_notes(report, overflows)}
+    waits = timed_records(counts)[OVERALL, None].get(WAITS[0], 0)
+    return report | {"notes": build_notes(report, overflows, without_waits=_classified(report) - waits)}
+
+
+def _classified(report: Report) -> int:
+    return report["coverage"]["records"] - report["coverage"]["errors"]
 
 
 def _averages(matrix: ConfusionMatrix, classes: list[ClassRow]) -> dict[str, Measure]:

@@ -1,4 +1,4 @@
-"""The schema of the report, version 2: the content of `report.json`, and the input of every page and table.
+"""The schema of the report, version 3: the content of `report.json`, and the input of every page and table.
 
 It depends on the counts alone, so it has no paths and no creation time. A value that is unknown or undefined
 (the accuracy without labels, the precision of a class that was never predicted) is null, never 0.
@@ -6,7 +6,18 @@ It depends on the counts alone, so it has no paths and no creation time. A value
 
 from typing import TypedDict
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
+
+# The parts of the latency in the order in which an image passes through them. Waits are before the stage of their name;
+# `batch_wait` is the time in all stages beyond an image's own share of its batch.
+LATENCY_PARTS = (
+    *("decode", "batch_wait", "head_wait", "head", "encode_wait", "encode"),
+    *("send_wait", "link", "queue", "tail"),
+)
+STAGE_NOTE = (
+    "The time of a stage is that of a batch divided by its images, so percentiles of stages are of batch means; "
+    "waits and latency are of images."
+)
 
 # The headline metrics in display order. Names and definitions are scikit-learn's; the precision of a class that was
 # never predicted counts as 0 in averages. The last two evaluate only the confidence of the top label, as the
@@ -132,8 +143,13 @@ class StageLatency(TypedDict):
 class Slice(TypedDict):
     """The records with one value of a column, or all records. Bytes and times are those of classified records.
 
+    `cut_bytes` are the requests at the cut, `sent_bytes` and `received_bytes` what a network carried: 0 where head and
+    tail are in one process. The shares are of the image bytes.
+
     `stages` has all of `data.log.records.STAGES` overall and by cut, codec and tail, else only `latency`; it is empty
-    without classified records. `sent_share` is sent bytes divided by image bytes.
+    without classified records. It has `data.log.records.WAITS` too where the log has them, from version 2 on.
+    `accounted` is the sum of the means of `LATENCY_PARTS` divided by the mean latency, null unless all records have
+    their waits.
     """
 
     value: str | None  # null: the column is null; overall: always null
@@ -144,9 +160,12 @@ class Slice(TypedDict):
     accuracy: Measure
     top5_accuracy: Measure
     image_bytes: int
+    cut_bytes: int
     sent_bytes: int
     received_bytes: int
+    cut_share: float | None
     sent_share: float | None
+    accounted: float | None
     stages: dict[str, StageLatency]
 
 
@@ -155,6 +174,46 @@ class Throughput(TypedDict):
 
     active_s: float
     images_per_s: float | None
+
+
+class RunRow(TypedDict):
+    """The records of one run with one cut, codec and tail; names are null in a log of version 1, which lacks them.
+
+    `labelled` and `correct` count classified records. Starts are ISO 8601 in UTC, null without classified records.
+    """
+
+    run_id: str | None
+    model: str | None
+    bundle: str | None
+    cut: str | None
+    codec: str | None
+    tail: str | None
+    records: int
+    errors: int
+    labelled: int
+    correct: int
+    first_started_at: str | None
+    last_started_at: str | None
+
+
+class Failure(TypedDict):
+    """An image that could not be classified; `error` is null for a record without an error and a prediction."""
+
+    image: str
+    error: str | None
+
+
+class Confidences(TypedDict):
+    """The confidences of all classified records, labelled or not: the number of records in each bin [low, high).
+
+    The last bin has 1 too. `records` is the number of records with a confidence in [0, 1].
+    """
+
+    records: int
+    mean: float | None
+    low: list[float]
+    high: list[float]
+    counts: list[int]
 
 
 class ConfidentError(TypedDict):
@@ -170,9 +229,10 @@ class Report(TypedDict):
     """The result of `build_report`.
 
     `slices` are by column, ordered by value; a column with too many values has an empty list and a note.
-    `exemplars` are the most confident errors, by descending confidence. `notes` are sentences for the reader,
-    `bad_parts` has one sentence for each part that could not be counted. `intervals` is the method of the intervals
-    that are not Wilson's.
+    `runs` are by run, cut, codec and tail. `exemplars` are the most confident errors, by descending confidence;
+    `failures` the first images without a prediction, by name. `notes` are sentences for the reader,
+    `bad_parts` has one sentence for each part that could not be counted. `intervals` has the methods of the
+    intervals, as sentences.
     """
 
     report_version: int
@@ -182,6 +242,9 @@ class Report(TypedDict):
     confusion: Confusion
     per_class: list[ClassRow]
     calibration: Calibration
+    confidence: Confidences
+    runs: list[RunRow]
+    failures: list[Failure]
     overall: Slice
     slices: dict[str, list[Slice]]
     throughput: Throughput

@@ -15,7 +15,7 @@ from hybrid_batch.evaluation.report_schema import QUANTILES, Measure
 from hybrid_batch.evaluation.statistics.intervals import UNKNOWN, paired_interval, wilson_interval
 from hybrid_batch.evaluation.statistics.significance import holm_correction, mcnemar_exact_p, mcnemar_mid_p
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 
 
 class ComparisonCoverage(TypedDict):

@@ -73,6 +73,7 @@ METRICS: dict[str, Metric] = {
     "only_a": Metric(lambda comparison: comparison["coverage"]["only_a"]),
     "only_b": Metric(lambda comparison: comparison["coverage"]["only_b"]),
     "errors_rise": Metric(lambda comparison: comparison["coverage"]["errors_b"] - comparison["coverage"]["errors_a"]),
+    "cut_bytes_ratio": Metric(lambda comparison: comparison["bytes"]["cut_bytes"]["ratio"]),
     "sent_bytes_ratio": Metric(lambda comparison: comparison["bytes"]["sent_bytes"]["ratio"]),
     **dict(_ratios()),
 }

@@ -44,7 +44,7 @@ _INTEGERS = (*BYTE_COLUMNS, *columns.TIME_COLUMNS)
 
 def select_columns(table: pa.Table, by: Sequence[str] = ()) -> pa.Table:
     """The compared columns of records, and the columns `by` as text under the names `by:COLUMN`. Raises NotRecords."""
-    columns.check_schema(table.schema, by)
+    table = columns.current_records(table, by)
     try:
         selected = {name: table[name].cast(pa.string()) for name in _STRINGS}
         selected |= {name: table[name].cast(pa.int64()) for name in _INTEGERS}

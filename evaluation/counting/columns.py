@@ -9,13 +9,18 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.log.records import SCHEMA, SCHEMA_VERSION, STAGES
-from hybrid_batch.evaluation.counting.counts import BYTE_COLUMNS
+from hybrid_batch.data.log.records import SCHEMA, SCHEMA_VERSION, STAGES, WAITS
+from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, SINCE_VERSION_2, Records, schema_version, upgrade
+from hybrid_batch.evaluation.counting.counts import BYTE_COLUMNS, RUN_COLUMNS
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES
 
 TIME_COLUMNS = tuple(f"{stage}_us" for stage in STAGES)
-DICTIONARY_COLUMNS = ("label", "prediction", "cut", "codec", "tail")
-COLUMNS = ("image", *DICTIONARY_COLUMNS, "confidence", "top5", *BYTE_COLUMNS, *TIME_COLUMNS, "started_at", "error")
+WAIT_COLUMNS = tuple(f"{wait}_us" for wait in WAITS)
+DICTIONARY_COLUMNS = ("label", "prediction", *RUN_COLUMNS)
+COLUMNS = (
+    *("image", *DICTIONARY_COLUMNS, "confidence", "top5", *BYTE_COLUMNS, *TIME_COLUMNS, *WAIT_COLUMNS),
+    *("started_at", "error"),
+)
 SLICEABLE_COLUMNS = tuple(name for name in ("folder", *SCHEMA.names) if name != "top5")
 _SHORT_RUN = 32
 
@@ -24,18 +29,21 @@ class NotRecords(ValueError):
     """The table does not have the columns of records, or has another schema version; the message has the reason."""
 
 
-def check_schema(schema: pa.Schema, by: Sequence[str] = ()) -> None:
-    """Raises NotRecords for a schema without the columns of records and the columns `by`."""
-    version = (schema.metadata or {}).get(b"hybrid_batch.schema", str(SCHEMA_VERSION).encode()).decode()
-    if version != str(SCHEMA_VERSION):
+def current_records(records: Records, by: Sequence[str] = ()) -> Records:
+    """Records of any version of the schema, in the current one. Raises NotRecords for a table without the columns of
+    records and the columns `by`."""
+    version = schema_version(records.schema)
+    if version not in map(str, READABLE_VERSIONS):
         raise NotRecords(
-            f"its records have schema version {version}, and this hybrid-batch reads version {SCHEMA_VERSION}"
+            f"its records have schema version {version}, and this hybrid-batch reads versions 1 to {SCHEMA_VERSION}"
         )
     required = (*COLUMNS, *(name for name in by if name not in DEFAULT_SLICES))
-    missing = [name for name in dict.fromkeys(required) if name not in schema.names]
+    added = SINCE_VERSION_2 if version == "1" else ()
+    missing = [n for n in dict.fromkeys(required) if n not in records.schema.names and n not in added]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise NotRecords(f"it holds no records: it has no column {', '.join(missing[:3])}{more}")
+    return upgrade(records)
 
 
 def check_sliceable(by: Sequence[str]) -> None:

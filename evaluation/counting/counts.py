@@ -13,6 +13,9 @@ and 12 MB as Arrow, and a dict merges 30 times slower.
 | `latency` | records by the value of a column, the stage and the bucket (`latency_buckets.py`) of its time |
 | `calibration` | labelled records by confidence cell (`calibration_counter.py`), and the sum of their confidences |
 | `scores` | sums of the scores of the confidence |
+| `confidence` | classified records, labelled or not, by confidence in `CONFIDENCE_BINS` bins, and their sum |
+| `runs` | records by run, model, cut, codec and tail: total, errors, labelled, correct, first and last start |
+| `failures` | the first records that could not be classified, with their errors (`failures.py`) |
 | `minutes` | classified records by the minute of their start: number, first start, last end |
 | `exemplars` | the most confident errors (`confident_errors.py`) |
 | `overflows` | columns with more than `MAX_VALUES` values, which are not sliced |
@@ -31,10 +34,12 @@ import pyarrow.compute as pc
 
 from hybrid_batch.evaluation.counting.confident_errors import most_confident
 from hybrid_batch.evaluation.counting.encoding.vocabulary import Vocabulary
+from hybrid_batch.evaluation.counting.failures import first_failures
 
 MAX_VALUES = 4096
 OVERALL = ""  # the `by` of the slice of all records
-BYTE_COLUMNS = ("image_bytes", "sent_bytes", "received_bytes")
+BYTE_COLUMNS = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
+RUN_COLUMNS = ("run_id", "model", "bundle", "cut", "codec", "tail")
 
 Counts = dict[str, pa.Table]
 Column = npt.NDArray[np.signedinteger]
@@ -118,6 +123,14 @@ TALLIES = {
         integer_keys=("bin", "bucket", "correct"), sums=("records", "confidence_high", "confidence_low")
     ),
     "scores": Tally(text_keys=("score",), sums=("high", "low")),
+    "confidence": Tally(integer_keys=("bin",), sums=("records", "high", "low")),
+    "runs": Tally(
+        dictionary_keys=RUN_COLUMNS,
+        sums=("records", "errors", "labelled", "correct"),
+        minima=("first_us",),
+        maxima=("last_us",),
+    ),
+    "failures": Tally(text_keys=("image", "error"), sums=("records",)),
     "minutes": Tally(integer_keys=("minute",), sums=("records",), minima=("first_us",), maxima=("last_us",)),
     "exemplars": Tally(text_keys=("label", "prediction", "image"), integer_keys=("confidence",)),
     "overflows": Tally(text_keys=("by",), sums=("shares",)),
@@ -148,6 +161,7 @@ def merge_counts(parts: Iterable[Counts]) -> Counts:
             total[name] = tally.merge(counts.pop(name) for counts in terms)
             pa.default_memory_pool().release_unused()
         total["exemplars"] = most_confident(total["exemplars"])
+        total["failures"] = first_failures(total["failures"])
     return total
 
 

@@ -11,29 +11,33 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_batch.data.log.records import STAGES
+from hybrid_batch.data.log.records import STAGES, WAITS
 from hybrid_batch.evaluation.counting import columns
 from hybrid_batch.evaluation.counting.columns import NotRecords
 from hybrid_batch.evaluation.counting.confident_errors import ConfidentErrors, sortable_bits
 from hybrid_batch.evaluation.counting.counters.calibration_counter import CalibrationCounter
+from hybrid_batch.evaluation.counting.counters.confidence_counter import ConfidenceCounter
 from hybrid_batch.evaluation.counting.counters.group_counter import BatchColumns, GroupCounter
-from hybrid_batch.evaluation.counting.counters.throughput_counter import ThroughputCounter
+from hybrid_batch.evaluation.counting.counters.throughput_counter import SpanCounter, ThroughputCounter
 from hybrid_batch.evaluation.counting.counts import (
     BYTE_COLUMNS,
     MAX_VALUES,
     OVERALL,
+    RUN_COLUMNS,
     TALLIES,
     Counts,
     build_counts,
     merge_counts,
 )
+from hybrid_batch.evaluation.counting.encoding.combinations import Combinations
 from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers
 from hybrid_batch.evaluation.counting.encoding.latency_buckets import to_buckets
 from hybrid_batch.evaluation.counting.encoding.sparse_histogram import SparseHistogram2D
 from hybrid_batch.evaluation.counting.encoding.vocabulary import NULL, Vocabulary
+from hybrid_batch.evaluation.counting.failures import FirstFailures
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES
 
-_SPLIT_COLUMNS = ("cut", "codec", "tail")  # counted as one group, since few combinations of them occur
+_SPLIT_COLUMNS = ("cut", "codec", "tail")
 _NUMBERS = (*BYTE_COLUMNS, *columns.TIME_COLUMNS)
 
 Mask = npt.NDArray[np.bool_]
@@ -47,27 +51,32 @@ class RecordCounter:
         self.started_batches = 0  # batches for which `add` was called
         self._by = tuple(name for name in dict.fromkeys(by) if name not in DEFAULT_SLICES)
         self._classes = Vocabulary()
-        self._vocabularies = {name: Vocabulary() for name in (*_SPLIT_COLUMNS, "folder", *self._by)}
-        self._splits: dict[tuple[int, ...], int] = {}
-        self._by_split = GroupCounter(STAGES)
+        self._vocabularies = {name: Vocabulary() for name in ("folder", *self._by)}
+        self._run_vocabularies = {name: Vocabulary() for name in RUN_COLUMNS}
+        self._runs = Combinations()  # of which there are few, hence counted as one group
+        self._by_run = GroupCounter((*STAGES[:-1], *WAITS, STAGES[-1]))
+        self._run_starts = SpanCounter()
         self._groups = {name: GroupCounter(("latency",)) for name in ("label", "prediction", "folder", *self._by)}
         self._overflows: list[str] = []
         self._confusion = SparseHistogram2D()
         self._calibration = CalibrationCounter()
+        self._confidence = ConfidenceCounter()
         self._throughput = ThroughputCounter()
+        self._failures = FirstFailures()
         self._confident_errors = ConfidentErrors()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch of records. Raises NotRecords; the counter cannot be used afterwards."""
         self.started_batches += 1
-        columns.check_schema(batch.schema, self._by)
+        batch = columns.current_records(batch, self._by)
         codes = self._codes(batch)
         in_top5, has_top5 = self._top5(batch, codes["label"])
         failed = np.asarray(pc.is_valid(batch.column("error"))) | (codes["prediction"] == NULL)
         if failed.any():
-            self._by_split.add_errors(codes["split"][failed])
+            self._by_run.add_errors(codes["run"][failed])
             for name, group in self._groups.items():
                 group.add_errors(codes[name][failed])
+            self._failures.add(*(batch.column(name).filter(pa.array(failed)) for name in ("image", "error")))
             kept = ~failed
             codes = {name: code[kept] for name, code in codes.items()}
             in_top5, has_top5 = in_top5[kept], has_top5[kept]
@@ -77,12 +86,9 @@ class RecordCounter:
 
     def counts(self) -> Counts:
         """The counts of all records added, not merged: keys may repeat. More records may be added afterwards."""
-        splits = np.array(list(self._splits), np.int64).reshape(-1, len(_SPLIT_COLUMNS))
-        parts = [self._by_split.counts(OVERALL, Vocabulary(), np.zeros(len(splits), np.int64))]
-        parts += [
-            self._by_split.counts(name, self._vocabularies[name], splits[:, place])
-            for place, name in enumerate(_SPLIT_COLUMNS)
-        ]
+        runs = dict(zip(RUN_COLUMNS, self._runs.codes(len(RUN_COLUMNS)).T, strict=True))
+        parts = [self._by_run.counts(OVERALL, Vocabulary(), np.zeros(len(runs["cut"]), np.int64))]
+        parts += [self._by_run.counts(name, self._run_vocabularies[name], runs[name]) for name in _SPLIT_COLUMNS]
         for name, group in self._groups.items():
             vocabulary = self._vocabularies.get(name, self._classes)
             parts.append(group.counts(name, vocabulary, np.arange(len(vocabulary))))
@@ -95,13 +101,18 @@ class RecordCounter:
                 "records": records,
             },
             **self._calibration.columns(),
+            confidence=self._confidence.columns(),
+            runs={name: self._run_vocabularies[name].decode(codes) for name, codes in runs.items()}
+            | self._by_run.totals(len(runs["cut"]))
+            | self._run_starts.columns(len(runs["cut"])),
+            failures=self._failures.table(),
             minutes=self._throughput.columns(),
             exemplars=self._confident_errors.table(),
             overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
         )
 
     def _codes(self, batch: pa.RecordBatch) -> dict[str, Integers]:
-        """By column, the code of each record's value; `split` is the code of cut, codec and tail together."""
+        """By column, the code of each record's value; `run` is the code of all `RUN_COLUMNS` together."""
         codes = {name: self._classes.encode(batch.column(name)) for name in ("label", "prediction")}
         for name in [name for name in self._groups if name in self._vocabularies]:
             values = columns.folders(columns.typed_column(batch, "image")) if name == "folder" else batch.column(name)
@@ -109,24 +120,9 @@ class RecordCounter:
             if len(self._vocabularies[name]) - 1 > MAX_VALUES:
                 del self._groups[name]
                 self._overflows.append(name)
-        joint = np.zeros(batch.num_rows, np.int64)
-        for name in _SPLIT_COLUMNS:
-            values = self._vocabularies[name].encode(batch.column(name))
-            joint = joint * len(self._vocabularies[name]) + values
-        codes["split"] = self._split_codes(joint)
+        of_run = [vocabulary.encode(batch.column(name)) for name, vocabulary in self._run_vocabularies.items()]
+        codes["run"] = self._runs.encode(of_run, [len(vocabulary) for vocabulary in self._run_vocabularies.values()])
         return codes
-
-    def _split_codes(self, joint: Integers) -> Integers:
-        """A dense code for each combination of cut, codec and tail; `joint` has their codes as a mixed-radix number."""
-        used = np.unique(joint) if joint.max(initial=0) > 1 << 16 else np.flatnonzero(np.bincount(joint))
-        table = np.zeros(int(used.max(initial=-1)) + 1, np.int64)
-        for number in used.tolist():
-            rest, split = number, []
-            for name in reversed(_SPLIT_COLUMNS):
-                rest, code = divmod(rest, len(self._vocabularies[name]))
-                split.append(code)
-            table[number] = self._splits.setdefault(tuple(reversed(split)), len(self._splits))
-        return table[joint]
 
     def _top5(self, batch: pa.RecordBatch, label: Integers) -> tuple[Integers, Mask]:
         """For each record: 1 where the label is in the top 5, and whether the record has a top 5."""
@@ -153,6 +149,13 @@ class RecordCounter:
         correct = label == prediction
         numbers = {name: _required(columns.typed_column(batch, name), name, kept) for name in _NUMBERS}
         times_us = {stage: numbers[f"{stage}_us"] for stage in STAGES}
+        rows: dict[str, Integers] = {}
+        for wait in WAITS:  # which version 1 of the schema does not have
+            column = columns.typed_column(batch, f"{wait}_us")
+            times_us[wait] = _filter(column.fill_null(0).to_numpy(), kept)
+            if column.null_count:
+                rows[wait] = np.flatnonzero(_filter(np.asarray(column.is_valid()), kept))
+                times_us[wait] = times_us[wait][rows[wait]]
         measured = BatchColumns(
             positions={
                 "unlabelled": np.flatnonzero(~labelled),
@@ -162,8 +165,9 @@ class RecordCounter:
             | {"correct": correct.astype(np.int64), "top5_correct": in_top5},
             times_us=times_us,
             buckets={stage: to_buckets(times) for stage, times in times_us.items()},
+            rows=rows,
         )
-        self._by_split.add(codes["split"], measured)
+        self._by_run.add(codes["run"], measured)
         for name, group in self._groups.items():
             group.add(codes[name], measured)
         self._confusion.add(label[labelled], prediction[labelled])
@@ -171,14 +175,17 @@ class RecordCounter:
         dated = _filter(np.asarray(started.is_valid()), kept)
         start_us = _filter(started.fill_null(0).to_numpy(), kept)[dated]
         self._throughput.add(start_us, start_us + times_us["latency"][dated])
+        self._run_starts.add(codes["run"][dated], start_us)
         self._add_confidences(batch, kept, label, prediction, correct)
 
     def _add_confidences(
         self, batch: pa.RecordBatch, kept: Mask | None, label: Integers, prediction: Integers, correct: Mask
     ) -> None:
-        """Count the confidences of the labelled records; a number outside [0, 1] counts as no confidence."""
+        """Count the confidences, and those of labelled records; a number outside [0, 1] counts as no confidence."""
         confidence = _filter(np.asarray(columns.typed_column(batch, "confidence"), np.float32), kept)
-        known = np.flatnonzero((label != NULL) & (confidence >= 0) & (confidence <= 1))
+        valid = (confidence >= 0) & (confidence <= 1)
+        self._confidence.add(confidence[valid])
+        known = np.flatnonzero((label != NULL) & valid)
         self._calibration.add(confidence[known], correct[known])
         wrong = known[~correct[known]]
         rows = wrong[sortable_bits(confidence[wrong]) >= self._confident_errors.threshold]
@@ -194,8 +201,7 @@ class RecordCounter:
 def count_table(table: pa.Table, by: Sequence[str] = ()) -> Counts:
     """The counts of a table of records. Raises NotRecords."""
     counter = RecordCounter(by)
-    columns.check_schema(table.schema, by)
-    for batch in table.to_batches():
+    for batch in columns.current_records(table, by).to_batches():
         counter.add(batch)
     return merge_counts([counter.counts()])
 

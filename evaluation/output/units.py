@@ -23,6 +23,17 @@ def interval(measure: Measure, percent: bool = True) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}" if percent else f"{low:.3f} to {high:.3f}"
 
 
+def ends(measure: Measure, digits: int = 4) -> str:
+    """The 95 % interval of a measure as "LOW to HIGH"; a dash where it is unknown."""
+    low, high = measure["low"], measure["high"]
+    return DASH if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """A number of things: "1 image", "2 images"; `plural` is the ending."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def duration(value_us: float | None) -> str:
     """Microseconds as µs, ms or s; a dash for None."""
     if value_us is None:

@@ -9,7 +9,7 @@ import numpy as np
 from hybrid_batch.evaluation.counting.counts import OVERALL, Counts
 from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers
 from hybrid_batch.evaluation.counting.encoding.latency_buckets import bucket_edges_us, quantiles_us
-from hybrid_batch.evaluation.report_schema import QUANTILES, Histogram, Slice, StageLatency
+from hybrid_batch.evaluation.report_schema import LATENCY_PARTS, QUANTILES, Histogram, Slice, StageLatency
 from hybrid_batch.evaluation.statistics.intervals import wilson_interval
 
 _WITH_HISTOGRAM = (OVERALL, "cut", "codec", "tail")
@@ -20,20 +20,30 @@ _Key = tuple[str, str | None]
 
 def build_slices(counts: Counts) -> dict[str, list[Slice]]:
     """The slices of each column by ascending value, null first; `OVERALL` has the one slice of all records."""
-    stages = _stages(counts)
+    stages, timed = _stages(counts), timed_records(counts)
     slices: dict[str, list[Slice]] = defaultdict(list)
     rows = sorted(counts["slices"].to_pylist(), key=lambda row: (row["by"], row["value"] is not None, row["value"]))
     for row in rows:
-        slices[row["by"]].append(_slice(row, stages.get((row["by"], row["value"]), {})))
+        key = row["by"], row["value"]
+        slices[row["by"]].append(_slice(row, stages.get(key, {}), timed.get(key, {})))
     return slices
 
 
 def empty_slice() -> Slice:
     """The slice of no records."""
-    return _slice(defaultdict(int, value=None), {})
+    return _slice(defaultdict(int, value=None), {}, {})
 
 
-def _slice(row: dict[str, Any], stages: dict[str, StageLatency]) -> Slice:
+def timed_records(counts: Counts) -> dict[_Key, dict[str, int]]:
+    """The number of records with a time, by column, value and stage."""
+    totals = counts["latency"].group_by(["by", "value", "stage"]).aggregate([("records", "sum")])
+    timed: dict[_Key, dict[str, int]] = defaultdict(dict)
+    for row in totals.to_pylist():
+        timed[row["by"], row["value"]][row["stage"]] = row["records_sum"]
+    return timed
+
+
+def _slice(row: dict[str, Any], stages: dict[str, StageLatency], timed: dict[str, int]) -> Slice:
     labelled = row["records"] - row["errors"] - row["unlabelled"]
     image_bytes = row["image_bytes"]
     return Slice(
@@ -45,11 +55,22 @@ def _slice(row: dict[str, Any], stages: dict[str, StageLatency]) -> Slice:
         accuracy=wilson_interval(row["correct"], labelled),
         top5_accuracy=wilson_interval(row["top5_correct"], labelled - row["top5_unknown"]),
         image_bytes=image_bytes,
+        cut_bytes=row["cut_bytes"],
         sent_bytes=row["sent_bytes"],
         received_bytes=row["received_bytes"],
+        cut_share=row["cut_bytes"] / image_bytes if image_bytes else None,
         sent_share=row["sent_bytes"] / image_bytes if image_bytes else None,
+        accounted=_accounted(stages, timed),
         stages=stages,
     )
+
+
+def _accounted(stages: dict[str, StageLatency], timed: dict[str, int]) -> float | None:
+    """The sum of the parts' means divided by the mean latency; `timed` has the number of records by stage."""
+    if not stages or any(timed.get(part) != timed["latency"] for part in LATENCY_PARTS):
+        return None
+    latency = stages["latency"]["mean_us"]
+    return sum(stages[part]["mean_us"] for part in LATENCY_PARTS) / latency if latency else None
 
 
 def _stages(counts: Counts) -> dict[_Key, dict[str, StageLatency]]:

@@ -33,12 +33,12 @@ def test_bad_parts_are_told_in_a_fixed_order() -> None:
 
 def test_a_small_matrix_is_printed_whole() -> None:
     text = printed([record()] * 3 + [record(prediction="b")] * 2 + [record(prediction=None, error="broken")])
-    assert "accuracy   0.6000 (3 of 5), 95 % 0.2307 to 0.8824" in text
-    assert "records    6 (1 with an error, 0 without a label)" in text
+    assert "accuracy    0.6000 (3 of 5), 95 % 0.2307 to 0.8824" in text
+    assert "records     6: 5 classified with a label, 0 classified without a label, 1 failed" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["a", "3", "2"] in rows
     assert ["b", "·", "·"] in rows
-    assert "cut c001: 5 records, 500 B sent, 10.0% of the 5 kB of the images" in text
+    assert "cut c001: 5 records, 500 B at the cut, 10.0% of the 5 kB of the images; 500 B sent" in text
     assert ["latency", *["21", "µs"] * 7] in rows
 
 
@@ -68,5 +68,58 @@ def test_labels_are_printed_as_they_are() -> None:
 
 
 def test_without_labels_or_records_there_is_still_a_report() -> None:
-    assert "unknown: no classified record has a label" in printed([record(label=None)])
-    assert "records    0" in printed([])
+    unlabelled = printed([record(label=None), record(label=None, prediction="b"), record(label=None)])
+    assert "Note: No classified record has a label, so accuracy and confusions are unknown." in unlabelled
+    assert "confidence  0.7500 on average" in unlabelled
+    assert "predictions: the 2 most frequent of 2 predicted classes" in unlabelled
+    assert ["a", "2", "66.7%"] in [line.split() for line in unlabelled.splitlines()]
+    assert "records     0" in printed([])
+
+
+def test_the_waits_complete_the_latency_and_stages_are_called_batch_means() -> None:
+    text = printed([record(batch_wait_us=60, head_wait_us=19, latency_us=100, tail="http://tail")] * 2)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["batch", "wait", *["60", "µs"] * 7] in rows
+    assert rows.index(["batch", "wait", *["60", "µs"] * 7]) < rows.index(["head", "wait", *["19", "µs"] * 7])
+    assert "stages and waits add up to 100 µs, 100.0% of the latency of 100 µs" in text
+    assert "percentiles of stages are of batch means" in text
+
+
+def test_bytes_at_the_cut_and_on_a_network_are_two_figures() -> None:
+    near = printed([record(sent_bytes=0, received_bytes=0, cut_bytes=1850)] * 2)
+    assert "2 records, 3.7 kB at the cut, 185.0% of the 2 kB of the images; nothing sent over a network" in near
+    far = printed([record(tail="http://tail", sent_bytes=120, received_bytes=10, cut_bytes=110)] * 2)
+    assert "220 B at the cut, 11.0% of the 2 kB of the images; 240 B sent over a network, 20 B received" in far
+
+
+def test_failures_are_printed_by_reason() -> None:
+    failed = [
+        record(image=f"{n}.png", prediction=None, error="empty file" if n else "no known image format")
+        for n in range(3)
+    ]
+    text = printed([*failed, record()])
+    assert "failed: 3 images" in text
+    assert [line.split() for line in text.splitlines() if ".png" in line] == [
+        ["empty", "file", "2", "1.png"],
+        ["no", "known", "image", "format", "1", "0.png"],
+    ]
+
+
+def test_tables_of_single_records_are_not_printed() -> None:
+    records = [record(image=f"{n}/x.png", label=str(n), prediction=str(n if n % 3 else n + 1)) for n in range(60)]
+    text = printed(records)
+    assert "20 confusions among 60 classes, of one record each; confusion.csv lists them" in text
+    assert "by folder: 60 values with fewer than 5 records each; report.json has them" in text
+    assert "100.0%" not in text.partition("cut c001")[0]
+
+
+def test_each_of_a_few_classes_has_its_precision_recall_and_f1() -> None:
+    text = printed([record()] * 3 + [record(prediction="b")] + [record(label="b", prediction="b")] * 2)
+    assert ["a", "4", "3", "1.0000", "0.7500", "0.8571"] in [line.split() for line in text.splitlines()]
+
+
+def test_folders_have_no_latency_because_it_follows_the_order_of_the_run() -> None:
+    text = printed([record(image=f"{n % 2}/{n}.png", codec=f"c{n % 2}") for n in range(20)])
+    heads = {line.split()[0]: line for line in text.splitlines() if "95 % interval" in line}
+    assert "p50" in heads["codec"]
+    assert "p50" not in heads["folder"]

@@ -39,7 +39,10 @@ def test_json_output_is_only_the_report(engine: list[str], tmp_path: Path) -> No
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{EXPECTED}\n", "")
 
 
-FILES = ["confusion.csv", "latency.csv", "per_class.csv", "report.html", "report.json"]
+FILES = [
+    *("confusion.csv", "failures.csv", "latency.csv", "per_class.csv"),
+    *("report.html", "report.json", "slices.csv"),
+]
 
 
 def test_the_table_is_printed_and_files_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +50,7 @@ def test_the_table_is_printed_and_files_are_replaced(tmp_path: Path, capsys: pyt
     out = tmp_path / "out" / "below"
     for _ in range(2):
         assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(out)]) == 0
-        assert capsys.readouterr().out.startswith("accuracy   0.")
+        assert capsys.readouterr().out.startswith("accuracy    0.")
         assert sorted(file.name for file in out.iterdir()) == FILES
         assert (out / "report.json").read_text() == f"{EXPECTED}\n"
         (out / "report.json").write_text("of another day")
@@ -132,6 +135,10 @@ def test_the_csv_files_agree_with_the_report(tmp_path: Path) -> None:
     assert overall[-1]["stage"] == "latency"
     assert float(overall[-1]["p999_us"]) == report["overall"]["stages"]["latency"]["p999_us"]
     assert {row["by"] for row in tables["latency.csv"]} == {"", *report["slices"]}
+    first = tables["slices.csv"][0]
+    for name in ("cut_bytes", "sent_bytes", "image_bytes"):
+        assert int(first[name]) == report["overall"][name]
+    assert [row["image"] for row in tables["failures.csv"]] == [entry["image"] for entry in report["failures"]]
 
 
 def test_an_unfinished_run_is_evaluated_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,13 +20,15 @@ _MEASURES = TALLIES["slices"].sums
 class BatchColumns:
     """The numbers of a batch of classified records, by measure of the tally `slices` and by stage.
 
-    `positions` has the rows in which a rare measure is 1; `values`, `times_us` and `buckets` have one element a row.
+    `positions` has the rows in which a rare measure is 1, `values` one element a row. `times_us` and `buckets` have one
+    element for each of the stage's `rows`, which are all rows where it has none.
     """
 
     positions: dict[str, Integers]
     values: dict[str, Integers]
     times_us: dict[str, Integers]
     buckets: dict[str, npt.NDArray[np.int32]]
+    rows: dict[str, Integers]
 
 
 class GroupCounter:
@@ -54,10 +56,11 @@ class GroupCounter:
             np.add.at(self._measures[_MEASURES.index(name)], groups[positions], 1)
         for place, stage in enumerate(self._stages):
             times = columns.times_us[stage]
-            np.add.at(self._sums[place], groups, times)
-            np.minimum.at(self._minima[place], groups, times)
-            np.maximum.at(self._maxima[place], groups, times)
-            self._latency[stage].add(groups, columns.buckets[stage])
+            timed = groups[columns.rows[stage]] if stage in columns.rows else groups
+            np.add.at(self._sums[place], timed, times)
+            np.minimum.at(self._minima[place], timed, times)
+            np.maximum.at(self._maxima[place], timed, times)
+            self._latency[stage].add(timed, columns.buckets[stage])
 
     def counts(self, by: str, vocabulary: Vocabulary, codes: Integers) -> Counts:
         """The tallies `slices`, `stages` and `latency` under the column name `by`.
@@ -79,6 +82,19 @@ class GroupCounter:
         used = np.flatnonzero(measures[_MEASURES.index("records")])
         slices = _table("slices", by, vocabulary.decode(codes[used]), None, *measures[:, used])
         return {"slices": slices, **{name: pa.concat_tables(parts) for name, parts in tables.items()}}
+
+    def totals(self, groups: int) -> dict[str, Integers]:
+        """The columns of the tally `runs` that are sums, for this number of groups."""
+        measures = dict(zip(_MEASURES, self._measures[:, :groups], strict=True))
+        classified = np.zeros(groups, np.int64)
+        of_group, _, records = self._latency[self._stages[-1]].items()
+        np.add.at(classified, of_group, records)
+        return {
+            "records": classified + measures["errors"],
+            "errors": measures["errors"],
+            "labelled": classified - measures["unlabelled"],
+            "correct": measures["correct"],
+        }
 
     def _grow(self, groups: Integers) -> None:
         size, required = self._measures.shape[1], int(groups.max(initial=-1)) + 1
