@@ -33,6 +33,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_METADATA = (b"eXIf", b"iTXt")  # the chunks of EXIF and XMP
 
 # Pillow reports irregular files by warnings, logs and, through libtiff, on stderr; a file is either decoded or an
@@ -145,7 +146,7 @@ def _decode(data: bytes, preprocessing: Preprocessing) -> tuple[Image.Image, Pix
             upright = _upright(_loaded(image))
             return _resized(upright, preprocessing), PixelSize(*upright.size)
     except UnidentifiedImageError as error:
-        raise UndecodableImage("no known image format" if data else "the file is empty") from error
+        raise UndecodableImage(_unknown_format(data)) from error
     except Exception as error:  # damaged files raise any exception, including SyntaxError and MemoryError
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UndecodableImage(reason[:200]) from error
@@ -177,6 +178,14 @@ def _loaded(image: Image.Image) -> Image.Image:
         raise NotImplementedError("EPS files are programs, not images")
     image.load()
     return image
+
+
+def _unknown_format(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "HEIF is not read; convert the image to JPEG or PNG"
+    return "no known image format"
 
 
 def _png_has_metadata(data: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The images that a run classifies, listed by name without opening them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from posixpath import splitext
 from typing import Any
 
@@ -25,39 +26,43 @@ IMAGES_SCHEMA = pa.schema(
 # Suffixes of files that are not images. All other files count: images have many suffixes, or none.
 _OTHERS = """
     .7z .bz2 .gz .lock .rar .tar .tgz .xz .zip .zst
-    .cfg .conf .csv .db .ini .json .jsonl .log .parquet .sqlite .toml .tsv .xml .yaml .yml
-    .doc .docx .htm .html .md .pdf .rst .txt .xls .xlsx
-    .h5 .hdf5 .ipynb .js .keras .mat .npy .npz .pickle .pkl .pt .py .pyc .sh .tfrecord
+    .cfg .conf .csv .db .ini .json .jsonl .log .parquet .pq .sqlite .toml .tsv .xml .yaml .yml
+    .doc .docx .htm .html .md .odt .pdf .ppt .pptx .rst .txt .xls .xlsx
+    .h5 .hdf5 .ipynb .js .keras .mat .npy .npz .onnx .pickle .pkl .pt .py .pyc .sh .tflite .tfrecord
+    .3gp .aac .avi .flac .m4a .m4v .mkv .mov .mp3 .mp4 .mpeg .mpg .ogg .wav .webm .wmv
 """
 _OTHER_SUFFIXES = frozenset(_OTHERS.split())
+_NAMED_SUFFIXES = 4  # in the summary
 _CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedFiles:
-    """The files below the root that are no images: numbers of hidden files, of files with another suffix or in a log,
-    and of pipes, sockets and devices. `unreadable_folders` maps a folder to the reason, in one sentence."""
+    """The files below the root that are no images: numbers of hidden files, of files of each other suffix, of the files
+    of runs, and of pipes, sockets and devices. `unreadable_folders` maps a folder to the reason, in one sentence."""
 
     hidden: int = 0
-    other: int = 0
+    suffixes: Mapping[str, int] = field(default_factory=dict)
+    logs: int = 0
     special: int = 0
     unreadable_folders: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object of what is not zero."""
-        counts = {"hidden": self.hidden, "other": self.other, "special": self.special}
-        found: dict[str, Any] = {name: count for name, count in counts.items() if count}
-        return found | ({"unreadable_folders": dict(self.unreadable_folders)} if self.unreadable_folders else {})
+        return {name: value for name, value in asdict(self).items() if value}
 
     def __str__(self) -> str:
         """The numbers for a person, such as "3 hidden files, 1 unreadable folder"; empty without any."""
+        by_number = sorted(self.suffixes.items(), key=lambda entry: (-entry[1], entry[0]))
+        named = ", ".join(f"{suffix} {count:,}" for suffix, count in by_number[:_NAMED_SUFFIXES])
         counts = (
-            (self.hidden, "hidden file"),
-            (self.other, "file of another kind"),
-            (self.special, "special file"),
-            (len(self.unreadable_folders), "unreadable folder"),
+            (self.hidden, "hidden file", "hidden files"),
+            (sum(self.suffixes.values()), f"file of another kind ({named})", f"files of another kind ({named})"),
+            (self.logs, "file of a log", "files of a log"),
+            (self.special, "special file", "special files"),
+            (len(self.unreadable_folders), "unreadable folder", "unreadable folders"),
         )
-        return ", ".join(f"{count:,} {_plural(noun, count)}" for count, noun in counts if count)
+        return ", ".join(f"{count:,} {one if count == 1 else several}" for count, one, several in counts if count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +118,14 @@ def _collect(entries: Iterable[Entry], unlisted: Unlisted) -> tuple[pa.Table, Sk
     names: list[str] = []
     sizes: list[int] = []
     chunks: list[pa.Table] = []
-    hidden = others = 0
+    hidden, logs, suffixes = 0, 0, Counter[str]()
     for entry in entries:
         if _is_hidden(entry.name):
             hidden += 1
-        elif _other_suffix(entry.name) or "/run=" in f"/{entry.name}":
-            others += 1
+        elif "/run=" in f"/{entry.name}":
+            logs += 1
+        elif suffix := _other_suffix(entry.name):
+            suffixes[suffix] += 1
         else:
             names.append(entry.name)
             sizes.append(entry.size)
@@ -126,7 +133,7 @@ def _collect(entries: Iterable[Entry], unlisted: Unlisted) -> tuple[pa.Table, Sk
             chunks.append(_table(names, sizes))
             names, sizes = [], []
     table = pa.concat_tables([*chunks, _table(names, sizes)])
-    skipped = SkippedFiles(hidden, others, unlisted.special_files, unlisted.folders)
+    skipped = SkippedFiles(hidden, dict(suffixes), logs, unlisted.special_files, unlisted.folders)
     return table.take(pc.sort_indices(table["image"])).combine_chunks(), skipped
 
 
@@ -134,12 +141,10 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
 
 
-def _other_suffix(name: str) -> bool:
-    return splitext(name)[1].lower() in _OTHER_SUFFIXES
-
-
-def _plural(noun: str, count: int) -> str:
-    return noun if count == 1 else noun.replace("file", "files").replace("folder", "folders")
+def _other_suffix(name: str) -> str:
+    """The suffix of a file that is no image, in lower case; empty for an image."""
+    suffix = splitext(name)[1].lower()
+    return suffix if suffix in _OTHER_SUFFIXES else ""
 
 
 def _table(names: list[str], sizes: list[int]) -> pa.Table:

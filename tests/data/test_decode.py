@@ -155,6 +155,13 @@ def test_files_that_are_no_images_have_no_size() -> None:
     assert image_size(data[:20]) is None
 
 
+def test_the_format_of_phones_is_named() -> None:
+    with pytest.raises(UndecodableImage, match=r"^HEIF is not read; convert the image to JPEG or PNG$"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Preprocessing(8, 8))
+    with pytest.raises(UndecodableImage, match=r"^no known image format$"):
+        decode(b"\0\0\0\x18ftypisom\0\0\0\0", Preprocessing(8, 8))
+
+
 def test_damaged_metadata_does_not_fail_the_image() -> None:
     data = encoded(Image.new("RGB", (8, 8), (9, 9, 9)), exif=b"Exif\0\0neither II nor MM")
     with Image.open(io.BytesIO(data)) as image, pytest.raises(SyntaxError):

@@ -95,7 +95,9 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(uri: str) -> None:
     put(uri, "a.txt", "b/c.csv", ".hidden.png")
-    with pytest.raises(NoImages, match=rf"^No images in '{uri}', only 1 hidden file, 2 files of another kind; give"):
+    with pytest.raises(
+        NoImages, match=rf"^No images in '{uri}', only 1 hidden file, 2 files of another kind \(.csv 1, .txt 1\); give"
+    ):
         find_images(uri)
 
 
@@ -168,7 +170,7 @@ def test_a_list_of_files(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     listed = [f"{uri}/a/1.png", f"{uri}/b/3.png", f"{uri}/b/notes.txt"]
     (tmp_path / "list").write_text("\n".join(listed))
     assert find(f"@{tmp_path}/list") == ["a/1.png", "b/3.png"]
-    assert find_images(f"@{tmp_path}/list").skipped.other == 1
+    assert find_images(f"@{tmp_path}/list").skipped.suffixes == {".txt": 1}
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{uri}/b/2.png\n".encode())))
     assert find("@-") == ["2.png"]
     (tmp_path / "list").write_text(f"{uri}/a/1.png\n{uri}/a/9.png\n{uri}/8.png")
@@ -206,7 +208,7 @@ def test_a_list_without_its_mark_is_explained(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_images_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(str(tmp_path), "a.png", ".hidden.png", ".git/b", "labels.csv", "run=1/part-00000.parquet", "secret/c.png")
+    put(str(tmp_path), "a.png", ".hidden.png", ".git/b", "labels.csv", "b.MP4", "run=1/part.parquet", "secret/c.png")
     os.mkfifo(tmp_path / "pipe.png")
     scandir = os.scandir
 
@@ -218,9 +220,15 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "scandir", refuse)
     found = find_images(str(tmp_path))
     assert found.table["image"].to_pylist() == ["a.png"]
-    assert str(found.skipped) == "2 hidden files, 2 files of another kind, 1 special file, 1 unreadable folder"
+    kinds = "2 files of another kind (.csv 1, .mp4 1)"
+    assert str(found.skipped) == f"2 hidden files, {kinds}, 1 file of a log, 1 special file, 1 unreadable folder"
     stored = found.skipped.to_dict()
-    assert (stored["hidden"], stored["other"], stored["special"]) == (2, 2, 1)
+    assert (stored["hidden"], stored["suffixes"], stored["logs"], stored["special"]) == (
+        2,
+        {".csv": 1, ".mp4": 1},
+        1,
+        1,
+    )
     assert stored["unreadable_folders"] == {
         "secret": f"Cannot list {tmp_path}/secret: permission denied; change the permissions or choose another folder."
     }
