@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
 from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_note, set_verbosity
@@ -174,10 +175,11 @@ def _sentence(error: click.ClickException) -> str:
         if similar:
             return f"`{ctx.command_path}` has no option {error.option_name!r}; did you mean {similar!r}?"
         message = f"`{ctx.command_path}` has no option {error.option_name!r}"
-    message = message.replace("valid integer range", "integer").replace("valid float range", "number")
+    message = message.replace("a valid integer range", "an integer").replace("a valid float range", "a number")
     if isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
         variable = f"{ctx.auto_envvar_prefix}_{error.param.name}".upper()
-        if variable in os.environ and ctx.get_parameter_source(str(error.param.name)) is None:
+        source = ctx.get_parameter_source(str(error.param.name))
+        if variable in os.environ and source in (None, ParameterSource.ENVIRONMENT):
             message = f"{message.rstrip('.')}, in the variable {variable}"
     if ";" in message:  # the sentence of a type of this program, with its own remedy
         return message

@@ -75,3 +75,33 @@ def test_a_file_that_is_too_large_or_no_file_is_one_sentence(capsys):
     CONFIG_FILE.mkdir()
     assert main(["cuts"]) == 2
     assert "Cannot read the configuration in hybrid-batch.toml: Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("HYBRID_BATCH_CUTS_MULTITENSOR", "sets no option of cuts; did you mean HYBRID_BATCH_CUTS_MULTI_TENSOR?"),
+        ("HYBRID_BATCH_ZZZZZZZ", "sets no option of cuts; `hybrid-batch cuts --help` lists them."),
+    ],
+)
+def test_a_misspelt_variable_is_noted(variable, hint, capsys, monkeypatch):
+    monkeypatch.setenv(variable, "1")
+    assert main(["cuts"]) == 0
+    assert capsys.readouterr().err == f"Note: The variable {variable} {hint}\n"
+
+
+def test_known_variables_and_those_of_other_commands_are_not_noted(capsys, monkeypatch):
+    for name in ("CACHE", "TAIL_TOKEN", "CUTS_MULTI_TENSOR", "RUN_BATCH_SIZE", "RUN_ZZZ"):
+        monkeypatch.setenv(f"HYBRID_BATCH_{name}", "1")
+    monkeypatch.setenv("HYBRID_BATCH_CLOUD_DEPLOY_MEMORY", "1")
+    assert main(["cuts"]) == 0
+    assert main(["cloud", "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_wrong_value_names_its_variable(capsys, monkeypatch):
+    monkeypatch.setenv("HYBRID_BATCH_RUN_BATCH_SIZE", "abc")
+    assert main(["run", "x"]) == 2
+    assert "'abc' is not an integer, in the variable HYBRID_BATCH_RUN_BATCH_SIZE; " in capsys.readouterr().err
+    assert main(["run", "x", "--batch-size", "b"]) == 2
+    assert "'b' is not an integer; " in capsys.readouterr().err

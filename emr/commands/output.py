@@ -9,7 +9,7 @@ from hybrid_batch.emr.jobs.submitted_job import JobState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 output_option = click.option(
-    "--output", metavar="DIR|s3://…", help="Also write report.json, report.html and the CSV files to this folder."
+    "-o", "--output", metavar="DIR|s3://…", help="Also write report.json, report.html and the CSV files to this folder."
 )
 
 

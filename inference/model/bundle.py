@@ -7,17 +7,20 @@ bundle does not import TensorFlow and runs no code from the bundle.
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hybrid_batch import data
 from hybrid_batch.data.errors import NotABundle, StorageFailed, WrongUsage
 from hybrid_batch.data.images.decode import Preprocessing
 from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut, TensorSpec, match_cut
 
 FORMAT_VERSION = 1
+_BUILT_IN_FOLDER = Path(data.__file__).parent / "digits"
 OutputKind = Literal["probabilities", "logits"]
 _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
 _WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
@@ -64,7 +67,14 @@ class Bundle:
 
     def cut(self, id_or_name: str) -> Cut:
         """Return the cut with this id or name. Raises CutNotFound."""
-        return self.input_cut if id_or_name == INPUT_CUT else match_cut(self.cuts, id_or_name, self.name)
+        return (
+            self.input_cut if id_or_name == INPUT_CUT else match_cut(self.cuts, id_or_name, self.name, self.reference)
+        )
+
+    @property
+    def reference(self) -> str:
+        """The bundle as an argument of a command."""
+        return self.name if self.path.parent == _BUILT_IN_FOLDER else shlex.quote(str(self.path))
 
 
 def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:

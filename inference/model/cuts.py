@@ -191,8 +191,9 @@ def _assign_ids(cuts: Iterable[Cut]) -> Iterable[Cut]:
         yield replace(cut, id=f"{'f' if cut.is_multi_tensor else 'c'}{count[cut.is_multi_tensor]:03d}")
 
 
-def match_cut(cuts: Sequence[Cut], id_or_name: str, bundle_name: str) -> Cut:
-    """Return the cut with this id, name, or unique last part of a name. Raises CutNotFound with similar names."""
+def match_cut(cuts: Sequence[Cut], id_or_name: str, bundle_name: str, reference: str) -> Cut:
+    """Return the cut with this id, name, or unique last part of a name. Raises CutNotFound with similar names and the
+    command that lists all; `reference` names the bundle on a command line."""
     for cut in cuts:
         if id_or_name in (cut.id, cut.name):
             return cut
@@ -203,5 +204,5 @@ def match_cut(cuts: Sequence[Cut], id_or_name: str, bundle_name: str) -> Cut:
     similar = get_close_matches(id_or_name, known, n=3)
     hint = f"; did you mean {' or '.join(repr(word) for word in similar)}?" if similar else "."
     raise CutNotFound(
-        f"No cut named {id_or_name!r} in {bundle_name}{hint} `hybrid-batch cuts {bundle_name}` lists all {len(cuts)}."
+        f"No cut named {id_or_name!r} in {bundle_name}{hint} `hybrid-batch cuts {reference}` lists all {len(cuts)}."
     )

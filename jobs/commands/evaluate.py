@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out parts that cannot be counted, and name them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as canonical JSON.")
 @click.option(
+    "-o",
     "--output",
     metavar="DIR|s3://…",
     help="Folder for report.json, report.html and the CSV files.  [default: _report in the run, for a single run]",

@@ -10,6 +10,7 @@ from hybrid_batch.data.terminal.messages import print_note
 @click.command("report", short_help="Write the evaluation of runs as one HTML file.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
+    "-o",
     "--output",
     metavar="FILE|s3://…",
     default="hybrid-batch-report.html",

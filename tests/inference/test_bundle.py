@@ -142,7 +142,7 @@ def test_every_process_imports_the_same_bundle(keras: ModuleType, tmp_path: Path
         )
         made.append(json.loads(done.stdout)["sha256"])
         assert done.stderr.splitlines() == [
-            "Note: assumed pixels from 0 to 1 (set it with --scale)",
-            "Note: named the classes 0 to 4 (name them with --classes FILE)",
+            "Note: no pixel scale is known, so 0-1 is assumed (--scale sets it; a run on labelled images checks it)",
+            "Note: no class names are given, so the classes are called 0 to 4 (--classes FILE names them)",
         ], "TensorFlow's output must be suppressed"
     assert made[0] == made[1]

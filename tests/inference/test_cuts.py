@@ -177,18 +177,20 @@ def test_a_tensor_with_two_consumers_is_counted_once() -> None:
 def test_match_cut_by_id_name_or_last_part_of_a_name() -> None:
     ops = chain(("image", 9), ("body/conv1", 4), ("body/conv2", 3), ("head/dense", 2), ("head/out", 1))
     cuts = cuts_of(ops, f"{ops[0].name}:0")
-    assert (
-        match_cut(cuts, "c002", "m") is match_cut(cuts, "body/conv2", "m") is match_cut(cuts, "conv2", "m") is cuts[2]
-    )
+
+    def found(name: str) -> Cut:
+        return match_cut(cuts, name, "m", "m.bundle")
+
+    assert found("c002") is found("body/conv2") is found("conv2") is cuts[2]
 
 
 def test_an_unknown_cut_is_reported_with_similar_names() -> None:
     cuts = cuts_of(chain(("image", 9), ("conv1", 4), ("conv2", 3), ("dense", 2)), "image/op0:0")
     with pytest.raises(CutNotFound) as caught:
-        match_cut(cuts, "conv9", "digits")
+        match_cut(cuts, "conv9", "mine", "./mine.bundle")
     assert str(caught.value) in {
-        f"No cut named 'conv9' in digits; did you mean {near}? `hybrid-batch cuts digits` lists all 3."
+        f"No cut named 'conv9' in mine; did you mean {near}? `hybrid-batch cuts ./mine.bundle` lists all 3."
         for near in ("'conv1' or 'conv2'", "'conv2' or 'conv1'")
     }
     with pytest.raises(CutNotFound, match=r"in digits\. `hybrid-batch cuts digits` lists all 3\.$"):
-        match_cut(cuts, "zzz", "digits")
+        match_cut(cuts, "zzz", "digits", "digits")

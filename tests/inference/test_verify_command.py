@@ -85,6 +85,7 @@ def test_the_command(bundle: Bundle, runtime: str, capfd: pytest.CaptureFixture[
         "name": "first",
         "boundary": [{"shape": [14, 14, 8], "datatype": "FP32"}],
         "bytes": 14 * 14 * 8 * 4,
+        "smaller_than_all_before": True,
         "head_share": round(14 * 14 * 8 * 27 / (14 * 14 * 8 * 27 + 8 * 5), 6),
         "largest_difference": 0,
         "same_top1": 1.0,
@@ -95,7 +96,12 @@ def test_the_command(bundle: Bundle, runtime: str, capfd: pytest.CaptureFixture[
 def test_the_table(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["cuts", str(bundle.path), "--verify"]) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert err.startswith(
+        "All 5 cuts give the scores of the whole model on 8 random images; the largest difference is "
+    )
+    assert err.count("\n") == 1
     lines = out.splitlines()
     assert lines[0].strip() == "made: 5 cuts"
-    assert lines[3].split()[:5] == ["c001", "first", "14x14x8", "6,272", "99.9%"]
+    assert lines[3].split()[:5] == ["c001", "*", "first", "14x14x8", "6,272"]
+    assert lines[4].split()[:4] == ["c002", "norm", "14x14x8", "6,272"]
+    assert lines[5].split()[:3] == ["c003", "*", "pool"]

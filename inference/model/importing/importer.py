@@ -1,5 +1,6 @@
 """Import a model: freeze it, find its cuts, and write the bundle. No later step needs TensorFlow."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,18 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         cuts=_cuts(frozen),
         has_random_weights=model.has_random_weights,
     )
-    return ImportResult(write_bundle(bundle, frozen.graph), (*notes, *label_notes))
+    notes = (*notes, *_output_notes(bundle), *label_notes)
+    return ImportResult(write_bundle(bundle, frozen.graph), notes)
+
+
+def _output_notes(bundle: Bundle) -> Iterator[str]:
+    """What is assumed about the output of the model."""
+    is_logits = bundle.output_kind == "logits"
+    if bundle.output.elements == 1:
+        value = "a logit, and its sigmoid as the probability" if is_logits else "the probability"
+        yield f"the only output is taken as {value} of class {bundle.labels[1]}"
+    elif is_logits:
+        yield "the outputs are logits, so confidences are their softmax"
 
 
 def _cuts(frozen: FrozenGraph) -> tuple[Cut, ...]:
@@ -110,7 +122,9 @@ def _scale(given: Scale | None, model: TraceableModel) -> tuple[Scale, tuple[str
             raise WrongUsage(f"The model takes {model.dtype} pixels, but --scale {given} gives floats; use 0-255.")
         return "0-255", ()
     known = given or model.scale
-    return known or "0-1", () if known else ("assumed pixels from 0 to 1 (set it with --scale)",)
+    return known or "0-1", () if known else (
+        "no pixel scale is known, so 0-1 is assumed (--scale sets it; a run on labelled images checks it)",
+    )
 
 
 def _colour(given: Colour | None, channels: int) -> Colour:
@@ -124,7 +138,7 @@ def _labels(settings: ImportSettings, classes: int) -> tuple[tuple[str, ...], tu
     """The class names, and a note if they are not the lines of the user's file."""
     path = settings.classes
     if path is None:
-        note = f"named the classes 0 to {classes - 1} (name them with --classes FILE)"
+        note = f"no class names are given, so the classes are called 0 to {classes - 1} (--classes FILE names them)"
         return tuple(str(index) for index in range(classes)), (note,)
     found = read_classes(path)
     names = found.names

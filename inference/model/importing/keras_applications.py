@@ -52,10 +52,17 @@ def load_application(reference: str, size: tuple[int, ...] | None, weights: str,
             model = getattr(keras.applications, name)(**options)
     except Exception as error:  # downloads, shapes and files raise many kinds of exceptions
         raise NotABundle(
-            f"keras.applications cannot make {name} with weights {weights}: {first_line(error)}"
+            f"keras.applications cannot make {name} with weights {weights}: {_reason(error, weights)}"
         ) from error
     wrapped = wrap_keras_model(model, size, _SCALE_OF.get(name, "0-255"))
     return replace(wrapped, has_random_weights=weights == "none")
+
+
+def _reason(error: Exception, weights: str) -> str:
+    reason = first_line(error).replace("None -- ", "")
+    if weights != "imagenet":
+        return reason
+    return f"{reason.rstrip('.')}; download the weights on another machine and give --weights FILE."
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def _read_or_import(reference: str, notify: Callable[[str], None]) -> Bundle:
         notify(f"Importing {reference} into the cache, once …")
         imported = import_model(reference, path, ImportSettings())
         for note in imported.notes:
-            notify(f"{name}: {note}; use `hybrid-batch import` to set it.")
+            notify(f"Note: {name}: {note}.")
+        if imported.notes:
+            notify(f"`hybrid-batch import {shlex.quote(reference)}` with these options makes a bundle for --model.")
         return imported.bundle
 
 

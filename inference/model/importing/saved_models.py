@@ -77,7 +77,7 @@ def _traceable_model(
         raise ModelRefused(f"{path} takes {len(inputs)} inputs; one image input is needed.")
     ((shape, dtype),) = inputs
     if shape.rank is None:
-        raise ModelRefused(f"{path} has an input of open shape; batch x height x width x channels is needed.")
+        raise ModelRefused(f"{path} has an input of open shape; height x width x channels is needed.")
     images = image_input(shape.as_list(), size)
     return TraceableModel(images.adapt(call), images.shape, dtype.name, layers=frozenset(), scale=None)
 

@@ -71,11 +71,11 @@ def image_input(batched: Sequence[int | None], size: tuple[int, ...] | None) -> 
 
     `size` is (height, width) or (height, width, channels), for an open size or a flat vector. Raises ModelRefused if
     the input is not an image or its size stays open, WrongUsage if `size` contradicts it."""
-    shape = "x".join("?" if side is None else str(side) for side in batched)
+    shape = "x".join("?" if side is None else str(side) for side in batched[1:])
     if len(batched) == 2 and batched[1] is not None:
         return _flat_input(shape, batched[1], size)
     if len(batched) not in (3, 4) or (len(batched) == 4 and batched[3] is None):
-        raise ModelRefused(f"The model's input is {shape}; an image is needed: batch x height x width x channels.")
+        raise ModelRefused(f"The model's input is {shape}; an image is needed: height x width x channels.")
     known = (*batched[1:3], batched[3] if len(batched) == 4 else 1)
     if size is not None and any(side not in (None, given) for side, given in zip(known, size, strict=False)):
         raise WrongUsage(f"The model's input is {shape}, which --size {_text(size)} cannot change; omit --size.")

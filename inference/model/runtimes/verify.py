@@ -12,6 +12,7 @@ from hybrid_batch.inference.model.runtimes import Runtime, compile_head, compile
 from hybrid_batch.inference.model.scores import to_scores
 
 TOLERANCE = 1e-5
+VERIFIED_IMAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class CutCheck:
         return self.max_abs_error <= TOLERANCE and self.same_top1 == 1
 
 
-def verify_cuts(bundle: Bundle, runtime: Runtime, cuts: Sequence[Cut], count: int = 8) -> Iterator[CutCheck]:
+def verify_cuts(
+    bundle: Bundle, runtime: Runtime, cuts: Sequence[Cut], count: int = VERIFIED_IMAGES
+) -> Iterator[CutCheck]:
     """Compare the scores at each cut on `count` synthetic images."""
     images = synthetic_images(bundle, count)
     expected = to_scores(bundle, compile_tail(runtime, bundle, bundle.input_cut)([images])[0])

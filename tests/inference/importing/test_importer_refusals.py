@@ -140,7 +140,7 @@ def test_unsupported_inputs_and_outputs(refuse: Refuse, keras: ModuleType, tmp_p
     for model, message in {
         keras.Model([a, b], layers.Dense(2)(layers.Flatten()(a + b))): "takes 2 inputs; one image input is needed.",
         keras.Model(a, [layers.Flatten()(a), layers.Flatten()(a)]): "has 2 outputs; one row of scores is needed.",
-        keras.Model(flat, layers.Dense(2)(flat)): "input is ?x64, a flat vector; set the image's size with --size",
+        keras.Model(flat, layers.Dense(2)(flat)): "input is 64, a flat vector; set the image's size with --size",
         keras.Model(a, layers.Conv2D(2, 3)(a)): "output for an image is 6x6x2 FP32; one row of scores is needed.",
         keras.Model(text, layers.GlobalMaxPooling2D()(text)): "of open size; set it with --size HEIGHTxWIDTH.",
     }.items():
@@ -160,7 +160,7 @@ def test_settings_that_contradict_the_model(refuse: Refuse, keras: ModuleType, t
     grey = saved(classifier(keras, convolution, (16, 16, 1)), tmp_path / "grey.keras")
     assert refuse(grey, "--colour", "bgr") == "The model takes 1 channel, which does not match --colour bgr."
     assert "grey use 0-255" in refuse(grey, "--scale", "caffe")
-    assert "is ?x16x16x1, which --size 32x32 cannot change" in refuse(grey, "--size", "32")
+    assert "is 16x16x1, which --size 32x32 cannot change" in refuse(grey, "--size", "32")
     whole = keras.Input((8, 8, 3), dtype="uint8")
     model = keras.Model(whole, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(whole))))
     assert "takes uint8 pixels, but --scale 0-1 gives floats; use 0-255." in refuse(
