@@ -5,8 +5,9 @@ the records of earlier versions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -98,10 +99,15 @@ class Record:
     error: str | None = None
 
 
+_VALUES = attrgetter(*SCHEMA.names)
+
+
 def to_table(records: Sequence[Record]) -> pa.Table:
     """Return the records, in order, as a table of `SCHEMA`."""
-    columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(Record)}
-    columns["top5"] = [
+    if not records:
+        return SCHEMA.empty_table()
+    columns = dict(zip(SCHEMA.names, zip(*map(_VALUES, records), strict=True), strict=True))
+    columns["top5"] = tuple(
         None if top is None else [{"label": label, "score": score} for label, score in top] for top in columns["top5"]
-    ]
+    )
     return pa.table(columns, schema=SCHEMA)
