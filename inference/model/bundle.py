@@ -20,6 +20,7 @@ from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut, TensorSpec, match_cut
 
 FORMAT_VERSION = 1
+_LIMIT_BYTES = 64 << 20
 _BUILT_IN_FOLDER = Path(data.__file__).parent / "digits"
 OutputKind = Literal["probabilities", "logits"]
 _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
@@ -110,6 +111,8 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path) -> Bundle:
     """Read the bundle in a folder. Raises NotABundle if a file is missing or damaged, or the hash differs."""
     try:
+        if (path / _DESCRIPTION_FILE).stat().st_size > _LIMIT_BYTES:
+            raise NotABundle(f"{path / _DESCRIPTION_FILE} is larger than 64 MiB, so it does not describe a bundle.")
         stored: dict[str, Any] = json.loads((path / _DESCRIPTION_FILE).read_text(encoding="utf-8"))
         if stored["format"] != FORMAT_VERSION:
             raise NotABundle(

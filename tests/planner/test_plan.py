@@ -8,6 +8,7 @@ import pytest
 
 from hybrid_batch.data.errors import CutNotFound, WrongUsage
 from hybrid_batch.inference.planner.plan.cost_model import Conditions, CostModel
+from hybrid_batch.inference.planner.plan.explanation import describe_change
 from hybrid_batch.inference.planner.plan.plan import PlanRequest, make_plan
 from hybrid_batch.inference.planner.plan.prices import read_prices
 from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
@@ -162,16 +163,31 @@ def test_a_gain_within_the_measurement_error_is_reported_as_such():
 
 
 def test_the_reason_compares_with_image_files_and_states_the_objective_and_the_bytes():
-    """Decoded pixels are sent where the tail would decode files slowly: 4,000 bytes instead of 1,000."""
-    profile = profile_of(50_000, 100, 1000 * MBIT, image_bytes=1000)
-    slow = replace(profile, tail=replace(profile.tail, image_decode_us=5000))
+    profile = profile_of(50_000, 20_000, 1000 * MBIT, image_bytes=1600)
     for objective in ("throughput", "latency"):
-        plan = make_plan(chain(), slow, PlanRequest(objective, codecs=("fp32",)))
-        assert (plan.chosen.split.name, plan.chosen.codec, plan.objective) == ("c000", "fp32", objective)
-        assert plan.reason.startswith(f"for {objective} over a link of 1,000 Mbit/s, c000 input with codec fp32")
-        assert "4,000 bytes per image sent (4 x the files')" in plan.reason
-        assert "; image files as stored: " in plan.reason
+        plan = make_plan(chain((400, 500)), profile, PlanRequest(objective, codecs=("fp16",), max_sent_bytes=1300))
+        assert (plan.chosen.split.name, plan.objective) == ("c001", objective)
+        assert plan.reason.startswith(f"for {objective} over a link of 1,000 Mbit/s, c001 layer1 with codec fp16")
+        assert "800 bytes per image sent (0.5 x the files')" in plan.reason
         assert "; all local: " in plan.reason
+        assert "; image files as stored: " not in plan.reason
+    slow = profile_of(50_000, 20_000, 1 * MBIT, image_bytes=1600)
+    plan = make_plan(chain((400, 50)), slow, PlanRequest("latency", codecs=("fp16",)))
+    assert (plan.chosen.split.name, "; image files as stored: " in plan.reason) == ("c001", True)
+
+
+def test_tensors_larger_than_the_files_are_not_sent_instead_of_these():
+    """Even where the tail decodes files slowly, so that decoded pixels would be faster."""
+    profile = profile_of(50_000, 100, 1000 * MBIT, image_bytes=1000)
+    slow = replace(profile, tail=replace(profile.tail, image_decode_us=2000))
+    for objective in ("throughput", "latency"):
+        plan = make_plan(chain((900, 500)), slow, PlanRequest(objective, codecs=("fp32",)))
+        assert {one.codec for one in plan.allowed} == {"none", "image"}
+        assert plan.chosen.codec == "image"
+    kept = make_plan(chain((900, 500)), slow, PlanRequest(codecs=("fp32",), earliest_cut="c001"))
+    assert kept.chosen.codec == "fp32"
+    least = make_plan(chain((900, 500)), slow, PlanRequest("cloud-seconds", codecs=("fp32",), min_rate=1e-3))
+    assert "fp32" in {one.codec for one in least.allowed}
 
 
 def test_of_equally_good_plans_the_one_that_sends_the_least_is_chosen():
@@ -205,13 +221,53 @@ def test_a_profile_with_a_large_error_makes_an_unreliable_plan():
     assert make_plan(NARROW, near, PlanRequest()).unreliable is None
 
 
+def test_a_tail_on_this_machines_cores_makes_an_unreliable_plan():
+    profile = profile_of(1000, 1000, 1 * MBIT)
+    near = replace(profile, tail=replace(profile.tail, shares_cores=True))
+    assert "this machine's own cores" in make_plan(NARROW, near, PlanRequest()).unreliable
+
+
+@pytest.mark.parametrize("objective", ["bytes", "cloud-seconds", "cost"])
+def test_a_plan_that_needs_no_tail_states_the_rate_that_does(objective):
+    for min_rate in (None, 100):
+        plan = make_plan(NARROW, profile_of(1000, 10, 1000 * MBIT), PlanRequest(objective, min_rate=min_rate))
+        assert plan.chosen.cut is None
+        assert "at more than its 1,000 images/s (--min-rate) plans use the tail" in plan.reason
+    assert make_plan(NARROW, profile_of(1000, 10, 1000 * MBIT), PlanRequest(objective, min_rate=1100)).chosen.cut
+
+
+def test_cuts_with_equal_figures_are_one_row_that_of_the_last():
+    equal = chain((100, 500), (100, 500), (100, 500), (50, 900))
+    plan = make_plan(equal, profile_of(20_000, 10, 20 * MBIT), PlanRequest("latency", earliest_cut="c001"))
+    assert {one.split.name for one in plan.ranking()} == {"local", "c003", "c004"}
+    assert plan.chosen.split.name == "c003"
+
+
+def test_cuts_that_hardly_use_the_tail_come_last():
+    """Nearly all images would run locally, so their rate is that of a local run."""
+    plan = make_plan(chain((900, 100)), profile_of(1000, 400, 0.1 * MBIT), PlanRequest())
+    ranked = [(one.cut is not None and one.offload_share < 0.03, -one.shared_rate) for one in plan.ranking()[1:]]
+    assert ranked == sorted(ranked)
+    assert {hardly for hardly, _ in ranked} == {True, False}
+
+
+def test_a_change_of_conditions_is_described():
+    before = Conditions(Link(10 * MBIT, 0))
+    assert describe_change(before, Conditions(Link(1 * MBIT, 0))) == "the link now has 1 Mbit/s (10 Mbit/s before)"
+    slower = describe_change(before, Conditions(Link(10 * MBIT, 0), head_factor=2.0, tail_factor=1.5))
+    assert slower == "this machine now takes 2 x the planned time, the tail now takes 1.5 x the planned time"
+
+
 def test_the_ranking_begins_with_the_chosen_plan_and_continues_best_first():
     plan = make_plan(NARROW, profile_of(1000, 400, 1 * MBIT), PlanRequest())
     chosen, *others = plan.ranking()
     assert chosen is plan.chosen
-    rates = [one.shared_rate for one in others]
-    assert rates == sorted(rates, reverse=True)
-    assert {id(one) for one in plan.ranking()} == {id(one) for one in plan.allowed}
+    used = [one.shared_rate for one in others if one.cut is None or one.offload_share >= 0.03]
+    unused = [one.shared_rate for one in others[len(used) :]]
+    assert used == sorted(used, reverse=True)
+    assert unused == sorted(unused, reverse=True)
+    assert used
+    assert {one.figures for one in plan.ranking()} == {one.figures for one in plan.allowed}
 
 
 def test_a_link_without_bandwidth_means_run_locally():
@@ -320,7 +376,7 @@ def test_prices_come_from_the_table(tmp_path):
         match=r"prices.toml is not a price table \(Object contains unknown field `other`\); define lambda_gb_second, ",
     ):
         read_prices(path)
-    with pytest.raises(WrongUsage, match=r"not a price table \(No such file"):
+    with pytest.raises(WrongUsage, match=r"Cannot read the prices in .*: No such file"):
         read_prices(tmp_path / "none")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.storage.text_file import read_text_file
 
 DEFAULT_PRICES = Path(__file__).with_name("prices.toml")
 Usd = Annotated[float, msgspec.Meta(ge=0)]
@@ -43,8 +44,7 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_prices(path: Path = DEFAULT_PRICES) -> Prices:
     """Read a TOML file. Raises WrongUsage unless it has all prices, none below zero, and nothing else."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Prices)
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
+        return msgspec.convert(tomllib.loads(read_text_file(path, "prices")), Prices)
+    except ValueError as error:
         names = ", ".join(Prices.__struct_fields__)
-        raise WrongUsage(f"{path} is not a price table ({cause}); define {names}, none below zero.") from error
+        raise WrongUsage(f"{path} is not a price table ({error}); define {names}, none below zero.") from error
