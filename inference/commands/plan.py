@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message
+from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
     CutReference,
@@ -125,7 +125,7 @@ def _plan(options: PlanOptions) -> None:
     from hybrid_batch.data.images.labels import find_labelled_images
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
     from hybrid_batch.inference.model.runtimes import open_runtime
-    from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import NOT_CALIBRATED, constrain, make_calibrator
     from hybrid_batch.inference.planner.plan.plan import make_plan
     from hybrid_batch.inference.planner.plan.prices import DEFAULT_PRICES, read_prices
     from hybrid_batch.inference.planner.profile.profile_store import open_profile
@@ -150,13 +150,15 @@ def _plan(options: PlanOptions) -> None:
     if calibrated and images is not None and profile.tail is not None:
         calibrate = make_calibrator(bundle, runtime, images, options.max_accuracy_drop, print_message)
         request = constrain(bundle, profile, request, [profile.tail.link], calibrate)
+        if not request.codec_choices:
+            print_note(NOT_CALIBRATED)
     plan = make_plan(bundle, profile, request, prices)
     if options.plot:
         from hybrid_batch.inference.planner.plan.plot import draw_plan
 
-        draw_plan(_shown(plan, options), options.plot)
+        draw_plan(_shown(plan, options), options.plot, _title(bundle, profile))
     if options.as_json:
-        click.echo(_to_json(plan, profile, request))
+        click.echo(_to_json(plan, bundle, profile, request))
     else:
         _print_plan(plan, profile, options)
 
@@ -190,13 +192,18 @@ def _is_calibrated(options: PlanOptions, images: str | None) -> bool:
     return True
 
 
-def _to_json(plan: "Plan", profile: "Profile", request: "PlanRequest") -> str:
+def _to_json(plan: "Plan", bundle: "Bundle", profile: "Profile", request: "PlanRequest") -> str:
     import json
     from dataclasses import asdict
 
     choice = request.codec_choices.get(plan.chosen.split.name)
     allowed = set(map(id, plan.allowed))
     facts = {
+        "model": bundle.name,
+        "machine": profile.device.name,
+        "tail": profile.tail.address if profile.tail else None,
+        "link": asdict(profile.tail.link) if profile.tail else None,
+        "image_bytes": profile.images.bytes,
         "chosen": plan.chosen.to_dict(),
         "objective": plan.objective,
         "why": plan.reason,
@@ -216,16 +223,33 @@ def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
         click.echo(plan.unreliable)
     shown = _shown(plan, options)
     open_console().print(_table(shown))
-    left, out = len(plan.allowed) - len(shown), len(plan.candidates) - len(plan.allowed)
-    more = f" {left} more candidates with --all." if left else ""
-    more += f" {out} excluded by the constraints or --codec." if out else ""
     click.echo(
         "$ is per 1,000 images; times of unmeasured heads are interpolated, with an error of up to "
-        f"{profile.interpolation_error:.1%}.{more}"
+        f"{profile.interpolation_error:.1%}.{_left_out(plan, len(shown), options)}"
     )
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")
     click.echo(plan.reason)
+
+
+def _title(bundle: "Bundle", profile: "Profile") -> str:
+    link = f", link of {profile.tail.link.rate_text}" if profile.tail else ""
+    return f"{bundle.name} on {profile.device.name}{link}"
+
+
+def _left_out(plan: "Plan", shown: int, options: PlanOptions) -> str:
+    """The candidates that the table does not show, as sentences; empty if it shows all."""
+    distinct = len(plan.ranking())
+    counts = {
+        "more with --all": distinct - shown,
+        "with the figures of another cut in the table": len(plan.allowed) - distinct,
+        "excluded by the constraints, by --codec, or because the image files are smaller": len(plan.candidates)
+        - len(plan.allowed),
+    }
+    left = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    sentences = f" Candidates left out: {left}." if left else ""
+    only_default = not options.codec and options.max_accuracy_drop is None and any(one.cut for one in plan.candidates)
+    return sentences + (" Boundaries are planned in fp16; --codec adds other codecs." if only_default else "")
 
 
 def _shown(plan: "Plan", options: PlanOptions) -> "list[Candidate]":

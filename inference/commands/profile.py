@@ -80,9 +80,10 @@ def _print_table(name: str, profile: "Profile") -> None:
     clock = f", {device.frequency_mhz:,.0f} MHz" if device.frequency_mhz else ""
     battery = f", battery {device.battery:.0f} %" if device.battery is not None else ""
     busy = f", load {device.load}" if device.load is not None else ""
+    cores = f"{device.cores} core{'' if device.cores == 1 else 's'}"
     table.add_row(
         "machine",
-        f"{device.processor}, {device.cores} cores{clock}, {device.memory_bytes / 2**30:.1f} GiB{busy}{battery}",
+        f"{device.processor}, {cores}{clock}, {device.memory_bytes / 2**30:.1f} GiB{busy}{battery}",
     )
     table.add_row("image", f"{profile.images.bytes:,.0f} bytes, {profile.images.decode_us / 1000:.2f} ms to decode")
     for batch, curve in profile.times.items():

@@ -15,7 +15,7 @@ from hybrid_batch.inference.model.cache import cache_folder
 from hybrid_batch.inference.model.cuts import TensorSpec
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.model.runtimes import Runtime, open_runtime
-from hybrid_batch.inference.planner.calibration.accuracy_drop import CodecChoice, measure_drop
+from hybrid_batch.inference.planner.calibration.accuracy_drop import AccuracyDrop, CodecChoice, measure_drop
 from hybrid_batch.inference.planner.calibration.calibration import choose_codec
 from hybrid_batch.inference.planner.calibration.sensitivity import TensorSensitivity, measure_sensitivity
 from hybrid_batch.inference.protocol import codecs
@@ -83,7 +83,25 @@ def test_without_labels_a_drop_is_changed_predictions(truth):
     drop = measure_drop(scores(CAT, DOG), scores(DOG, DOG), truth)
     assert not drop.labelled
     assert drop.points == 50
-    assert str(drop) == "changes 50.0 % of the predictions on 2 images (at most 87.9 with 95 % confidence)"
+    assert str(drop) == "changes 50.0 % of the predictions on 2 images (at most 87.9 % with 95 % confidence)"
+
+
+@pytest.mark.parametrize(
+    ("points", "bound", "images", "text"),
+    [
+        (0.5, 1.2, 200, "loses 0.5 points of accuracy on 200 images (with 95 % confidence it loses at most 1.2)"),
+        (-0.5, 0.4, 200, "gains 0.5 points of accuracy on 200 images (with 95 % confidence it loses at most 0.4)"),
+        (-4, -1.5, 1, "gains 4.0 points of accuracy on 1 image (with 95 % confidence it gains at least 1.5)"),
+        (
+            -0.04,
+            -0.04,
+            2000,
+            "loses 0.0 points of accuracy on 2,000 images (with 95 % confidence it loses at most 0.0)",
+        ),
+    ],
+)
+def test_a_gain_is_not_called_a_loss(points, bound, images, text):
+    assert str(AccuracyDrop(images, True, points, bound, 0.0)).replace("-0.0", "minus") == text
 
 
 def test_the_bound_of_no_loss_falls_with_the_number_of_images():
@@ -335,7 +353,6 @@ def test_a_run_with_codec_auto_records_the_chosen_codec_and_resumes(tmp_path, ca
     ("options", "reason"),
     [
         (["--codec", "q4", "--max-accuracy-drop", "1"], "--max-accuracy-drop needs --codec auto"),
-        (["--codec", "auto", "--split", "local"], "leave it out"),
         (["--codec", "jpeg90", "--split", "c004"], "--split remote"),
     ],
 )

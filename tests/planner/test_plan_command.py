@@ -82,7 +82,7 @@ def test_the_built_in_model_is_planned_for_its_own_images(capsys, tmp_path, monk
 def test_the_chart_shows_the_rows_of_the_table(stored, digits_server, capsys, monkeypatch, options, tmp_path):
     drawn, tabled = [], []
     table = plan_command._table
-    monkeypatch.setattr(plot, "draw_plan", lambda candidates, path: drawn.append([*candidates]))
+    monkeypatch.setattr(plot, "draw_plan", lambda candidates, *_: drawn.append([*candidates]))
     monkeypatch.setattr(plan_command, "_table", lambda shown, *more: tabled.append([*shown]) or table(shown, *more))
     stored.append(profile_of(2000, 100, 10e6))
     command = ["plan", "digits", "--tail", digits_server.url, "--plot", str(tmp_path / "plan.png")]
@@ -102,6 +102,6 @@ def test_a_chart_has_one_bar_for_each_candidate_in_their_order(tmp_path, monkeyp
     monkeypatch.setattr(Axes, "set_xticks", lambda self, ticks, labels, **_: shown.extend(labels))
     monkeypatch.setattr(Axes, "get_xticklabels", lambda self: self.get_yticklabels())
     ranking = make_plan(chain((800, 200), (100, 500)), profile_of(2000, 100, 10e6), PlanRequest()).ranking()
-    plot.draw_plan(ranking, tmp_path / "plan.png")
+    plot.draw_plan(ranking, tmp_path / "plan.png", "chain")
     assert shown == [plot.label(one) for one in ranking]
     assert len(set(shown)) == len(ranking)

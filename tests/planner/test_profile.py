@@ -165,7 +165,7 @@ def test_a_damaged_profile_is_reported_in_a_sentence_and_measured_again(local, c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("cores", "on 999 cores"),
+        ("cores", "999 as the number of cores"),
         ("slower", "(1000.00 ms in the cached profile)"),
         ("batches", "batch sizes [1, 8]"),
         ("codecs", "lacks new codecs"),
@@ -178,7 +178,7 @@ def test_a_profile_that_is_no_longer_valid_is_measured_again(local, change, word
     if change == "cores":
         stored["device"]["cores"] = 999
     if change == "slower":
-        stored["times"]["1"]["points"][-1][1] = 1e6
+        stored["times"]["1"]["points"][-1][1], stored["measured_at"] = 1e6, 0
     if change == "codecs":
         del stored["codecs"]["q4"]
     path.write_text(json.dumps(stored))
@@ -187,6 +187,18 @@ def test_a_profile_that_is_no_longer_valid_is_measured_again(local, change, word
     open_profile(target, lines.append, budget_s=0)
     assert words in lines[0]
     assert lines[0].endswith("measuring again.")
+
+
+def test_a_profile_that_is_minutes_old_is_kept_although_the_load_varies(local):
+    lines: list[str] = []
+    open_profile(local, lines.append, budget_s=0)
+    path = path_of(local)
+    stored = json.loads(path.read_text())
+    stored["times"]["1"]["points"][-1][1] = 1e6
+    path.write_text(json.dumps(stored))
+    assert open_profile(local, lines.append, budget_s=0).times[1].points[-1][1] == 1e6
+    assert "the load varies, so the plan is a guess" in lines[1]
+    assert len(lines) == 2
 
 
 def test_a_tail_whose_speed_changed_is_measured_again(local, digits_server):
@@ -201,7 +213,7 @@ def test_a_tail_whose_speed_changed_is_measured_again(local, digits_server):
         path.write_text(json.dumps(stored | {"tail": stored["tail"] | {"notes": ["Implausible."]}}))
         assert open_profile(target, lines.append, budget_s=0).tail.times[1].points[-1][1] == 1e6
         assert len(lines) == 1
-        path.write_text(json.dumps(stored))
+        path.write_text(json.dumps(stored | {"measured_at": 0}))
         assert open_profile(target, lines.append, budget_s=0).tail.times[1].points[-1][1] < 1e6
     assert lines[1].startswith(f"{digits_server.url} now takes ")
     assert lines[1].endswith(" ms per image (1000.00 ms in the cached profile); measuring again.")
@@ -263,8 +275,8 @@ def test_implausible_reported_times_are_replaced_by_measured_ones(local, digits_
     [
         # The estimated share of a slow link leaves less for the tail than the tail truly took.
         (160_000, 0, 200_000, None),
-        (160_000, 0, 100_000, "reports 160.0 ms for 32 images, but replies after 100.0 ms"),
-        (3200, 160_000, 200_000, "reports 3.2 ms for 32 images, but 160.0 ms were measured"),
+        (160_000, 0, 100_000, "reports 160.0 ms for a batch of 32, but replies after 100.0 ms"),
+        (3200, 160_000, 200_000, "reports 3.2 ms for a batch of 32, but 160.0 ms were measured"),
         (140_000, 160_000, 200_000, None),
     ],
 )
@@ -316,7 +328,7 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
     assert {row["codec"] for row in plan["candidates"]} == {"none", "fp16", "image", "jpeg90", "jpeg75"}
     assert plan["chosen"]["codec"] not in ("jpeg90", "jpeg75")
     kept = [row["latency_us"] for row in plan["candidates"] if not row["codec"].startswith("jpeg")]
-    assert plan["chosen"]["latency_us"] <= 1.03 * min(kept)
+    assert plan["chosen"]["latency_us"] <= 1.05 * min(kept)
     assert drawing.read_bytes().startswith(b"\x89PNG")
     assert main(["plan", *arguments]) == 0
     printed = capsys.readouterr().out

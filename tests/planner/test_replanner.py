@@ -33,17 +33,18 @@ def test_a_batch_has_the_prediction_of_the_smallest_size_that_holds_it(images, s
 
 
 def test_a_plan_is_made_only_for_other_conditions():
-    planned: list[Conditions | None] = []
+    planned: list[Conditions] = []
 
-    def plan(conditions: Conditions | None) -> Plan:
+    def plan(conditions: Conditions) -> Plan:
         planned.append(conditions)
         return PLAN_FOR(conditions)
 
-    replanner, slow = Replanner(plan), Conditions(Link(1000, 0))
+    fast, slow = Conditions(PROFILE.tail.link), Conditions(Link(1000, 0))
+    replanner = Replanner(plan, fast)
     first = replanner.plan.chosen
     replanner.update(slow)
     replanner.update(Conditions(Link(1000, 0)))
-    assert planned == [None, slow]
+    assert planned == [fast, slow]
     assert first.cut is not None
     assert replanner.plan.chosen.cut is None
     assert replanner.predictions.matching(first).split == first.split

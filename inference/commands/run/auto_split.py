@@ -72,7 +72,12 @@ def _adaptive_router(
 ) -> "AdaptiveRouter":
     """Measure with `runtime`, unless the profile is stored, and plan."""
     from hybrid_batch.inference.planner.adapt.adaptive_router import AdaptiveRouter
-    from hybrid_batch.inference.planner.plan.accuracy_constraint import constrain, make_calibrator, nearby_links
+    from hybrid_batch.inference.planner.plan.accuracy_constraint import (
+        NOT_CALIBRATED,
+        constrain,
+        make_calibrator,
+        nearby_links,
+    )
     from hybrid_batch.inference.planner.plan.plan import PlanRequest
     from hybrid_batch.inference.planner.profile.profile_store import open_profile
     from hybrid_batch.inference.planner.profile.target import ProfileTarget
@@ -87,6 +92,8 @@ def _adaptive_router(
     if options.codec == "auto" and profile.tail is not None:
         calibrate = make_calibrator(spec.bundle, runtime, spec.images, options.max_accuracy_drop, print_message)
         request = constrain(spec.bundle, profile, request, nearby_links(profile.tail.link), calibrate)
+        if not request.codec_choices:
+            print_message(f"Note: {NOT_CALIBRATED}")
     router = AdaptiveRouter(spec.bundle, profile, request, spec.tail, record)
     print_message(f"Plan: {router.reason}")
     return router

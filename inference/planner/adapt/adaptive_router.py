@@ -17,6 +17,8 @@ from hybrid_batch.inference.planner.adapt.policy import SwitchPolicy, TrialPolic
 from hybrid_batch.inference.planner.adapt.prober import TailProber
 from hybrid_batch.inference.planner.adapt.replanner import Replanner
 from hybrid_batch.inference.planner.plan.candidates import Candidate
+from hybrid_batch.inference.planner.plan.cost_model import Conditions
+from hybrid_batch.inference.planner.plan.explanation import describe_change
 from hybrid_batch.inference.planner.plan.plan import Plan, PlanRequest, make_plan
 from hybrid_batch.inference.planner.plan.prices import read_prices
 from hybrid_batch.inference.planner.profile.profile import Profile
@@ -38,7 +40,10 @@ class AdaptiveRouter:
         self, bundle: Bundle, profile: Profile, request: PlanRequest, tail: Tail, notify: Callable[[str], None]
     ) -> None:
         prices = read_prices()
-        self._replanner = Replanner(lambda conditions: make_plan(bundle, profile, request, prices, conditions))
+        assert profile.tail is not None  # noqa: S101 - only a profile with a tail has a link
+        self._replanner = Replanner(
+            lambda conditions: make_plan(bundle, profile, request, prices, conditions), Conditions(profile.tail.link)
+        )
         self._estimator = ConditionsEstimator(profile, self._replanner.predictions, request.in_flight)
         self._switch_policy = SwitchPolicy(self._estimator.link.rate_bps)
         self._trial_policy = TrialPolicy(shares_cores=profile.tail is not None and profile.tail.shares_cores)
@@ -48,6 +53,7 @@ class AdaptiveRouter:
         self._chosen = self.plan.chosen
         self._trial: Candidate | None = None
         self._images_left = 0
+        self._switched_at = self._replanner.conditions
         self.switches = 0
 
     @property
@@ -161,7 +167,9 @@ class AdaptiveRouter:
             self._switch_policy.on_switch(rate_bps, time.monotonic())
             self._estimator.reset()
         self.switches += 1
-        self._notify(f"The link now has {self._estimator.link.rate_text}: {self.plan.reason}")
+        change = describe_change(self._switched_at, self._replanner.conditions)
+        self._switched_at = self._replanner.conditions
+        self._notify(f"{change[0].upper()}{change[1:]}: {self.plan.reason}")
 
     def _try_tail(self, compile_split: Callable[[Split], None]) -> None:
         """While the run is local, occasionally send a batch of the smallest size, to learn when sending is better."""

@@ -40,18 +40,17 @@ class Predictions:
 
 
 class Replanner:
-    """Makes a new plan whenever the conditions change; the first one is for those of the profile. Other threads may
+    """Makes a new plan whenever `conditions` change; the first one is for those of the profile. Other threads may
     read `plan` and `predictions`, which are replaced as a whole."""
 
-    def __init__(self, make_plan: Callable[[Conditions | None], Plan]) -> None:
-        self._make_plan = make_plan
-        self._conditions: Conditions | None = None
-        self.plan = make_plan(None)
+    def __init__(self, make_plan: Callable[[Conditions], Plan], conditions: Conditions) -> None:
+        self._make_plan, self.conditions = make_plan, conditions
+        self.plan = make_plan(conditions)
         self.predictions = Predictions(self.plan.candidates)
 
     def update(self, conditions: Conditions) -> None:
         """Plan for these conditions, unless the present plan is for the same."""
-        if conditions != self._conditions:
-            self._conditions = conditions
+        if conditions != self.conditions:
+            self.conditions = conditions
             self.plan = self._make_plan(conditions)
             self.predictions = Predictions(self.plan.candidates)

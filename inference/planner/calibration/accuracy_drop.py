@@ -32,9 +32,14 @@ class AccuracyDrop:
         return max(self.points, self.smooth_points) <= limit_points + 1e-9
 
     def __str__(self) -> str:
-        loss = "loses {:.1f} points of accuracy" if self.labelled else "changes {:.1f} % of the predictions"
-        bound = f"at most {self.upper_bound_points:.1f} with 95 % confidence"
-        return f"{loss.format(self.points)} on {self.images} images ({bound})"
+        on = f"on {self.images:,} image{'' if self.images == 1 else 's'}"
+        if not self.labelled:
+            bound = f"at most {self.upper_bound_points:.1f} % with 95 % confidence"
+            return f"changes {self.points:.1f} % of the predictions {on} ({bound})"
+        lost, most = round(self.points, 1), round(self.upper_bound_points, 1)
+        limit = f"loses at most {abs(most):.1f}" if most >= 0 else f"gains at least {-most:.1f}"
+        change = f"gains {-lost:.1f}" if lost < 0 else f"loses {abs(lost):.1f}"
+        return f"{change} points of accuracy {on} (with 95 % confidence it {limit})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def choose_codec(
     path = cache_folder("calibrations") / f"{_key(bundle, runtime, cut, rows, limit_points)}.json"
     if (cached := _read_choice(path)) is not None:
         return cached
-    notify(f"Calibrating a codec for {cut.id} on {len(rows)} images; later runs use the cached result …")
+    notify(f"Calibrating a codec for {cut.id} on {_images(len(rows))}; later runs use the cached result …")
     sample = _without_failures(bundle, runtime, _load_sample(bundle, images, rows))
     choose = _choose_image_codec if cut is bundle.input_cut else _choose_tensor_codec
     choice = choose(bundle, runtime, cut, sample, limit_points)
@@ -115,7 +115,7 @@ def _load_sample(bundle: Bundle, images: ImageSet, rows: Sequence[_Row]) -> _Sam
         files.append(file)
         truth.append(bundle.labels.index(row.label) if row.label in bundle.labels else -1)
     if not files:
-        raise WrongUsage(f"None of {len(rows)} images can be read, so --codec auto cannot choose; name a codec.")
+        raise WrongUsage(f"None of {_images(len(rows))} can be read, so --codec auto cannot choose; name a codec.")
     return _Sample(files, np.stack(pixels), np.array(truth))
 
 
@@ -124,7 +124,8 @@ def _without_failures(bundle: Bundle, runtime: Runtime, sample: _Sample) -> _Sam
     finite = np.isfinite(_scorer(bundle, runtime, bundle.input_cut)([sample.pixels])).all(axis=1)
     if not finite.any():
         raise WrongUsage(
-            f"The model gives none of {len(finite)} images finite scores, so --codec auto cannot choose; name a codec."
+            f"The model gives none of {_images(len(finite))} finite scores, so --codec auto cannot choose; "
+            "name a codec."
         )
     files = [file for file, is_finite in zip(sample.files, finite, strict=True) if is_finite]
     return _Sample(files, sample.pixels[finite], sample.truth[finite])
@@ -192,6 +193,10 @@ def _scorer(bundle: Bundle, runtime: Runtime, cut: Cut) -> Callable[[Sequence[np
         return np.concatenate([to_scores(bundle, tail(part)[0]) for part in parts])
 
     return scores
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _batches(array: np.ndarray) -> list[np.ndarray]:

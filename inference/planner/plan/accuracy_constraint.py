@@ -19,6 +19,10 @@ from hybrid_batch.inference.protocol import codecs
 
 DEFAULT_DROP_POINTS = 0.5  # the accuracy that a calibrated codec may lose
 LOSSLESS = (codecs.FP32,)
+NOT_CALIBRATED = (
+    "No codec was calibrated, because the plan sends no tensors; --earliest-cut, or --min-rate of `plan`, select plans "
+    "that do."
+)
 _MAX_CALIBRATED = 4
 _TENSOR_ESTIMATE, _IMAGE_ESTIMATE = "q4", "jpeg75"  # about the size of calibrated codecs
 _LINK_FACTORS = (1, 1 / 4, 4, 1 / 16, 16)
@@ -34,7 +38,8 @@ def make_calibrator(
 
     def calibrate(cut: Cut) -> CodecChoice:
         choice = choose_codec(bundle, runtime, cut, images, limit_points=limit, notify=notify)
-        notify(f"Codec {choice.codec} at {cut.id}: {choice.image_bytes:,.0f} bytes per image, {choice.drop}.")
+        size = f"{choice.image_bytes:,.0f} bytes per image in batches, without headers"
+        notify(f"Codec {choice.codec} at {cut.id}: {size}; it {choice.drop}.")
         return choice
 
     return calibrate

@@ -76,6 +76,11 @@ class Candidate:
         return max(0.0, self.sent_bytes - FRAME_BYTES / self.batch)
 
     @property
+    def figures(self) -> tuple[str, int, StageTimes, float]:
+        """What distinguishes a candidate from others: those of a layer and of its activation are often equal."""
+        return self.codec, self.batch, self.times, self.sent_bytes
+
+    @property
     def rate(self) -> float:
         """Images per second if all images are sent, or none if the candidate is local."""
         return 1e6 / max(self.local_us, self.remote_us, 1e-3)

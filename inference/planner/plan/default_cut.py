@@ -66,7 +66,7 @@ def default_cut(bundle: Bundle, images: ImageSet, codec: str | None = None) -> D
     ModelRefused for a model without cuts."""
     name = codec or codecs.FP16
     plan = make_plan(bundle, _stated_profile(bundle, name, images), PlanRequest(codecs=(name,)))
-    remote = [(one, one.cut) for one in plan.allowed if one.cut is not None]
+    remote = [(one, one.cut) for one in plan.candidates if one.cut is not None]
     (upload,) = (one for one, _ in remote if one.codec == codecs.IMAGE)
     inner = [(one, cut) for one, cut in remote if cut is not bundle.input_cut]
     if not inner:

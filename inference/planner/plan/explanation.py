@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.planner.plan.candidates import OBJECTIVES, Candidate
+from hybrid_batch.inference.planner.plan.cost_model import Conditions
 from hybrid_batch.inference.planner.profile.profile import Link, Profile
 from hybrid_batch.inference.protocol import codecs
 
+_FREE_LOCALLY = "bytes", "cloud-seconds", "cost"
 MAX_ERROR = 0.25  # of the whole model's time; a larger error of the heads' times makes a plan unreliable
 
 
@@ -42,20 +44,37 @@ def explain(
         clauses.append(f"image files as stored: {_value(others.upload, objective)}")
     if others.local is not None:
         clauses.append(f"all local: {_value(others.local, objective)}")
-    if profile.tail is not None and profile.tail.shares_cores:
-        clauses.append("the tail runs on this machine's own cores")
     return "; ".join(clauses) + "."
 
 
 def find_unreliable(profile: Profile) -> str | None:
     """Why predictions from the profile are not reliable, and what to do, as one sentence; None if they are."""
-    if profile.interpolation_error <= MAX_ERROR:
-        return None
-    return (
-        f"unreliable: the times of unmeasured heads may be wrong by {profile.interpolation_error:.0%} of the whole "
-        "model's time; measure again with `hybrid-batch profile --remeasure`, the same model, --tail, --images and "
-        "--batch-size, while nothing else runs on this machine."
-    )
+    if profile.interpolation_error > MAX_ERROR:
+        return (
+            f"unreliable: the times of unmeasured heads may be wrong by {profile.interpolation_error:.0%} of the whole "
+            "model's time; measure again with `hybrid-batch profile --remeasure`, the same model, --tail, --images and "
+            "--batch-size, while nothing else runs on this machine."
+        )
+    if profile.tail is not None and profile.tail.shares_cores:
+        return (
+            "unreliable: the tail runs on this machine's own cores, so that both slow each other down; plan with a "
+            "tail on another machine."
+        )
+    return None
+
+
+def describe_change(before: Conditions, now: Conditions) -> str:
+    """What differs between two conditions, as the beginning of a sentence."""
+    changes = []
+    if now.link.rate_text != before.link.rate_text:
+        changes.append(f"the link now has {now.link.rate_text} ({before.link.rate_text} before)")
+    for name, was, factor in (
+        ("this machine", before.head_factor, now.head_factor),
+        ("the tail", before.tail_factor, now.tail_factor),
+    ):
+        if factor != was:
+            changes.append(f"{name} now takes {format_number(factor)} x the planned time")
+    return ", ".join(changes) or "the results are confirmed"
 
 
 def _explain_local(chosen: Candidate, others: Alternatives, objective: str, link: Link | None) -> str:
@@ -67,6 +86,11 @@ def _explain_local(chosen: Candidate, others: Alternatives, objective: str, link
     if others.remote is None:
         return (
             f"run locally: no cut satisfies the constraints; this machine reaches {format_number(chosen.rate)} images/s"
+        )
+    if objective in _FREE_LOCALLY:
+        return (
+            f"run locally: {_value(chosen, objective)}, because a run on this machine alone has none of them; at more "
+            f"than its {format_number(chosen.rate)} images/s (--min-rate) plans use the tail"
         )
     gain = OBJECTIVES[objective](others.remote) < OBJECTIVES[objective](chosen)
     small = ", a gain within the measurement error" if gain else ""

@@ -15,7 +15,9 @@ from hybrid_batch.inference.planner.plan.prices import Prices, read_prices
 from hybrid_batch.inference.planner.profile.profile import Profile
 from hybrid_batch.inference.protocol import codecs
 
-_TOLERANCE = 1.03  # smaller gains are within the measurement error: then fewer bytes and smaller batches win
+_MIN_SHARE = 0.03
+_TOLERANCE = 1.05  # smaller gains are within the measurement error: then fewer bytes and smaller batches win
+_TIMES = "throughput", "latency"
 _MIN_BATCH = 8  # for throughput, because in a run requests cost more than measured one by one
 
 
@@ -60,9 +62,16 @@ class Plan:
         return self.reason if self.unreliable is None else f"{self.reason} This plan is {self.unreliable}"
 
     def ranking(self) -> list[Candidate]:
-        """The candidates within the constraints: the chosen one, then the others, best first."""
-        others = (one for one in self.allowed if one is not self.chosen)
-        return [self.chosen, *sorted(others, key=OBJECTIVES[self.objective])]
+        """The candidates within the constraints: the chosen one, then the others, best first; of candidates with equal
+        figures, such as those of a layer and its activation, only the last."""
+        distinct = {one.figures: one for one in self.allowed} | {self.chosen.figures: self.chosen}
+        others = (one for one in distinct.values() if one is not self.chosen)
+        return [self.chosen, *sorted(others, key=self._rank)]
+
+    def _rank(self, candidate: Candidate) -> tuple[bool, float]:
+        """For throughput, cuts for which hardly any image is sent come last: their rate is that of a local run."""
+        is_local_in_effect = candidate.cut is not None and candidate.offload_share < _MIN_SHARE
+        return self.objective == "throughput" and is_local_in_effect, OBJECTIVES[self.objective](candidate)
 
 
 def make_plan(
@@ -78,7 +87,7 @@ def make_plan(
     codec_names = [name for name in request.codecs if name not in codecs.IMAGE_CODECS]
     model = CostModel(bundle, profile, prices or read_prices(), request.in_flight, conditions)
     candidates = model.list_candidates(codec_names, request.codec_choices)
-    allowed = _constrain(bundle, candidates, request)
+    allowed = _without_wasteful(_constrain(bundle, candidates, request), request.objective)
     objective = OBJECTIVES[request.objective]
     valued = [(candidate, objective(candidate)) for candidate in allowed]
     chosen = _choose(valued, min_batch=min(_MIN_BATCH, max(profile.times)) if request.objective == "throughput" else 0)
@@ -101,9 +110,20 @@ def make_plan(
     )
 
 
+def _without_wasteful(allowed: list[Candidate], objective: str) -> list[Candidate]:
+    """Without tensors that are larger than the image files, where these may be sent.
+
+    Such tensors serve neither throughput nor latency: where the tail computes faster than this machine, it is better to
+    send the files, and otherwise to send nothing. Only the decoding of the files could tell otherwise."""
+    files = [one.payload_bytes for one in allowed if one.codec == codecs.IMAGE]
+    if objective not in _TIMES or not files:
+        return allowed
+    return [one for one in allowed if one.cut is None or one.payload_bytes <= files[0] * _TOLERANCE]
+
+
 def _choose(valued: Sequence[tuple[Candidate, float]], *, min_batch: int) -> Candidate:
     """The best candidate. Of those within the tolerance a local one, else the one that sends the least, in the smallest
-    batches of at least `min_batch` images."""
+    batches of at least `min_batch` images; the last of equal cuts, because activations have more zeros."""
     best = min(value for _, value in valued)
     near = [(candidate, value) for candidate, value in valued if value <= best * _TOLERANCE]
 
@@ -112,7 +132,7 @@ def _choose(valued: Sequence[tuple[Candidate, float]], *, min_batch: int) -> Can
         is_remote, is_small = candidate.cut is not None, candidate.batch < min_batch
         return is_remote, is_small, round(candidate.payload_bytes), candidate.batch, value
 
-    return min(near, key=preference)[0]
+    return min(reversed(near), key=preference)[0]
 
 
 def _best(valued: Iterable[tuple[Candidate, float]]) -> Candidate | None:

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_batch.data.errors import MissingExtra, WrongUsage
+from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.planner.plan.candidates import STAGES, Candidate
 
 _MAX_WIDTH = 300.0  # inches, within the limit of an image's size
 
 
-def draw_plan(candidates: Sequence[Candidate], path: Path) -> None:
+def draw_plan(candidates: Sequence[Candidate], path: Path, title: str) -> None:
     """Write the chart in the format of the path's suffix: one bar for each candidate, in their order.
 
-    The first candidate is the chosen one, whose name is bold. Raises WrongUsage if the file cannot be written,
-    MissingExtra without matplotlib."""
+    The first candidate is the chosen one, whose name is bold. `title` names model, machine and link. Raises WrongUsage
+    if the file cannot be written, MissingExtra without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -32,7 +33,7 @@ def draw_plan(candidates: Sequence[Candidate], path: Path) -> None:
     axes.get_xticklabels()[0].set_fontweight("bold")
     axes.set_ylabel("ms per image")
     axes.set_ylim(0, max(1.1 * bottoms[0], 3 * sorted(bottoms)[len(bottoms) // 2]) or 1.0)
-    axes.set_title(f"chosen: {label(candidates[0])} (outlined: the bottleneck)", fontsize=9)
+    axes.set_title(f"{title}\nchosen: {label(candidates[0])} (outlined: the bottleneck)", fontsize=9)
     axes.legend(fontsize=8)
     try:
         figure.savefig(path)
@@ -41,6 +42,6 @@ def draw_plan(candidates: Sequence[Candidate], path: Path) -> None:
 
 
 def label(candidate: Candidate) -> str:
-    """The name of a candidate's bar: the first three columns of its row in the table."""
+    """The name of a candidate's bar: its name, codec, batch size and images per second in the table."""
     codec = "" if candidate.cut is None else f", {candidate.codec}"
-    return f"{candidate.name}{codec}, batch {candidate.batch}"
+    return f"{candidate.name}{codec}, batch {candidate.batch}: {format_number(candidate.shared_rate)}/s"

@@ -3,8 +3,9 @@
 A profile belongs to a bundle, a machine, a runtime, a tail and an octave of image file sizes, because the cost of
 uploads depends on it. It is measured again when the file is not readable, when the available cores or the batch sizes
 changed, and when the whole model on one image takes 1.25 times longer or shorter than in the profile (in the tail 1.5
-times), and by at least 0.2 ms: the load, the CPU frequency or the server at the address changed. The link changes
-within hours, so it is measured whenever a profile is opened with a tail.
+times), and by at least 0.2 ms: the load, the CPU frequency or the server at the address changed. A profile of the last
+ten minutes is kept even then, with a message: on a busy machine every measurement differs. The link changes within
+hours, so it is measured whenever a profile is opened with a tail.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from hybrid_batch.inference.tails import Tail
 
 BUDGET_S = 40.0
 _CHANGED, _TAIL_CHANGED, _CHANGED_US = 1.25, 1.5, 200.0  # the tail's factor is larger: it may have other clients
+_RECENT_S = 600.0  # a profile of this age is not measured again because of its speed: the load varies
 _WINDOWS, _WINDOW_S = 8, 0.06
 
 
@@ -146,8 +148,8 @@ def _read_valid(
         return None
     if tuple(profile.times) != target.batches or profile.device.cores != count_cores():
         notify(
-            f"The cached profile has batch sizes {[*profile.times]} on {profile.device.cores} cores, "
-            f"this run {[*target.batches]} on {count_cores()}; measuring again."
+            f"The cached profile has batch sizes {[*profile.times]} and {profile.device.cores} as the number of cores, "
+            f"this run {[*target.batches]} and {count_cores()}; measuring again."
         )
         return None
     return profile if _is_as_fast(profile, target, sample, notify) else None
@@ -164,9 +166,13 @@ def _is_as_fast(profile: Profile, target: ProfileTarget, sample: ImageSample, no
     for name, factor, times, now_us in pairs:
         cached_us = times[WHOLE_MODEL_BATCH].points[-1][1]
         if abs(now_us - cached_us) > _CHANGED_US and not 1 / factor <= now_us / max(cached_us, 1e-3) <= factor:
-            notify(
-                f"{name} now takes {now_us / 1000:.2f} ms per image ({cached_us / 1000:.2f} ms in the cached profile); "
-                "measuring again."
-            )
+            change = f"{now_us / 1000:.2f} ms per image ({cached_us / 1000:.2f} ms in the cached profile)"
+            if time.time() - profile.measured_at < _RECENT_S:
+                notify(
+                    f"{name} now takes {change}, which is minutes old: the load varies, so the plan is a guess; "
+                    "`hybrid-batch profile --remeasure` measures again."
+                )
+                return True
+            notify(f"{name} now takes {change}; measuring again.")
             return False
     return True

@@ -136,7 +136,7 @@ def timing_mismatch(samples: Sequence[TailSample]) -> str | None:
     for sample in samples:
         if sample.cut.head_macs:
             continue
-        reports = f"reports {sample.reported_us / 1000:.1f} ms for {sample.batch} images, but"
+        reports = f"reports {sample.reported_us / 1000:.1f} ms for a batch of {sample.batch}, but"
         missing_us = sample.measured_us - sample.reported_us
         if missing_us > _MISMATCH_US and sample.measured_us > _MISMATCH_FACTOR * sample.reported_us:
             return f"{reports} {sample.measured_us / 1000:.1f} ms were measured"
