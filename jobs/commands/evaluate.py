@@ -1,6 +1,5 @@
 """`hybrid-batch evaluate`: metrics and times from the log of a run."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +8,7 @@ from hybrid_batch.data.terminal.messages import print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 if TYPE_CHECKING:
-    from hybrid_batch.evaluation.report_schema import Report
+    from hybrid_batch.jobs.engines.dispatch import Evaluation
 
 
 @click.command("evaluate", short_help="Compute metrics and times from the logs of runs.")
@@ -66,15 +65,15 @@ def command(
             print_report(done.report)
     finally:  # also when the reader of a pipe closes it early
         if not no_files and (output or len(done.runs) == 1):
-            _write(done.report, done.runs, output)
+            _write(done, output)
 
 
-def _write(report: "Report", runs: Sequence[str], output: str | None) -> None:
+def _write(done: "Evaluation", output: str | None) -> None:
     from hybrid_batch.data.errors import StorageFailed
     from hybrid_batch.jobs.output.report_files import REPORT_FOLDER, write_report_files
 
     try:
-        write_report_files(report, runs, output or f"{runs[0]}/{REPORT_FOLDER}")
+        write_report_files(done.report, done.runs, output or f"{done.runs[0]}/{REPORT_FOLDER}", done.notes)
     except StorageFailed as error:
         if output:
             raise

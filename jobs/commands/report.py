@@ -44,13 +44,15 @@ def command(
     from hybrid_batch.data.errors import WrongUsage
     from hybrid_batch.evaluation.output.html import write_html
     from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
+    from hybrid_batch.jobs.input.run_facts import read_run_facts
     from hybrid_batch.jobs.output.page_file import write_page
     from hybrid_batch.jobs.output.thumbnails import thumbnail_loader
 
     if show and "://" in output:
         raise WrongUsage(f"--open needs a local file, not {output}; name one with --output.")
     done = evaluate_runs(runs, by, print_note, EngineChoice(), all_runs=all_runs, skip_unreadable=skip_unreadable)
-    write_page(write_html(done.report, thumbnail_loader(done.runs, images)), output)
+    facts = read_run_facts(done.runs)
+    write_page(write_html(done.report, thumbnail_loader(done.runs, images), facts, done.notes), output)
     click.echo(output)
     if show and click.launch(str(Path(output).resolve()), wait=True) != 0:
         print_note(f"Cannot open a browser; open {output} yourself.")

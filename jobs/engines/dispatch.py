@@ -20,10 +20,11 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The report, and the URIs of the evaluated run folders."""
+    """The report, the URIs of the evaluated run folders, and sentences about them, for a page."""
 
     report: "Report"
     runs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def evaluate_runs(
     for sentence in listed.notes:
         note(sentence)
     report = evaluate(listed.parts, by, skip_unreadable)
-    return Evaluation(report, tuple(dict.fromkeys(part.run for part in listed.parts)))
+    return Evaluation(report, tuple(dict.fromkeys(part.run for part in listed.parts)), tuple(listed.notes))
 
 
 def compare_runs(

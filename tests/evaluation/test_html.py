@@ -41,7 +41,7 @@ def run_facts(**changes: str | None) -> RunFacts:
         machine="2 cores, 25.3 GB, x86_64, Linux",
         created_at="2026-03-04T05:06:07+00:00",
         weights=None,
-        cut="c001",
+        cut="add_1",
         codec="fp32",
         tail="local",
         labels="folder",
@@ -114,7 +114,7 @@ def test_title_and_header_name_the_run() -> None:
     assert tree.findtext("head/title") == "emotions: 5 images of faces, 4 March 2026, 05:06 UTC, run x"
     text = words(tree)
     for fact in (
-        *("emotions: 5 images", "images /data/faces", "date 4 March 2026, 05:06 UTC", "cut c001", "codec fp32"),
+        *("emotions: 5 images", "images /data/faces", "date 4 March 2026, 05:06 UTC", "cut c001, add_1", "codec fp32"),
         *("tail local", "labels the names of the folders", "machine 2 cores, 25.3 GB, x86_64, Linux", "run x"),
         "bundle 0123456789ab",
     ):
@@ -133,7 +133,7 @@ def test_several_runs_are_a_table_of_what_differs() -> None:
     first = words(next(tree.iter("table")))
     assert first == (
         "run cut codec tail machine images counted accuracy "
-        "x c001 fp32 local 2 cores, 25.3 GB, x86_64, Linux 3 100.0% y c001 int8 local 64 cores 1 0.0%"
+        "x c001, add_1 fp32 local 2 cores, 25.3 GB, x86_64, Linux 3 100.0% y c001, add_1 int8 local 64 cores 1 0.0%"
     )
 
 

@@ -90,6 +90,16 @@ def test_a_truncated_image_is_shown_as_far_as_it_is_readable(images: Path, tmp_p
     assert pixels[-SIZE // 3 :].std() < 10
 
 
+def test_the_page_names_the_run_and_shows_failed_images(images: Path, tmp_path: Path) -> None:
+    records = [*RECORDS, record(image="a/broken.png", prediction=None, error="no known image format")]
+    target = tmp_path / "page.html"
+    assert command(["report", run_of(tmp_path / "run=x", str(images), records), "--output", str(target)]) == 0
+    text = target.read_text(encoding="utf-8")
+    assert f"<dt>images</dt><dd><bdi>{images}</bdi></dd>" in text
+    assert "<dt>run</dt><dd><bdi>x</bdi></dd>" in text
+    assert "no known image format" in text
+
+
 SMALL_FILES = """
 import resource, signal, sys
 from hybrid_batch.cli import main
@@ -151,6 +161,7 @@ def test_an_unfinished_run_is_reported_with_a_note(tmp_path: Path, capsys: pytes
     write_run(str(tmp_path / "run=x"), RECORDS, 1, finished=False)
     assert command(["report", str(tmp_path), "--output", str(tmp_path / "page.html")]) == 0
     assert "is unfinished: 1 of its 2 images" in capsys.readouterr().err
+    assert "is unfinished: 1 of its 2 images" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_all_runs_of_a_log_are_reported_without_their_bad_parts(

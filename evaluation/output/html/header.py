@@ -72,7 +72,7 @@ def _facts_of(report: Report, run: RunFacts, is_only: bool) -> dict[str, str | N
         "model": run.model,
         "images": run.images,
         "date": _date(rows, run),
-        "cut": splits["cut"] or run.cut,
+        "cut": _cut(splits["cut"], run.cut),
         "codec": splits["codec"] or run.codec,
         "tail": splits["tail"] or run.tail,
         "labels": _LABELS.get(run.labels or "", run.labels),
@@ -103,6 +103,11 @@ def _splits(rows: Sequence[RunRow]) -> dict[str, str | None]:
         "codec": _join_names(row["codec"] for row in rows),
         "tail": _join_names(row["tail"] for row in rows),
     }
+
+
+def _cut(logged: str | None, named: str | None) -> str | None:
+    """The cut in the log, with the name in the settings where it is another: `c010, add_1`."""
+    return f"{logged}, {named}" if logged and named and logged != named else logged or named
 
 
 def _join_names(names: Iterable[str | None]) -> str | None:
