@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hybrid_batch.data.errors import ModelRefused, WrongUsage
+from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.log.records import LOCAL_CUT
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
@@ -10,7 +10,6 @@ from hybrid_batch.inference.protocol import codecs
 
 AUTO, LOCAL, REMOTE = "auto", "local", "remote"
 NO_CODEC = "none"
-_EARLY_HEAD_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +67,25 @@ def split_at(cut: Cut, codec: str) -> RemoteSplit:
 
 
 def choose_split(bundle: Bundle, wanted: str, codec: str | None) -> Split:
-    """The split for `auto`, `local`, `remote`, or the id or name of a cut.
+    """The split for `local`, `remote`, or the id or name of a cut.
 
-    `auto` is `auto_cut`. Without `codec`, image files are sent as stored (`image`) when the whole model is remote, and
-    boundaries as `fp16`. Raises CutNotFound; ModelRefused when `auto` finds no cut; WrongUsage for a codec that does
-    not fit the split.
+    Without `codec`, image files are sent as stored (`image`) when the whole model is remote, and boundaries as `fp16`.
+    Raises CutNotFound; WrongUsage for a codec that does not fit the split.
     """
     if wanted == LOCAL:
         if codec is not None:
             raise WrongUsage(f"--codec {codec} has no effect with --split local, which sends nothing; leave it out.")
         return LocalSplit()
-    cut = auto_cut(bundle) if wanted == AUTO else bundle.cut(INPUT_CUT if wanted == REMOTE else wanted)
+    if wanted == AUTO:
+        check_sends_tensors(codec, AUTO)
+    cut = bundle.cut(INPUT_CUT if wanted == REMOTE else wanted)
     if cut is bundle.input_cut:
         return UploadSplit(codec or codecs.IMAGE)
-    if codec in codecs.IMAGE_CODECS:
-        raise WrongUsage(f"Codec {codec} sends image files and needs --split remote, not {cut.name!r}.")
+    check_sends_tensors(codec, cut.name)
     return CutSplit(cut, codec or codecs.FP16)
 
 
-def auto_cut(bundle: Bundle) -> Cut:
-    """The cut of `auto`: the smallest boundary in the first half of the work, the latest of equals; the first cut when
-    none is in the first half. Cuts with several tensors are not considered. Raises ModelRefused when there is none."""
-    inner = [cut for cut in bundle.cuts if cut is not bundle.input_cut and not cut.is_multi_tensor]
-    if not inner:
-        raise ModelRefused(f"{bundle.name} has no cut; run the whole model locally with --split local.")
-    early = [cut for cut in inner if cut.head_share <= _EARLY_HEAD_SHARE] or inner[:1]
-    return min(reversed(early), key=lambda cut: cut.elements)
+def check_sends_tensors(codec: str | None, split: str) -> None:
+    """Raises WrongUsage for a codec of image files with a split that sends boundaries."""
+    if codec in codecs.IMAGE_CODECS:
+        raise WrongUsage(f"Codec {codec} sends image files and needs --split remote, not {split!r}.")

@@ -62,7 +62,7 @@ def test_default_cuts_have_smaller_boundaries_than_all_earlier_cuts():
     splits = choose_splits(bundle, (), "fp16")
     assert [(split.name, split.codec) for split in splits] == [
         ("c000", "image"),
-        ("c010", "fp16"),  # the cut of `run --split auto`
+        ("c010", "fp16"),  # the early cut
         ("c015", "fp16"),  # nearest to four fifths of the work
         ("c017", "fp16"),  # the last
     ]

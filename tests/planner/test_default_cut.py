@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from hybrid_batch.data.errors import ModelRefused
+from hybrid_batch.data.errors import ModelRefused, WrongUsage
 from hybrid_batch.data.images.images import find_images
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
@@ -64,6 +64,11 @@ def test_the_reason_names_the_link_the_bytes_and_what_competes():
 def test_a_model_without_cuts_is_refused_with_the_option_to_use():
     with pytest.raises(ModelRefused, match="--split local"):
         default_cut(chain(), files(100))
+
+
+def test_a_codec_of_image_files_is_refused():
+    with pytest.raises(WrongUsage, match="Codec image sends image files and needs --split remote"):
+        default_cut(chain((100, 500)), files(100), "image")
 
 
 def test_the_sample_model_is_cut_at_its_bottleneck():

@@ -1,8 +1,6 @@
-from dataclasses import replace
-
 import pytest
 
-from hybrid_batch.data.errors import CutNotFound, ModelRefused, WrongUsage
+from hybrid_batch.data.errors import CutNotFound, WrongUsage
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.runner.split import CutSplit, LocalSplit, UploadSplit, choose_split, split_at
 
@@ -10,25 +8,6 @@ from hybrid_batch.inference.runner.split import CutSplit, LocalSplit, UploadSpli
 @pytest.fixture(scope="module")
 def digits():
     return resolve_model("digits")
-
-
-def test_auto_takes_the_smallest_boundary_of_the_first_half(digits):
-    split = choose_split(digits, "auto", None)
-    assert isinstance(split, CutSplit)
-    early = [cut for cut in digits.cuts[1:] if cut.head_share <= 0.5]
-    assert split.cut.elements == min(cut.elements for cut in early)
-    assert split.cut.head_macs == max(cut.head_macs for cut in early if cut.elements == split.cut.elements)
-    assert split.codec == "fp16"
-
-
-def test_auto_takes_the_first_cut_when_none_is_in_the_first_half(digits):
-    late = replace(digits, cuts=(digits.cuts[0], *(cut for cut in digits.cuts[1:] if cut.head_share > 0.5)))
-    assert choose_split(late, "auto", None) == CutSplit(late.cuts[1], "fp16")
-
-
-def test_a_model_without_cuts_is_refused_with_the_option_to_use(digits):
-    with pytest.raises(ModelRefused, match="--split local"):
-        choose_split(replace(digits, cuts=digits.cuts[:1]), "auto", None)
 
 
 def test_local_sends_nothing_and_remote_sends_images(digits):

@@ -20,6 +20,7 @@ from hybrid_batch.inference.planner.profile.device import Device
 from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
 from hybrid_batch.inference.planner.profile.profile import CodecCost, ImageStats, Link, Profile, TailProfile
 from hybrid_batch.inference.protocol import codecs
+from hybrid_batch.inference.runner.split import AUTO, check_sends_tensors
 
 LINK = Link(20e6, 0)
 # Multiply-accumulates per second: two cores of a server compute 1e11 to 1.6e11, and small computers about a tenth.
@@ -29,7 +30,6 @@ _NEAR = 1.03  # smaller differences of rates and bytes do not count
 # Bytes per element. A codec that is not listed has those of fp16; a calibrated one is about as small as q4.
 _ELEMENT_BYTES = {codecs.FP32: 4.0, "int8": 0.9, "q6": 0.53, "q5": 0.4, "q4": 0.28, "q3": 0.17, "q2": 0.08}
 _FP16_BYTES, _CALIBRATED_BYTES = 2.0, _ELEMENT_BYTES["q4"]
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ def default_cut(bundle: Bundle, images: ImageSet, codec: str | None = None) -> D
     """The cut of a run without a plan. Without `codec` boundaries are sent as fp16; `auto` stands for a calibrated one.
 
     A cut that sends more than the image files, or that leaves no work to the tail, is taken only where all do. Raises
-    ModelRefused for a model without cuts."""
+    ModelRefused for a model without cuts, WrongUsage for a codec of image files."""
+    check_sends_tensors(codec, AUTO)
     name = codec or codecs.FP16
     plan = make_plan(bundle, _stated_profile(bundle, name, images), PlanRequest(codecs=(name,)))
     remote = [(one, one.cut) for one in plan.candidates if one.cut is not None]
