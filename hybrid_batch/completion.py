@@ -15,7 +15,7 @@ from click.shell_completion import (
 
 _VARIABLE = "_HYBRID_BATCH_COMPLETE"  # as click derives it from the name of the program
 # Bash divides words at colons, and would complete app:Mob to app:app:MobileNet.
-_BASH_COLONS = "COMP_WORDBREAKS=${COMP_WORDBREAKS//:}\n"
+_BASH_COLONS = "COMP_WORDBREAKS=${COMP_WORDBREAKS//:}"
 
 
 class _OrFiles(ShellComplete):
@@ -30,7 +30,7 @@ class _Bash(_OrFiles, BashComplete):
     """Completion in Bash."""
 
     def source(self) -> str:
-        return f"{super().source()}\n{_BASH_COLONS}"
+        return f"{super().source().rstrip()}\n{_BASH_COLONS}"
 
 
 class _Zsh(_OrFiles, ZshComplete):
