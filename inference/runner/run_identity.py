@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_batch.data.errors import SettingsMismatch
+from hybrid_batch.data.errors import NotARun, SettingsMismatch
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.runs import RunFolder, shards
 from hybrid_batch.data.storage.file_names import to_former_text, to_text
@@ -67,10 +67,11 @@ def open_run(
 
 def read_run(folder: RunFolder, identity: RunIdentity, images: ImageSet) -> RunInputs | None:
     """As `open_run` for an existing run; None if the run has not begun. Nothing is written."""
-    names = [entry.name for entry in folder.storage.list_files("_")]
-    if "_run.json" not in names or not any(name.startswith("_images.") for name in names):
+    try:
+        stored, frozen = folder.settings(), folder.images()
+    except NotARun:  # it has not begun; damage is reported by `open_run`
         return None
-    return _checked(folder.uri, identity, images, folder.settings(), folder.images())
+    return _checked(folder.uri, identity, images, stored, frozen)
 
 
 def _checked(
@@ -80,8 +81,8 @@ def _checked(
     former = _with_former_names(images.table)
     if not any(frozen.equals(table.cast(frozen.schema)) for table in (images.table, former) if table is not None):
         raise SettingsMismatch(
-            f"Run {uri} exists with other images ({frozen.num_rows}, now {images.table.num_rows}; or other"
-            " labels or sizes); use another --run-id, or leave it out."
+            f"Run {uri} was begun with {_images(frozen)}, and IMAGES now has {_images(images.table)}, or other names, "
+            "labels or sizes; use another --run-id, or leave it out."
         )
     return RunInputs(replace(images, table=frozen), int(stored["shard_size"]))
 
@@ -124,6 +125,10 @@ def _with_former_names(images: pa.Table) -> pa.Table | None:
         return None
     renamed = images.set_column(0, images.schema.field("image"), pa.array(former))
     return renamed.take(pc.sort_indices(renamed["image"]))
+
+
+def _images(table: pa.Table) -> str:
+    return "1 image" if table.num_rows == 1 else f"{table.num_rows:,} images"
 
 
 def _cut_name(bundle: Bundle, split: Split) -> str:

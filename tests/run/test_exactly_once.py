@@ -86,7 +86,7 @@ def test_images_are_read_from_a_bucket(tmp_path, bucket):
 @pytest.mark.parametrize(("log", "words"), [("s3://no-such-bucket-1/logs", "no-such-bucket-1")])
 def test_a_bucket_that_does_not_exist(aws, log, words):
     done = subprocess.run(
-        [*COMMAND, "run", str(IMAGES), "--log", log], capture_output=True, text=True, check=False, timeout=HANG_S
+        [*COMMAND, "-q", "run", str(IMAGES), "--log", log], capture_output=True, text=True, check=False, timeout=HANG_S
     )
     assert done.returncode == 1
     assert words in done.stderr

@@ -60,7 +60,7 @@ def test_a_run_with_other_settings_is_rejected_and_unchanged(tmp_path, field):
 @pytest.mark.parametrize("images", [images_of("a", "c"), images_of("a"), images_of("a", "b", label="z")])
 def test_a_run_with_other_images_is_rejected(tmp_path, images):
     open_run(folder_in(tmp_path), IDENTITY, images_of("a", "b"), 10, {})
-    with pytest.raises(SettingsMismatch, match=r"exists with other images .*--run-id"):
+    with pytest.raises(SettingsMismatch, match=r"was begun with .*, and IMAGES now has .*--run-id"):
         open_run(folder_in(tmp_path), IDENTITY, images, 10, {})
 
 
@@ -98,7 +98,7 @@ def test_a_log_with_the_former_names_of_files_is_continued_where_they_are_unambi
     assert again.images.table["image"].to_pylist() == ["a.png", byte]
     both = images_of("a.png", text, byte)
     assert IDENTITY.run_id(both.table) != IDENTITY.run_id(images_of("a.png", byte, byte).table)
-    with pytest.raises(SettingsMismatch, match="exists with other images"):
+    with pytest.raises(SettingsMismatch, match="was begun with"):
         open_run(folder_in(tmp_path), IDENTITY, both, 10, {})
 
 

@@ -72,7 +72,7 @@ def test_a_dry_run_reports_what_the_run_would_refuse(capsys, tmp_path):
     assert main([*options, "5", "--codec", "int8", "--dry-run"]) == 2
     assert "codec fp16 (now int8)" in capsys.readouterr().err
     assert main([*options, "6", "--dry-run"]) == 2
-    assert "exists with other images (5, now 6;" in capsys.readouterr().err
+    assert "was begun with 5 images, and IMAGES now has 6 images," in capsys.readouterr().err
     assert main([*options, "6", "--dry-run", "--overwrite"]) == 0
     assert "would delete  4 objects of this run" in capsys.readouterr().out
 
