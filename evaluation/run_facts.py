@@ -51,7 +51,9 @@ def facts_of(run: str, settings: Mapping[str, Any]) -> RunFacts:
 
 def _machine(machine: Mapping[str, Any]) -> str | None:
     cores, memory = machine.get("cores"), machine.get("memory_bytes")
-    parts = [_text(machine.get(name)) for name in ("processor", "platform")]
+    # Of "Linux-6.1.0-x86_64-with-glibc2.36" the system and its version.
+    system = " ".join((_text(machine.get("platform")) or "").split("-")[:2])
+    parts = [_text(machine.get("processor")), system]
     if isinstance(cores, int):
         parts.insert(1, f"{cores} core{'' if cores == 1 else 's'}")
     if isinstance(memory, int | float):

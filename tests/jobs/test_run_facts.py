@@ -9,7 +9,7 @@ SETTINGS = {
     "bundle_name": "digits",
     "images": "/images",
     "labels": "folder",
-    "machine": {"platform": "Linux-6", "processor": "x86_64", "cores": 1, "memory_bytes": 8_000_000_000},
+    "machine": {"platform": "Linux-6.1.0-x86_64-with-glibc2.36", "processor": "x86_64", "cores": 1, "memory_bytes": 8_000_000_000},
     "created_at": "2026-11-21T20:00:00+00:00",
     "cut": "c010",
     "cut_name": "squeeze_relu",
@@ -30,7 +30,7 @@ def test_the_facts_of_a_run_are_those_of_its_settings(tmp_path: Path) -> None:
     (facts,) = read_run_facts([run, run])
     assert (facts.run, facts.run_id, facts.model, facts.bundle) == (run, "abc", "digits", "f" * 64)
     assert (facts.images, facts.labels, facts.created_at) == ("/images", "folder", "2026-11-21T20:00:00+00:00")
-    assert facts.machine == "x86_64, 1 core, 8 GB, Linux-6"
+    assert facts.machine == "x86_64, 1 core, 8 GB, Linux 6.1.0"
     assert (facts.cut, facts.codec, facts.tail, facts.weights) == ("squeeze_relu", "int8", "http://tail", "random")
 
 

@@ -3,12 +3,13 @@
 import re
 
 from hybrid_batch.evaluation.output import units
-from hybrid_batch.evaluation.output.html.markup import Markup, element
+from hybrid_batch.evaluation.output.html.markup import Markup, element, join
 from hybrid_batch.evaluation.output.html.sections.gallery import Thumbnail, Thumbnails, figure
 from hybrid_batch.evaluation.output.html.tables import collapsible, run_text, section, table
 from hybrid_batch.evaluation.report_schema import Failure, Report
 
 MAX_THUMBNAILS = 24
+MAX_SHOWN = 9  # a row on a desktop; the others are to open
 MAX_THUMBNAILS_BYTES = 200_000  # before base 64
 MAX_REASONS = 10
 MAX_LISTED = 200
@@ -53,7 +54,10 @@ def _pictures(listed: list[Failure], thumbnail: Thumbnail) -> Markup:
         if image is not None:
             about = element("small", run_text(failure["image"]))
             figures.append(figure(image, f"failed image {failure['image']}", about))
-    return element("div", figures, class_="gallery little") if figures else Markup("")
+    if not figures:
+        return Markup("")
+    first, more = (element("div", some, class_="gallery little") for some in (figures[:MAX_SHOWN], figures[MAX_SHOWN:]))
+    return join(first, collapsible(f"{len(figures) - MAX_SHOWN} more", more)) if len(figures) > MAX_SHOWN else first
 
 
 def _files(listed: list[Failure]) -> Markup:

@@ -18,7 +18,7 @@ _NAMES = {
     "batch_wait": "wait for the batch",
     "head_wait": "wait for the head",
     "encode_wait": "wait for the encoder",
-    "send_wait": "wait for the link",
+    "send_wait": "wait to send",
     "queue": "wait for the tail",
 }
 _QUANTILE_NAMES = {"p50_us": "p50", "p90_us": "p90", "p95_us": "p95", "p99_us": "p99", "p999_us": "p99.9"}
