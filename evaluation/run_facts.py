@@ -30,7 +30,7 @@ class RunFacts:
 
 
 def facts_of(run: str, settings: Mapping[str, Any]) -> RunFacts:
-    """The facts of a run in the folder `run`, from the content of its `_run.json`; values of other types are left out."""
+    """The facts of a run in the folder `run`, from the content of its `_run.json`; other types count as missing."""
     identity, machine = (_mapping(settings.get(name)) for name in ("identity", "machine"))
     name = run.rstrip("/").rpartition("/")[2]
     return RunFacts(

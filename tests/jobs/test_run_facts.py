@@ -9,7 +9,7 @@ SETTINGS = {
     "bundle_name": "digits",
     "images": "/images",
     "labels": "folder",
-    "machine": {"platform": "Linux-6.1.0-x86_64-with-glibc2.36", "processor": "x86_64", "cores": 1, "memory_bytes": 8_000_000_000},
+    "machine": {"platform": "Linux-6.1.0-x86_64", "processor": "x86_64", "cores": 1, "memory_bytes": 8_000_000_000},
     "created_at": "2026-11-21T20:00:00+00:00",
     "cut": "c010",
     "cut_name": "squeeze_relu",
