@@ -87,14 +87,22 @@ class Condition:
     sign: str
     bound: float
 
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.bound:g}{METRICS[self.metric].unit}"
+
+    def value(self, comparison: Comparison) -> str:
+        """The metric with its value, as in "agreement is 99.4%"."""
+        value = METRICS[self.metric].value(comparison)
+        number = "unknown for these runs" if value is None else f"{value:.4g}{METRICS[self.metric].unit}"
+        return f"{self.metric} is {number}"
+
     def failure(self, comparison: Comparison) -> str | None:
         """A sentence if the condition holds or cannot be evaluated, else None."""
-        value, unit = METRICS[self.metric].value(comparison), METRICS[self.metric].unit
-        condition = f"{self.metric} {self.sign} {self.bound:g}{unit}"
+        value = METRICS[self.metric].value(comparison)
         if value is None:
-            return f"{self.metric} is unknown for these runs, so --fail-if '{condition}' cannot be evaluated."
+            return f"{self.value(comparison)}, so --fail-if '{self}' cannot be evaluated."
         if _OPERATORS[self.sign](value, self.bound):
-            return f"{self.metric} is {value:.4g}{unit}, so --fail-if '{condition}' holds."
+            return f"{self.value(comparison)}, so --fail-if '{self}' holds."
         return None
 
 

@@ -64,15 +64,15 @@ def _coverage(coverage: ComparisonCoverage) -> Iterator[str]:
 def _overall(overall: ComparisonSlice) -> Iterator[str]:
     if overall["images"]:
         agreement = overall["agreement"]
-        yield f"agreement   {units.percent(agreement['value'])} (95 %: {units.interval(agreement)})"
+        yield f"agreement   {units.ratio(agreement['value'])}, 95 % {units.ends(agreement)}"
     if overall["mid_p"] is None or overall["exact_p"] is None:
         yield "accuracy    unknown: no image classified by both runs has a label"
         return
     difference = overall["difference"]
-    a, b = (units.percent(overall[name]["value"]) for name in ("accuracy_a", "accuracy_b"))
+    a, b = (units.ratio(overall[name]["value"]) for name in ("accuracy_a", "accuracy_b"))
     yield (
-        f"accuracy    A {a}, B {b}: {_points(difference['value'])} pt "
-        f"(95 %: {_points(difference['low'])} to {_points(difference['high'])})"
+        f"accuracy    A {a}, B {b}: {_points(difference['value'])} pt, "
+        f"95 % {_points(difference['low'])} to {_points(difference['high'])} pt"
     )
     yield (
         f"McNemar     A alone right {overall['only_a_right']:,}, B alone {overall['only_b_right']:,}: "
@@ -88,8 +88,11 @@ def _differing(slices: Sequence[ComparisonSlice]) -> list[ComparisonSlice]:
 
 def _title(column: str, slices: Sequence[ComparisonSlice], differing: Sequence[ComparisonSlice]) -> str:
     significant = sum(entry["holm_p"] is not None and entry["holm_p"] < SIGNIFICANCE_LEVEL for entry in slices)
-    first = f"; the first {MAX_SLICES} of {len(differing):,} that differ at all" if len(differing) > MAX_SLICES else ""
-    return f"by {column}: {significant:,} of {len(slices):,} differ (Holm's p < {SIGNIFICANCE_LEVEL:g}){first}"
+    title = f"by {column}: {significant:,} of {len(slices):,} differ significantly (Holm's p < {SIGNIFICANCE_LEVEL:g})"
+    if len(differing) > MAX_SLICES:
+        return f"{title}; the first {MAX_SLICES} of {len(differing):,} with a changed answer"
+    same = len(slices) - len(differing)
+    return f"{title}; {same:,} without a changed answer not listed" if differing and same else title
 
 
 def _slices(column: str, slices: Sequence[ComparisonSlice]) -> "Table":
@@ -104,8 +107,8 @@ def _slices(column: str, slices: Sequence[ComparisonSlice]) -> "Table":
         table.add_row(
             Text(units.DASH if entry["value"] is None else entry["value"]),
             f"{entry['labelled']:,}",
-            units.percent(entry["accuracy_a"]["value"]),
-            units.percent(entry["accuracy_b"]["value"]),
+            units.ratio(entry["accuracy_a"]["value"]),
+            units.ratio(entry["accuracy_b"]["value"]),
             _points(difference["value"]),
             f"{_points(difference['low'])} to {_points(difference['high'])}",
             Text(_p(p), style="bold" if p is not None and p < SIGNIFICANCE_LEVEL else ""),

@@ -74,7 +74,7 @@ def classes(rows: Sequence[ClassRow]) -> "Table":
     table = _table("class", "labels", "predictions", "precision", "recall", "F1")
     for row in rows:
         values = (row[name]["value"] for name in ("precision", "recall", "f1"))
-        table.add_row(Text(row["name"]), f"{row['support']:,}", f"{row['predicted']:,}", *map(_ratio, values))
+        table.add_row(Text(row["name"]), f"{row['support']:,}", f"{row['predicted']:,}", *map(units.ratio, values))
     return table
 
 
@@ -165,7 +165,7 @@ def slices(by: str, entries: Sequence[Slice]) -> "Table":
         classified = entry["records"] - entry["errors"]
         latency = entry["stages"].get("latency")
         cells = [f"{entry['records']:,}", *([f"{entry['errors']:,}"] if failed else [])]
-        cells += [_ratio(entry["accuracy"]["value"]), units.ends(entry["accuracy"], 3)]
+        cells += [units.ratio(entry["accuracy"]["value"]), units.ends(entry["accuracy"], 3)]
         cells += [units.byte_size(round(entry["cut_bytes"] / classified)) if classified else units.DASH]
         if timed and latency:
             cells += [units.duration(latency["p50_us"]), units.duration(latency["p99_us"])]
@@ -176,10 +176,6 @@ def slices(by: str, entries: Sequence[Slice]) -> "Table":
 def value_text(entry: Slice) -> str:
     """The value of a slice."""
     return "none" if entry["value"] is None else entry["value"] or "(empty)"
-
-
-def _ratio(value: float | None) -> str:
-    return units.DASH if value is None else f"{value:.4f}"
 
 
 def _table(*headings: str) -> "Table":

@@ -10,6 +10,11 @@ def percent(value: float | None) -> str:
     return DASH if value is None else f"{value:.1%}"
 
 
+def ratio(value: float | None) -> str:
+    """A proportion to four decimals; a dash for None."""
+    return DASH if value is None else f"{value:.4f}"
+
+
 def score(value: float | None) -> str:
     """A score without a unit, to three decimals; a dash for None."""
     return DASH if value is None else f"{value:.3f}"
@@ -49,7 +54,7 @@ def duration(value_us: float | None) -> str:
 def byte_size(count: float) -> str:
     """Bytes as B, kB, MB, GB or TB (powers of 1000)."""
     if count < 1000:
-        return f"{count:.4g} B"
+        return f"{_three_digits(count)} B"
     for unit in ("kB", "MB", "GB"):
         count /= 1000
         if count < 1000:

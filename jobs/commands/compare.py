@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 
@@ -53,6 +53,11 @@ def command(
         click.echo(to_json(comparison))
     else:
         print_comparison(comparison)
-    failures = [failure for condition in parsed if (failure := condition.failure(comparison))]
+    failures = []
+    for condition in parsed:
+        if failure := condition.failure(comparison):
+            failures.append(failure)
+        elif not as_json:
+            print_message(f"ok: {condition.value(comparison)}, --fail-if '{condition}' does not hold")
     if failures:
         raise LimitExceeded(" ".join(failures))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def command(
     RUN is the folder of a run (LOG/run=ID), or a LOG that holds a single run; local or s3://. Several runs are
     evaluated as one. For an unfinished run the existing parts are evaluated, and stderr reports how many are missing.
 
-    The report has slices by cut, codec, tail, label, prediction and folder, and by each COLUMN of the log.
+    The report has slices by cut, codec, tail, label, prediction and folder, and by each COLUMN of the log, such as
+    model, label_source, width or batch.
 
     \b
     Example:
@@ -58,6 +59,7 @@ def command(
     done = evaluate_runs(
         runs, by, print_note, EngineChoice(engine, runner), all_runs=all_runs, skip_unreadable=skip_unreadable
     )
+    place = None
     try:
         if as_json:
             click.echo(to_json(done.report))
@@ -65,16 +67,22 @@ def command(
             print_report(done.report)
     finally:  # also when the reader of a pipe closes it early
         if not no_files and (output or len(done.runs) == 1):
-            _write(done, output)
+            place = _write(done, output)
+    if place and not as_json:
+        print_message(f"report      {place}/report.html")
 
 
-def _write(done: "Evaluation", output: str | None) -> None:
+def _write(done: "Evaluation", output: str | None) -> str | None:
+    """Write the files; returns their folder, None if it cannot be written and the user did not name it."""
     from hybrid_batch.data.errors import StorageFailed
     from hybrid_batch.jobs.output.report_files import REPORT_FOLDER, write_report_files
 
+    folder = output or f"{done.runs[0]}/{REPORT_FOLDER}"
     try:
-        write_report_files(done.report, done.runs, output or f"{done.runs[0]}/{REPORT_FOLDER}", done.notes)
+        write_report_files(done.report, done.runs, folder, done.notes)
     except StorageFailed as error:
         if output:
             raise
         print_note(f"{error} The report was not written; name another folder with --output.")
+        return None
+    return folder

@@ -50,7 +50,9 @@ def test_the_table_is_printed_and_files_are_replaced(tmp_path: Path, capsys: pyt
     out = tmp_path / "out" / "below"
     for _ in range(2):
         assert command(["evaluate", str(tmp_path / "run=x"), "--output", str(out)]) == 0
-        assert capsys.readouterr().out.startswith("accuracy    0.")
+        printed, err = capsys.readouterr()
+        assert printed.startswith("accuracy    0.")
+        assert err == f"report      {out}/report.html\n"
         assert sorted(file.name for file in out.iterdir()) == FILES
         assert (out / "report.json").read_text() == f"{EXPECTED}\n"
         (out / "report.json").write_text("of another day")

@@ -32,7 +32,7 @@ for master in ("local[1]", "local[2]"):
     spark_session.LOCAL_SPARK_CONF["spark.master"] = master
     with spark_session.spark_session() as spark:
         assert spark.sparkContext.master == master
-        reports[master] = [to_json(evaluate(list_parts([run]).parts, ["batch"])) for run in sys.argv[1:]]
+        reports[master] = [to_json(evaluate(list_parts([run]).parts, ["batch", "model"])) for run in sys.argv[1:]]
 print(json.dumps(reports))
 """
 
