@@ -104,7 +104,7 @@ def _folders(names: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
     """Return the label of each image from the CSV file, null for an image without a row."""
-    rows = _read(uri)
+    rows = _read(uri, names)
     first = rows.group_by("image").aggregate([("label", "min"), ("label", "max")])
     two = first.filter(pc.not_equal(first["label_min"], first["label_max"]))
     if two.num_rows:
@@ -122,8 +122,9 @@ def _from_file(names: pa.ChunkedArray, uri: str) -> pa.Array:
     return first["label_min"].take(positions)
 
 
-def _read(uri: str) -> pa.Table:
-    """Return the rows of a CSV file: image, with '/' and without a leading './', and label."""
+def _read(uri: str, images: pa.ChunkedArray) -> pa.Table:
+    """Return the rows of a CSV file: image and label. A name that is not among `images` gets '/' for '\\' and loses a
+    leading './'."""
     storage, name = open_file(uri)
     try:
         content = storage.read(name, limit=_LARGEST_FILE)
@@ -146,6 +147,9 @@ def _read(uri: str) -> pa.Table:
     if any(columns.count(column) != 1 for column in ("image", "label")):
         names = ", ".join(columns)
         raise BadLabels(f"{uri} has the columns {names}; it needs image and label, once each; rename them.")
-    names = pc.replace_substring(rows["image"], "\\", "/")
-    names = pc.replace_substring_regex(names, r"^(\./+)+", "")
-    return pa.table({"image": names, "label": pc.utf8_trim_whitespace(rows["label"])}).drop_null()
+    portable = pc.replace_substring(rows["image"], "\\", "/")
+    portable = pc.replace_substring_regex(portable, r"^(\./+)+", "")
+    # Where file names are bytes, a backslash may be part of the name.
+    is_exact = pc.is_in(rows["image"], value_set=images.combine_chunks())
+    images = pc.if_else(is_exact, rows["image"], portable)
+    return pa.table({"image": images, "label": pc.utf8_trim_whitespace(rows["label"])}).drop_null()

@@ -92,6 +92,13 @@ def test_labels_from_a_file(tmp_path: Path, text: str, expected: list[str | None
     assert labels(images(*NAMES), str(tmp_path / "labels.csv")) == expected
 
 
+def test_names_with_backslashes_are_labelled_by_their_text(tmp_path: Path) -> None:
+    """Names of files that are not UTF-8 have escapes; another system's separator is not one."""
+    table = images(r"a/bad\xff.png", "a/1.png")
+    (tmp_path / "labels.csv").write_text("image,label\na/bad\\xff.png,cat\na\\1.png,dog\n")
+    assert labels(table, str(tmp_path / "labels.csv")) == ["cat", "dog"]
+
+
 def test_words_like_null_are_labels(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,label\na/1.png,null\nb.png,NA\n")
     labelled = label_images(images(*NAMES), str(tmp_path / "labels.csv"), ["null", "NA"])
