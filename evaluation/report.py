@@ -57,7 +57,7 @@ def build_report(counts: Counts) -> Report:
         failures=build_failures(counts["failures"]),
         overall=overall,
         slices={name: sliced.get(name, []) for name in sorted({*DEFAULT_SLICES, *sliced, *overflows})},
-        throughput=build_throughput(counts["minutes"]),
+        throughput=build_throughput(counts["periods"]),
         exemplars=list_errors(counts["exemplars"]),
         notes=[],
         bad_parts=sorted(counts["bad_parts"]["sentence"].to_pylist()),

@@ -170,7 +170,7 @@ class Slice(TypedDict):
 
 
 class Throughput(TypedDict):
-    """Classified records per second of active time, which excludes pauses of a minute or more."""
+    """Classified records per second of active time, which excludes pauses: no shard was in work."""
 
     active_s: float
     images_per_s: float | None

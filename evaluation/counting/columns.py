@@ -18,7 +18,7 @@ TIME_COLUMNS = tuple(f"{stage}_us" for stage in STAGES)
 WAIT_COLUMNS = tuple(f"{wait}_us" for wait in WAITS)
 DICTIONARY_COLUMNS = ("label", "prediction", *RUN_COLUMNS)
 COLUMNS = (
-    *("image", *DICTIONARY_COLUMNS, "confidence", "top5", *BYTE_COLUMNS, *TIME_COLUMNS, *WAIT_COLUMNS),
+    *("image", *DICTIONARY_COLUMNS, "confidence", "top5", "shard", *BYTE_COLUMNS, *TIME_COLUMNS, *WAIT_COLUMNS),
     *("started_at", "error"),
 )
 SLICEABLE_COLUMNS = tuple(name for name in ("folder", *SCHEMA.names) if name != "top5")

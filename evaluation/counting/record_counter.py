@@ -18,7 +18,7 @@ from hybrid_batch.evaluation.counting.confident_errors import ConfidentErrors, s
 from hybrid_batch.evaluation.counting.counters.calibration_counter import CalibrationCounter
 from hybrid_batch.evaluation.counting.counters.confidence_counter import ConfidenceCounter
 from hybrid_batch.evaluation.counting.counters.group_counter import BatchColumns, GroupCounter
-from hybrid_batch.evaluation.counting.counters.throughput_counter import SpanCounter, ThroughputCounter
+from hybrid_batch.evaluation.counting.counters.throughput_counter import NO_SHARD, SpanCounter, ThroughputCounter
 from hybrid_batch.evaluation.counting.counts import (
     BYTE_COLUMNS,
     MAX_VALUES,
@@ -106,10 +106,14 @@ class RecordCounter:
             | self._by_run.totals(len(runs["cut"]))
             | self._run_starts.columns(len(runs["cut"])),
             failures=self._failures.table(),
-            minutes=self._throughput.columns(),
+            periods=self._periods(),
             exemplars=self._confident_errors.table(),
             overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
         )
+
+    def _periods(self) -> dict[str, object]:
+        periods = self._throughput.columns()
+        return {**periods, "run_id": self._run_vocabularies["run_id"].decode(periods["run_id"])}
 
     def _codes(self, batch: pa.RecordBatch) -> dict[str, Integers]:
         """By column, the code of each record's value; `run` is the code of all `RUN_COLUMNS` together."""
@@ -121,6 +125,7 @@ class RecordCounter:
                 del self._groups[name]
                 self._overflows.append(name)
         of_run = [vocabulary.encode(batch.column(name)) for name, vocabulary in self._run_vocabularies.items()]
+        codes["run_id"] = of_run[RUN_COLUMNS.index("run_id")]
         codes["run"] = self._runs.encode(of_run, [len(vocabulary) for vocabulary in self._run_vocabularies.values()])
         return codes
 
@@ -174,7 +179,8 @@ class RecordCounter:
         started = columns.typed_column(batch, "started_at").cast(pa.int64())
         dated = _filter(np.asarray(started.is_valid()), kept)
         start_us = _filter(started.fill_null(0).to_numpy(), kept)[dated]
-        self._throughput.add(start_us, start_us + times_us["latency"][dated])
+        shard = _filter(columns.typed_column(batch, "shard").fill_null(NO_SHARD).to_numpy(), kept)[dated]
+        self._throughput.add(codes["run_id"][dated], shard, start_us, start_us + times_us["latency"][dated])
         self._run_starts.add(codes["run"][dated], start_us)
         self._add_confidences(batch, kept, label, prediction, correct)
 

@@ -67,9 +67,11 @@ def test_every_record_is_counted_in_its_groups() -> None:
     assert ("", None, "head", 6, 2, 2) in stages
     assert ("label", "b", "latency", 0, 0, 0) not in stages
     assert not [row for row in stages if row[0] == "label" and row[2] != "latency"]
-    assert counts["minutes"].to_pylist() == [
+    assert counts["periods"].to_pylist() == [
         {
-            "minute": 1767225600 // 60,
+            "run_id": "x",
+            "shard": 0,
+            "minute": 0,
             "records": 3,
             "first_us": 1767225600_000_000,
             "last_us": 1767225600_000_000 + 1000,

@@ -1,5 +1,7 @@
+from collections.abc import Callable
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 
 from hybrid_batch.data.log.records import Record, to_table
@@ -8,17 +10,28 @@ from hybrid_batch.evaluation.counting.record_counter import count_table
 from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.evaluation.report_schema import Throughput
 from tests.factories.records import PLAIN, record
+from tests.factories.version_1 import to_table_1
 
 
-def at(second: float, latency_s: float = 0) -> Record:
-    return record(started_at=PLAIN.started_at + timedelta(seconds=second), latency_us=int(latency_s * 1e6))
+def at(second: float, latency_s: float = 0, shard: int = 0, run_id: str = "x") -> Record:
+    started_at = PLAIN.started_at + timedelta(seconds=second)
+    return record(started_at=started_at, latency_us=int(latency_s * 1e6), shard=shard, run_id=run_id)
 
 
-def throughput(records: list[Record]) -> Throughput:
-    expected = build_report(count_table(to_table(records)))["throughput"]
-    parts = [count_table(to_table(records[place::3])) for place in range(3)]
+def throughput(records: list[Record], table: Callable[[list[Record]], pa.Table] = to_table_1) -> Throughput:
+    expected = build_report(count_table(table(records)))["throughput"]
+    parts = [count_table(table(records[place::3])) for place in range(3)]
     assert build_report(merge_counts(parts))["throughput"] == expected
     return expected
+
+
+def test_time_without_a_shard_in_work_is_a_pause() -> None:
+    first = [at(second, 1) for second in range(10)]
+    overlapping = [at(second, 1, shard=1) for second in range(8, 12)]
+    resumed = [at(32 + second, 1, shard=2) for second in range(8)]  # 20 s after the end of the first two
+    other = [at(100, 1, run_id="y"), at(101, 1, run_id="z")]
+    measured = throughput([*resumed, *first, *other, *overlapping], to_table)
+    assert measured == {"active_s": 22, "images_per_s": 24 / 22}
 
 
 def test_active_time_is_from_the_first_start_to_the_last_end() -> None:

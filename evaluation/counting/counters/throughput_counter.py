@@ -1,44 +1,52 @@
-"""Records by the minute of their start, and the first and last start of groups of records."""
+"""The periods in which records were made, and the first and last start of groups of records."""
 
 import numpy as np
 
 from hybrid_batch.evaluation.counting.encoding.fixed_point import Integers
 
 MINUTE_US = 60_000_000
+NO_SHARD = -1
 NO_START = np.iinfo(np.int64).max
 
 
 class ThroughputCounter:
-    """For each minute in which a record started: the number of records, the first start and the last end."""
+    """For each shard of a run: the number of records, the first start and the last end.
+
+    Records of version 1 have no shard: theirs are by the minute of their start, under `NO_SHARD`.
+    """
 
     def __init__(self) -> None:
-        self._minutes: dict[int, tuple[int, int, int]] = {}
+        self._periods: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
-    def add(self, start_us: Integers, end_us: Integers) -> None:
-        """Count records by start and end, in microseconds since 1970 (UTC)."""
+    def add(self, run: Integers, shard: Integers, start_us: Integers, end_us: Integers) -> None:
+        """Count records by the code of their run, shard, start and end, in microseconds since 1970 (UTC)."""
         if not len(start_us):
             return
-        minutes = start_us // MINUTE_US
-        low, high = int(minutes.min()), int(minutes.max())
-        if low == high:
-            self._add_minute(low, len(minutes), int(start_us.min()), int(end_us.max()))
+        minute, by_minute = np.zeros_like(start_us), shard == NO_SHARD
+        if by_minute.any():
+            minute, run = np.where(by_minute, start_us // MINUTE_US, 0), np.where(by_minute, 0, run)
+        keys = np.stack([run, shard, minute])
+        if (keys[:, :1] == keys).all():  # as in a part that `run` wrote
+            self._add_period(tuple(keys[:, 0].tolist()), len(start_us), int(start_us.min()), int(end_us.max()))
             return
-        used, places, counts = np.unique(minutes, return_inverse=True, return_counts=True)
-        first, last = np.full(len(used), np.iinfo(np.int64).max), np.full(len(used), np.iinfo(np.int64).min)
+        used, places, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
+        places = places.reshape(-1)
+        first, last = np.full(len(counts), NO_START), np.full(len(counts), -NO_START)
         np.minimum.at(first, places, start_us)
         np.maximum.at(last, places, end_us)
-        for minute in zip(used.tolist(), counts.tolist(), first.tolist(), last.tolist(), strict=True):
-            self._add_minute(*minute)
+        for key, *period in zip(used.T.tolist(), counts.tolist(), first.tolist(), last.tolist(), strict=True):
+            self._add_period(tuple(key), *period)
 
-    def columns(self) -> dict[str, list[int]]:
-        """The columns of the tally `minutes`."""
-        rows = [(minute, *values) for minute, values in self._minutes.items()]
-        names = ("minute", "records", "first_us", "last_us")
-        return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    def columns(self) -> dict[str, Integers]:
+        """The columns of the tally `periods`, with the code of the run."""
+        rows = np.array([(*key, *period) for key, period in self._periods.items()], np.int64).reshape(-1, 6)
+        names = ("run_id", "shard", "minute", "records", "first_us", "last_us")
+        return dict(zip(names, rows.T, strict=True))
 
-    def _add_minute(self, minute: int, records: int, first_us: int, last_us: int) -> None:
-        previous, first, last = self._minutes.get(minute, (0, first_us, last_us))
-        self._minutes[minute] = previous + records, min(first, first_us), max(last, last_us)
+    def _add_period(self, key: tuple[int, ...], records: int, first_us: int, last_us: int) -> None:
+        run, shard, minute = key
+        previous, first, last = self._periods.get((run, shard, minute), (0, first_us, last_us))
+        self._periods[run, shard, minute] = previous + records, min(first, first_us), max(last, last_us)
 
 
 class SpanCounter:
