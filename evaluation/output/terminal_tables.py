@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hybrid_batch.evaluation.output import units
+from hybrid_batch.evaluation.output.measures import UNTIMED_COLUMNS, measure_name, shown_measures
 from hybrid_batch.evaluation.report_schema import (
-    HEADLINE,
     LATENCY_PARTS,
     QUANTILES,
     ClassRow,
@@ -26,17 +26,6 @@ MAX_CONFUSIONS = 10
 MAX_PREDICTIONS = 10
 MAX_REASONS = 10
 MAX_SLICES = 20
-_MANY_CLASSES = 20  # with fewer, a label in the top 5 says little
-_NAMES = {
-    "top5_accuracy": "top-5 accuracy",
-    "f1_macro": "F1 macro",
-    "f1_weighted": "F1 weighted",
-    "cohen_kappa": "Cohen's kappa",
-    "matthews": "Matthews",
-    "confidence_brier": "top-1 Brier score",
-    "confidence_log_loss": "top-1 log loss",
-}
-_UNTIMED = ("folder", "width", "height", "label_source")  # their latency only shows the order of the images in the run
 
 _Cells = dict[tuple[int, int], int]
 
@@ -44,11 +33,10 @@ _Cells = dict[tuple[int, int], int]
 def measures(headline: Mapping[str, Measure], classes: int) -> "Table":
     """The measures beside the accuracy, with their intervals."""
     table = _table("measure", "value", "95 % interval")
-    for name in HEADLINE:
+    for name in shown_measures(headline, classes):
         measure = headline[name]
-        repeated = name in ("accuracy", "recall_weighted") or (name == "top5_accuracy" and classes < _MANY_CLASSES)
-        if measure["value"] is not None and not repeated:
-            table.add_row(_NAMES.get(name, name.replace("_", " ")), f"{measure['value']:.4f}", units.ends(measure))
+        if name != "accuracy":
+            table.add_row(measure_name(name), f"{measure['value']:.4f}", units.ends(measure))
     return table
 
 
@@ -155,7 +143,7 @@ def slices(by: str, entries: Sequence[Slice]) -> "Table":
     from rich.text import Text
 
     most = sorted(range(len(entries)), key=lambda place: -entries[place]["records"])[:MAX_SLICES]
-    failed, timed = any(entry["errors"] for entry in entries), by not in _UNTIMED
+    failed, timed = any(entry["errors"] for entry in entries), by not in UNTIMED_COLUMNS
     headings = ("records", *(["failed"] if failed else []), "accuracy", "95 % interval", "at the cut")
     table = _table(by, *headings, *(("p50", "p99") if timed else ()))
     table.columns[0].min_width = 9  # else the numbers take its whole width in 80 columns

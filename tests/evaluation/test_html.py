@@ -143,6 +143,15 @@ def test_random_weights_are_named() -> None:
     assert "emotions has random weights, so its predictions and accuracy carry no meaning" in text
 
 
+def test_the_top_5_of_few_classes_and_latencies_by_folder_are_not_shown() -> None:
+    tree = page([record(image="a/1.png"), record(image="b/1.png", prediction="b")] * 5)
+    assert "top-5 accuracy" not in words(tree)
+    heads = {words(table.findall(".//tr")[0]) for table in tree.iter("table")}
+    assert "folder images failed 0% 100% accuracy at the cut" in heads
+    assert "prediction images failed 0% 100% accuracy p50 p95 at the cut" in heads
+    assert "top-5 accuracy" in words(page([record(label=f"{n}") for n in range(20)]))
+
+
 def test_notes_about_the_runs_are_on_the_page() -> None:
     text = write_html(report([record()]), notes=["/logs/run=x is unfinished: 906 of its 1,006 images are missing."])
     assert "<li>/logs/run=x is unfinished: 906 of its 1,006 images are missing.</li>" in text

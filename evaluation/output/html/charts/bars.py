@@ -58,8 +58,8 @@ class IntervalAxis:
     def head(self) -> Markup:
         """The ends of the axis, for the heading of the column."""
         digits = 0 if all(round(100 * end, 6).is_integer() for end in (self.low, self.high)) else 1
-        ends = (element("span", f"{100 * end:.{digits}f}%") for end in (self.low, self.high))
-        return element("span", ends, class_="ends")
+        low, high = (element("span", f"{100 * end:.{digits}f}%") for end in (self.low, self.high))
+        return element("span", low, " ", high, class_="ends")
 
     def _at(self, value: float) -> float:
         return 2 + 96 * _clamp((value - self.low) / (self.high - self.low))

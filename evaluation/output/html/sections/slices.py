@@ -6,6 +6,7 @@ from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.charts.bars import IntervalAxis
 from hybrid_batch.evaluation.output.html.markup import Markup
 from hybrid_batch.evaluation.output.html.tables import collapsible, section, table
+from hybrid_batch.evaluation.output.measures import UNTIMED_COLUMNS
 from hybrid_batch.evaluation.report_schema import Report, Slice
 
 MAX_LISTED = 200
@@ -22,23 +23,25 @@ def slices(report: Report) -> Markup:
 
 
 def _table(column: str, values: Sequence[Slice]) -> Markup:
-    labelled = any(entry["labelled"] for entry in values)
+    """Accuracy where there are labels, and latency unless it would only show the order of the images in the run."""
+    labelled, timed = any(entry["labelled"] for entry in values), column not in UNTIMED_COLUMNS
     axis = IntervalAxis(0.0, 1.0)
-    heads = [column, "images", "failed", *((axis.head(), "accuracy") if labelled else ()), "p50", "p95", "at the cut"]
-    rows = (_row(entry, axis, labelled) for entry in values[:MAX_LISTED])
+    heads = [column, "images", "failed", *((axis.head(), "accuracy") if labelled else ())]
+    heads += [*(("p50", "p95") if timed else ()), "at the cut"]
+    rows = (_row(entry, axis, labelled, timed) for entry in values[:MAX_LISTED])
     caption = f"The first {MAX_LISTED} values" if len(values) > MAX_LISTED else ""
     return table(caption, heads, rows, wide=3 if labelled else None)
 
 
-def _row(entry: Slice, axis: IntervalAxis, labelled: bool) -> list[str]:
+def _row(entry: Slice, axis: IntervalAxis, labelled: bool, timed: bool) -> list[str]:
     accuracy, stage = entry["accuracy"], entry["stages"].get("latency")
     quality = [axis.draw(accuracy), units.percent(accuracy["value"])] if labelled else []
+    times = [units.duration(time) for time in ((stage["p50_us"], stage["p95_us"]) if stage else (None, None))]
     return [
         "(none)" if entry["value"] is None else entry["value"],
         f"{entry['records']:,}",
         f"{entry['errors']:,}",
         *quality,
-        units.duration(stage["p50_us"] if stage else None),
-        units.duration(stage["p95_us"] if stage else None),
+        *(times if timed else []),
         units.percent(entry["cut_share"]),
     ]
