@@ -16,8 +16,8 @@ def ratio(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score without a unit, to three decimals; a dash for None."""
-    return DASH if value is None else f"{value:.3f}"
+    """A score without a unit, to three decimals and without a negative zero; a dash for None."""
+    return DASH if value is None else f"{round(value, 3) + 0.0:.3f}"
 
 
 def interval(measure: Measure, percent: bool = True) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hybrid_batch.data.log.records import Record, to_table
 from hybrid_batch.evaluation.counting.record_counter import count_table
+from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html import no_thumbnail, write_html
 from hybrid_batch.evaluation.output.html.charts.confusion_table import MAX_CLASSES_DRAWN
 from hybrid_batch.evaluation.output.html.charts.plot import LETTER, Tick, count_ticks, spaced
@@ -199,7 +200,7 @@ def test_without_labels_the_page_leads_with_the_predictions() -> None:
     text = words(tree)
     assert "most predicted cat 75.0% of the classified images" in text
     assert "4 images classified as 2 classes. predicted class images share cat 3 75.0% dog 1 25.0%" in text
-    assert "Mean confidence 37.5%; 75.0% of 4 images have less than 50 %." in text
+    assert "Mean confidence 37.5%; 75.0% of the classified images have less than 50 %." in text
     assert "Failed images 20.0% of the images failed;" in text
 
 
@@ -356,3 +357,11 @@ def test_counts_have_few_round_ticks_from_zero_to_the_most(most: int, parts: int
 )
 def test_a_count_has_at_most_four_characters(count: int, text: str) -> None:
     assert short_count(count) == text
+
+
+def test_a_score_has_no_negative_zero_and_one_thing_no_plural() -> None:
+    assert units.score(-0.0001) == "0.000"
+    assert units.score(-0.01) == "-0.010"
+    tree = page([record(label=None)])
+    assert "1 image classified as 1 class." in words(tree)
+    assert tree.findtext("head/title") == "Evaluation of 1 image"

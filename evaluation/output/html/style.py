@@ -125,7 +125,8 @@ margin-bottom:4px}
 .cards{grid-template-columns:1fr 1fr}.cards div{padding:10px 12px}.cards dd{font-size:1.3rem}
 .facts{gap:6px 22px}th,td{padding-right:7px}
 tbody th{min-width:7em}.columns>*+*{margin-top:14px}td.n,th,tbody th,.texts td,.gallery figure{font-size:12.5px}
-svg text{font-size:15px}.sums tbody th{white-space:normal}.matrix{border-spacing:1px}
+svg text{font-size:15px}.narrow tbody th{min-width:4em}.narrow th,.narrow td{padding-right:5px}
+.sums tbody th{white-space:normal}.matrix{border-spacing:1px}
 .matrix .corner{width:5em}.short .corner{width:3em}
 .matrix td{font-size:11px}.matrix tbody th,.matrix thead th{font-size:11px}}
 @media print{section{break-inside:avoid}body{background:#fff}}

@@ -82,7 +82,7 @@ def _f1_table(caption: str, rows: Sequence[ClassRow], axis: IntervalAxis = _WHOL
 def _search(rows: Sequence[ClassRow]) -> Markup:
     """A field whose suggestions are the classes with their figures: the browser filters them without a script."""
     options = (element("option", value=_sentence(row)) for row in rows[:MAX_CLASSES_LISTED])
-    hint = "type a part of its name, and choose it to read its figures"
+    hint = "type a part of its name"
     field = element("input", type="search", list=_SEARCH_ID, placeholder=hint, autocomplete="off")
     label = element("label", element("span", "Find a class"), field)
     return element("div", label, element("datalist", options, id=_SEARCH_ID), class_="search")
@@ -125,7 +125,7 @@ def _full_table(rows: Sequence[ClassRow]) -> Markup:
         )
         for row in rows
     )
-    return table("", ("class", "labels", "predictions", "precision", "recall", "F1"), cells)
+    return table("", ("class", "labels", "predicted", "precision", "recall", "F1"), cells, kind="narrow")
 
 
 def _or_zero(measure: Measure) -> Measure:

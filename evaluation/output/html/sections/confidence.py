@@ -48,8 +48,8 @@ def confidence_histogram(confidence: Confidences) -> Markup:
         "Confidence",
         element(
             "p",
-            f"Mean confidence {units.percent(confidence['mean'])}; {units.percent(unsure / confidence['records'])} of "
-            f"{confidence['records']:,} images have less than 50 %.",
+            f"Mean confidence {units.percent(confidence['mean'])}; "
+            f"{units.percent(unsure / confidence['records'])} of the classified images have less than 50 %.",
             class_="lead",
         ),
         share_histogram(bars, "confidence", "images"),

@@ -26,7 +26,7 @@ def predictions(report: Report) -> Markup:
     first = _table(counts[:MAX_SHOWN], total, counts[0][1])
     about = f"{units.count(total, 'image')} classified as {units.count(len(counts), 'class', 'es')}."
     rest = counts[MAX_SHOWN : MAX_SHOWN + MAX_LISTED]
-    more = [collapsible(f"The next {len(rest):,} classes", _table(rest, total, counts[0][1]))] if rest else []
+    more = [collapsible(units.count(len(rest), "more class", "es"), _table(rest, total, counts[0][1]))] if rest else []
     return section("Predictions", element("p", about, class_="lead"), first, *more)
 
 
