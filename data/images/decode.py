@@ -4,9 +4,11 @@ import contextlib
 import ctypes
 import io
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from textwrap import shorten
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -33,6 +35,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
+_BOMB = re.compile(r"\((\d+) pixels\) exceeds limit of (\d+) pixels")
+_REASON_CHARACTERS = 200
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_METADATA = (b"eXIf", b"iTXt")  # the chunks of EXIF and XMP
 
@@ -147,9 +151,10 @@ def _decode(data: bytes, preprocessing: Preprocessing) -> tuple[Image.Image, Pix
             return _resized(upright, preprocessing), PixelSize(*upright.size)
     except UnidentifiedImageError as error:
         raise UndecodableImage(_unknown_format(data)) from error
+    except UndecodableImage:
+        raise
     except Exception as error:  # damaged files raise any exception, including SyntaxError and MemoryError
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UndecodableImage(reason[:200]) from error
+        raise UndecodableImage(_reason(error)) from error
 
 
 def scale_pixels(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
@@ -175,9 +180,21 @@ def scale_pixels(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray
 
 def _loaded(image: Image.Image) -> Image.Image:
     if image.format == "EPS":  # Pillow would run Ghostscript on an untrusted file
-        raise NotImplementedError("EPS files are programs, not images")
+        raise UndecodableImage("EPS files are programs, not images")
     image.load()
     return image
+
+
+def _reason(error: Exception) -> str:
+    """Why Pillow failed, as the end of a sentence of at most 200 characters."""
+    text = " ".join(str(error).split())
+    if too_many := _BOMB.search(text):
+        pixels, limit = map(int, too_many.groups())
+        return f"the image has {pixels:,} pixels, more than {limit:,}"
+    if text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    text = text.rstrip(".") or type(error).__name__
+    return shorten(f"the file is damaged or not supported: {text}", _REASON_CHARACTERS, placeholder=" …")
 
 
 def _unknown_format(data: bytes) -> str:
