@@ -15,3 +15,8 @@ def format_number(value: float) -> str:
 def format_percent(share: float) -> str:
     """Format a share of 1 as a whole percentage; shares between 0 and 1 never become 0% or 100%."""
     return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def format_count(number: int, noun: str, plural: str | None = None) -> str:
+    """Format a number with its noun: 1 image, 1,200 images."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

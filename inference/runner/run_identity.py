@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 from hybrid_batch.data.errors import NotARun, SettingsMismatch
 from hybrid_batch.data.images.images import ImageSet
+from hybrid_batch.data.log.records import LOCAL_TAIL
 from hybrid_batch.data.log.runs import RunFolder, shards
 from hybrid_batch.data.storage.file_names import to_former_text, to_text
 from hybrid_batch.data.storage.local_storage import LocalStorage
 from hybrid_batch.data.storage.storage import Storage
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.runner.split import LocalSplit, Split
 
@@ -80,8 +82,9 @@ def _checked(
     _check_identity(uri, stored.get("identity", {}), asdict(identity))
     former = _with_former_names(images.table)
     if not any(frozen.equals(table.cast(frozen.schema)) for table in (images.table, former) if table is not None):
+        before, now = (format_count(table.num_rows, "image") for table in (frozen, images.table))
         raise SettingsMismatch(
-            f"Run {uri} was begun with {_images(frozen)}, and IMAGES now has {_images(images.table)}, or other names, "
+            f"Run {uri} was begun with {before}, and IMAGES now has {now}, or other names, "
             "labels or sizes; use another --run-id, or leave it out."
         )
     return RunInputs(replace(images, table=frozen), int(stored["shard_size"]))
@@ -101,7 +104,7 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
         **({"skipped": skipped} if (skipped := images.skipped.to_dict()) else {}),
         "labels": images.label_source or "none",
         **({} if split is None else {"cut": split.name, "cut_name": _cut_name(bundle, split), "codec": split.codec}),
-        "tail": tail,
+        "tail": LOCAL_TAIL if isinstance(split, LocalSplit) else tail,
         "software": {"python": platform.python_version()} | {name: version(name) for name in _SOFTWARE},
         "machine": {
             "platform": platform.platform(),
@@ -125,10 +128,6 @@ def _with_former_names(images: pa.Table) -> pa.Table | None:
         return None
     renamed = images.set_column(0, images.schema.field("image"), pa.array(former))
     return renamed.take(pc.sort_indices(renamed["image"]))
-
-
-def _images(table: pa.Table) -> str:
-    return "1 image" if table.num_rows == 1 else f"{table.num_rows:,} images"
 
 
 def _cut_name(bundle: Bundle, split: Split) -> str:

@@ -203,7 +203,9 @@ def test_several_paths_and_a_pattern_are_images_and_skipped_files_are_counted(ca
         facts = json.loads(capsys.readouterr().out)
         assert (facts["images"], facts["labelled"], facts["errors"]) == (count, count, 0)
     assert main(["run", str(images), *options[:-1]]) == 0
-    assert re.search("^skipped +1 hidden file, 2 files of another kind$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        "^skipped +1 hidden file, 2 files of another kind [(][.]txt 2[)]$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_the_summary_counts_the_reasons_of_errors(capsys, tmp_path):
@@ -220,7 +222,9 @@ def test_a_run_over_other_images_names_the_run_with_the_same_settings(capsys, tm
     assert main([*options, "5"]) == 0
     assert "the same settings" not in capsys.readouterr().err
     assert main([*options, "6"]) == 0
-    said = "has the same settings and 5 images, but not the same images; this is another run, and all its 6 images are"
+    said = (
+        "has the same settings and 5 images, but not the same images; this is another run, and all of its 6 images are"
+    )
     assert said in capsys.readouterr().err
     assert main([*options, "6", "--overwrite"]) == 0
     assert "the same settings" not in capsys.readouterr().err

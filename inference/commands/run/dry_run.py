@@ -8,6 +8,7 @@ from rich.table import Table
 
 from hybrid_batch.data.log.runs import shards
 from hybrid_batch.data.terminal.console import open_console
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.run.overwrite import find_existing
 from hybrid_batch.inference.commands.run.prepared_run import PreparedRun
 from hybrid_batch.inference.runner.split import LocalSplit
@@ -68,8 +69,11 @@ def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
         ("tail", facts["tail"]),
         ("log", log),
         ("shards", f"{facts['shards']:,}, {facts['shards_present']:,} of them present" if facts["run"] else ""),
-        ("would delete", f"{facts['objects_deleted']:,} objects of this run" if facts.get("objects_deleted") else ""),
-        ("would run", f"{facts['images_left']:,} of {facts['images']:,} images" if facts["run"] else ""),
+        (
+            "would delete",
+            f"{format_count(facts['objects_deleted'], 'object')} of this run" if facts.get("objects_deleted") else "",
+        ),
+        ("would run", f"{facts['images_left']:,} of {format_count(facts['images'], 'image')}" if facts["run"] else ""),
     ]
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

@@ -10,6 +10,7 @@ from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder
 from hybrid_batch.data.storage.local_storage import LocalStorage
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.terminal.messages import print_message, print_note
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.run.options import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, RunOptions
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
@@ -93,10 +94,10 @@ def note_other_images(run: PreparedRun) -> None:
     runs = [] if (found := find_runs(log)) and run.folder.uri in {one.uri for one in found} else found
     same = [one for one in runs if one.settings().get("identity") == asdict(run.identity)]
     if same:
-        count, number = same[-1].images().num_rows, run.images.table.num_rows
+        count, number = (format_count(len(table), "image") for table in (same[-1].images(), run.images.table))
         print_note(
-            f"{same[-1].uri} has the same settings and {count:,} images, but not the same images; this is another run, "
-            f"and all its {number:,} images are classified."
+            f"{same[-1].uri} has the same settings and {count}, but not the same images; this is another run, and all "
+            f"of its {number} are classified."
         )
 
 

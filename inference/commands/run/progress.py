@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hybrid_batch.data.log.runs import shards
 from hybrid_batch.data.terminal.messages import is_quiet, print_detail
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.runner.batch import Batch
 from hybrid_batch.inference.runner.runner import RunSpec
 from hybrid_batch.inference.runner.split import AUTO, LOCAL
@@ -30,15 +31,19 @@ class RunProgress:
             TextColumn("[bold]{task.fields[cut]}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} images/s{task.fields[bytes]} · {task.fields[errors]} errors"),
+            TextColumn("{task.fields[rate]} images/s{task.fields[bytes]} · {task.fields[errors]}"),
             TimeRemainingColumn(),
             console=console,
             disable=is_quiet() or not console.is_terminal,
         )
         split = spec.router.fixed_split
         cut = split.name if split else AUTO
-        self._task = self._bar.add_task("run", total=rows, completed=done, cut=cut, rate="0", bytes="", errors=0)
-        print_detail(f"{rows:,} images, {done:,} of them in the log already, from {spec.images.root.uri}.")
+        self._task = self._bar.add_task(
+            "run", total=rows, completed=done, cut=cut, rate="0", bytes="", errors=format_count(0, "error")
+        )
+        print_detail(
+            f"{format_count(rows, 'image')}, {done:,} of them in the log already, from {spec.images.root.uri}."
+        )
         print_detail(f"Head on this machine, tail {self._tail_name}, log {spec.folder.uri}.")
 
     def update(self, batch: Batch) -> None:
@@ -53,13 +58,15 @@ class RunProgress:
             advance=len(batch.images),
             rate=f"{rate:,.0f}",
             bytes=f" · {decimal(self._cut_bytes)} at the cut" if self._cut_bytes else "",
-            errors=self._errors,
+            errors=format_count(self._errors, "error"),
         )
         tail = LOCAL if batch.ran_locally else self._tail_name
+        images = format_count(len(batch.images), "image")
         print_detail(
-            f"shard {batch.shard}, batch {batch.number}: {len(batch.images)} images, cut {batch.split.name}, "
+            f"shard {batch.shard}, batch {batch.number}: {images}, cut {batch.split.name}, "
             f"codec {batch.split.codec}, tail {tail}; {decimal(batch.cut_bytes)} at the cut, "
-            f"{decimal(batch.sent_bytes)} sent, {decimal(batch.received_bytes)} received; {len(batch.errors)} errors"
+            f"{decimal(batch.sent_bytes)} sent, {decimal(batch.received_bytes)} received; "
+            + format_count(len(batch.errors), "error")
         )
 
     def __enter__(self) -> Self:

@@ -1,10 +1,12 @@
 """A run from its options to its totals: the command `run` and the Python API call `run_images`."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.terminal.messages import print_detail, print_message, print_note
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.run.options import DEFAULT_SHARD_SIZE, RunOptions
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
     run = calibrated(prepare_run(options))
     existing = find_existing(run.folder) if options.overwrite else ()
     if existing:
-        confirm(f"Delete the {len(existing)} objects of {run.folder.uri} and classify its images again?")
+        confirm(
+            f"Delete the {format_count(len(existing), 'object')} of {run.folder.uri} and classify its images again?"
+        )
     elif (totals := run.finished_totals()) is not None:
         print_message("This run is complete; nothing to do. (--run-id NAME starts another, --overwrite repeats it.)")
         not_applied = settings_not_applied(options, run.folder.settings(), totals)
@@ -80,7 +84,7 @@ def _print_local_note(run: "PreparedRun") -> None:
     options = run.options
     if options.tail != LOCAL or isinstance(run.split, LocalSplit):
         return
-    model = options.model
+    model = shlex.quote(options.model)
     print_message(
         "Head and tail both run in this process, and the log shows what the cut would send; to put the tail elsewhere: "
         f"`hybrid-batch serve {model} --port 8000` on another machine and `run --tail http://HOST:8000`, or "
@@ -169,7 +173,7 @@ def _committed(spec: "RunSpec") -> str:
     try:
         sizes, present = dict(shards(rows, spec.shard_size)), spec.folder.parts()
         images = sum(len(sizes[shard]) for shard in present.keys() & sizes.keys())
-        done = f"{len(present)} of {len(sizes)} shards ({images:,} of {rows:,} images) are"
+        done = f"{len(present)} of {format_count(len(sizes), 'shard')} ({images:,} of {rows:,} images) are"
     except StorageFailed:  # perhaps the cause of the interruption
         done = "all finished shards are"
     return f"{done} committed in {spec.folder.uri}, and the same command continues the run."
