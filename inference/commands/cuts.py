@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybrid_batch.data.terminal.messages import print_message
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.options import ModelReference, runtime_option
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def _print_table(name: str, rows: list[dict[str, Any]]) -> None:
     from hybrid_batch.data.terminal.console import open_console
 
     console = open_console()
-    table = Table(title=f"{name}: {len(rows)} cuts", title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title=f"{name}: {format_count(len(rows), 'cut')}", title_justify="left", box=None, header_style="bold"
+    )
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     table.add_column("head work", justify="right")

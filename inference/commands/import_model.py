@@ -7,6 +7,7 @@ import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.options import ModelReference
 
 
@@ -92,5 +93,6 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     shape = "x".join(map(str, bundle.input.shape))
     click.echo(
         f"{path}: input {shape} {bundle.preprocessing.colour} {bundle.preprocessing.scale}, "
-        f"{len(bundle.labels)} classes, {singles} cuts, sha256 {bundle.sha256[:12]}"
+        f"{format_count(len(bundle.labels), 'class', 'classes')}, {format_count(singles, 'cut')}, "
+        f"sha256 {bundle.sha256[:12]}"
     )

@@ -7,13 +7,30 @@ import contextlib
 import functools
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hybrid_batch.data.errors import StorageFailed
 from hybrid_batch.data.storage.local_storage import LocalStorage
 
 SEGMENTS_LIMIT_BYTES = 4 << 30
+
+
+def _print(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+_notify: Callable[[str], None] = _print
+
+
+def notify_unwritable_cache(notify: Callable[[str], None]) -> None:
+    """Set the function that receives the line about a cache folder that cannot be written; by default it is printed.
+
+    This module is part of the package for Lambda, which has no messages of a command line."""
+    global _notify  # noqa: PLW0603 - one process, one cache
+    _notify = notify
 
 
 def cache_folder(kind: str) -> Path:
@@ -37,10 +54,8 @@ def _writable(root: Path) -> Path:
             return root
     except OSError as error:
         reason = error.strerror or str(error)
-    from hybrid_batch.data.terminal.messages import print_note
-
-    print_note(
-        f"The cache folder {root} cannot be written ({reason}), so nothing is kept for later commands; "
+    _notify(
+        f"Note: The cache folder {root} cannot be written ({reason}), so nothing is kept for later commands; "
         "HYBRID_BATCH_CACHE can name another."
     )
     temporary = tempfile.mkdtemp(prefix="hybrid-batch-cache-")

@@ -344,7 +344,7 @@ def test_the_container_offers_the_commands_that_work_in_it(container: Path, tmp_
 
     task, images = container / "task", str(ROOT / "data/digits/images")
     listed = run_command(task, tmp_path, "--help").split("Commands:\n")[1].splitlines()
-    assert sorted(line.split()[0] for line in listed) == sorted(package.CONTAINER_COMMANDS)
+    assert sorted(line.split()[0] for line in listed) == sorted(("completion", *package.CONTAINER_COMMANDS))
     assert len(json.loads(run_command(task, tmp_path, "cuts", "bundle", "--verify", "--json"))) > 10
     profile = run_command(task, tmp_path, "profile", "bundle", "--images", images)
     assert "the others are interpolated, with an error of up to" in profile
@@ -376,13 +376,12 @@ def test_libraries_that_cannot_be_downloaded_are_one_sentence(
     assert "pip cannot fetch the libraries for x86_64: " in err
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(
+def test_a_package_is_built_without_a_writable_cache(
     tmp_path: Path, bundle: Bundle, wheels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HYBRID_BATCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(PackageFailed, match=r"^Cannot cache libraries in .*: Not a directory; set HYBRID_BATCH_CACHE"):
-        build_package(PackageSettings(bundle, python=THIS_PYTHON), tmp_path / "x.zip")
+    assert build_package(PackageSettings(bundle, python=THIS_PYTHON), tmp_path / "x.zip").path.is_file()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hybrid_batch.data.terminal.numbers import format_number, format_percent
+from hybrid_batch.data.terminal.numbers import format_count, format_number, format_percent
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ def test_three_digits_and_no_exponent(value, text):
 )
 def test_a_share_above_0_or_below_1_is_never_rounded_to_it(share, text):
     assert format_percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 classes"), (1, "1 class"), (2, "2 classes"), (1200, "1,200 classes")]
+)
+def test_a_count_has_its_noun_in_the_right_number(number, text):
+    assert format_count(number, "class", "classes") == text

@@ -35,7 +35,7 @@ LAMBDA_CODE = (*_TAIL, "inference.cloud.function")
 CONTAINER_COMMANDS = ("run", "cuts", "profile", "plan", "serve", "worker")
 CONTAINER_CODE = (
     *_TAIL,
-    *("__main__", "cli", "configuration", "data.log", "data.terminal"),
+    *("__main__", "cli", "completion", "configuration", "data.log", "data.terminal"),
     *("inference.tails", "inference.runner", "inference.planner"),
     *(f"inference.commands.{name}" for name in ("options", *CONTAINER_COMMANDS)),
 )

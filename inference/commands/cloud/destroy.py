@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_batch.data.terminal.messages import check_confirmation, confirm, print_json, print_message
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.cloud.output import print_step, waiting_options, yes_option
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def destroy(name: str, *, dry_run: bool, yes: bool, as_json: bool, poll_interval
 
 def _print_inventory(inventory: "Inventory") -> None:
     if inventory.stack:
-        print_message(f"stack {inventory.name} ({inventory.stack.state}), {len(inventory.resources)} resources")
+        print_message(
+            f"stack {inventory.name} ({inventory.stack.state}), {format_count(len(inventory.resources), 'resource')}"
+        )
     if inventory.bucket:
         logs = f", {inventory.logs:,} of them in logs/" if inventory.logs else ""
         print_message(f"bucket {inventory.bucket.name}, {inventory.objects:,} objects{logs}")

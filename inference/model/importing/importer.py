@@ -109,6 +109,10 @@ def _output_notes(bundle: Bundle) -> Iterator[str]:
         yield "the outputs are logits, so confidences are their softmax"
 
 
+def _classes(count: int) -> str:
+    return f"{count} class{'' if count == 1 else 'es'}"
+
+
 def _cuts(frozen: FrozenGraph) -> tuple[Cut, ...]:
     """The cuts on one walk through the graph, and those across branches that the walk does not pass."""
     cuts = find_cuts(frozen.ops, frozen.input, frozen.output)
@@ -143,7 +147,7 @@ def _labels(settings: ImportSettings, classes: int) -> tuple[tuple[str, ...], tu
     found = read_classes(path)
     names = found.names
     if len(names) != classes:
-        raise BadLabels(f"{path} names {len(names)} classes but the model has {classes}; give one name per output.")
+        raise BadLabels(f"{path} names {_classes(len(names))} but the model has {classes}; give one name per output.")
     if not found.were_indexed:
         return names, ()
     scale = "" if settings.scale else "; its image models expect --scale -1-1"

@@ -11,7 +11,7 @@ from pathlib import Path
 from hybrid_batch import data
 from hybrid_batch.data.errors import NotABundle, StorageFailed
 from hybrid_batch.inference.model.bundle import FORMAT_VERSION, Bundle, is_bundle, read_bundle
-from hybrid_batch.inference.model.cache import cache_folder
+from hybrid_batch.inference.model.cache import cache_folder, notify_unwritable_cache
 
 BUILT_IN = "digits"
 _CACHE_VERSION = 2  # increased for a change of the import that keeps the format of bundles
@@ -23,6 +23,7 @@ def resolve_model(reference: str, notify: Callable[[str], None] = lambda _: None
 
     `notify` receives one line for each step of an import, and one if the weights are random. Raises NotABundle,
     ModelRefused, StorageFailed, MissingExtra."""
+    notify_unwritable_cache(notify)
     bundle = _resolve(reference, notify)
     if note := bundle.random_weights_note:
         notify(f"Note: {note}")
