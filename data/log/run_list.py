@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hybrid_batch.data.log.records import LOCAL_CUT, LOCAL_TAIL
 from hybrid_batch.data.log.runs import RunFolder, shards
 
 
 @dataclass(frozen=True, slots=True)
 class RunEntry:
-    """One run. `cut` is its id and name, or the ids of an adaptive run's cuts. `images` are classified so far, of
+    """One run. `cut` is its id and name, or the ids of an adaptive run's cuts; `tail` names the tails that computed its
+    images, or that of an incomplete run. `images` are classified so far, of
     `images_total`; `errors` and `accuracy` are known for complete runs. Older runs have no `created_at` (ISO, UTC)."""
 
     run: str
@@ -42,13 +44,14 @@ def list_run(run: RunFolder) -> RunEntry:
         done = int(totals.get("images", total))
     labelled = (totals or {}).get("labelled")
     cut, codec = _cut_and_codec(settings, (totals or {}).get("cuts", {}))
+    tails = (totals or {}).get("tails") or {LOCAL_TAIL if cut == LOCAL_CUT else settings.get("tail"): total}
     return RunEntry(
         run=run.run_id,
         uri=run.uri,
         model=settings.get("bundle_name"),
         cut=cut,
         codec=codec,
-        tail=settings.get("tail"),
+        tail=", ".join(sorted(tail for tail in tails if tail)) or None,
         images=done,
         images_total=total,
         errors=(totals or {}).get("errors"),

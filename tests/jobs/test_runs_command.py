@@ -91,6 +91,18 @@ def test_the_table_has_a_row_for_each_run(tmp_path: Path, capsys: pytest.Capture
     ]
 
 
+@pytest.mark.parametrize("totals", [{}, {"cuts": {"local none": 3}}, {"tails": {"local": 3}}])
+def test_a_tail_that_computed_nothing_is_not_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], totals: dict[str, object]
+) -> None:
+    run = RunFolder(open_storage(str(tmp_path / "run=x")))
+    run.create({"shard_size": 4, "tail": "http://unused", "identity": {"split": "local", "codec": "none"}})
+    write_run(run.uri, RECORDS, 4)
+    run.mark_complete({"images": 10, **totals})
+    (entry,) = listed(capsys, tmp_path)
+    assert entry["tail"] == "local"
+
+
 def test_old_and_damaged_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run_1(tmp_path / "run=old", [record(image=f"{number}.png") for number in range(3)], 2, finished=False)
     (tmp_path / "run=bad").mkdir()

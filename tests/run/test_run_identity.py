@@ -85,7 +85,8 @@ def test_the_metadata_names_what_a_reader_of_the_log_looks_for():
     assert random["weights"] == "random"
     assert random["labels"] == "none"
     assert "cut" not in random
-    assert run_metadata(bundle, images, "local", LocalSplit())["cut_name"] == "local"
+    local = run_metadata(bundle, images, "http://unused", LocalSplit())
+    assert (local["cut_name"], local["tail"]) == ("local", "local")
     assert run_metadata(bundle, images, "local", UploadSplit("image"))["cut"] == "c000"
 
 
