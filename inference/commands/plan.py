@@ -225,7 +225,7 @@ def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     open_console().print(_table(shown))
     click.echo(
         "$ is per 1,000 images; times of unmeasured heads are interpolated, with an error of up to "
-        f"{profile.interpolation_error:.1%}.{_left_out(plan, len(shown), options)}"
+        f"{profile.interpolation_error:.1%} of an image's time.{_left_out(plan, len(shown), options)}"
     )
     for note in profile.tail.notes if profile.tail else ():
         click.echo(f"Note: {note}")

@@ -9,6 +9,7 @@ from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.model.runtimes import open_runtime
 from hybrid_batch.inference.planner.plan.plan import PlanRequest, make_plan
 from hybrid_batch.inference.planner.profile import run_overhead
+from hybrid_batch.inference.planner.profile.piecewise_linear import PiecewiseLinear
 from hybrid_batch.inference.planner.profile.run_overhead import measure_run_overhead
 from hybrid_batch.inference.planner.profile.sample import take_sample
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
@@ -45,6 +46,14 @@ def test_long_runs_are_not_measured(target, monkeypatch):
     assert measure_run_overhead(target, sample, {1: 30_000.0, 32: 30_000.0}) == {1: 500.0, 32: 500.0}
     assert measured == [(1, 13)]
     assert measure_run_overhead(target, sample, {1: 1e6}) == {1: 0.0}
+
+
+def test_the_error_of_a_head_is_stated_as_a_share_of_an_images_time():
+    """Half of 20 µs is little where an image takes 200 µs."""
+    curve = PiecewiseLinear(((0.0, 0.0), (500.0, 20.0), (1000.0, 20.0)))
+    profile = replace(profile_of(20, 10, 1e9), times={32: curve})
+    assert profile.interpolation_error == pytest.approx(0.5)
+    assert replace(profile, run_us={32: 180.0}).interpolation_error == pytest.approx(0.05)
 
 
 def test_every_image_costs_the_runs_overhead():

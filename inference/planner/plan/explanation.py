@@ -9,7 +9,7 @@ from hybrid_batch.inference.planner.profile.profile import Link, Profile
 from hybrid_batch.inference.protocol import codecs
 
 _FREE_LOCALLY = "bytes", "cloud-seconds", "cost"
-MAX_ERROR = 0.25  # of the whole model's time; a larger error of the heads' times makes a plan unreliable
+MAX_ERROR = 0.25  # of the time of an image; a larger error of the heads' times makes a plan unreliable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def find_unreliable(profile: Profile) -> str | None:
     """Why predictions from the profile are not reliable, and what to do, as one sentence; None if they are."""
     if profile.interpolation_error > MAX_ERROR:
         return (
-            f"unreliable: the times of unmeasured heads may be wrong by {profile.interpolation_error:.0%} of the whole "
-            "model's time; measure again with `hybrid-batch profile --remeasure`, the same model, --tail, --images and "
+            f"unreliable: the times of unmeasured heads may be wrong by {profile.interpolation_error:.0%} of the time "
+            "of an image; measure again with `hybrid-batch profile --remeasure`, the same model, --tail, --images and "
             "--batch-size, while nothing else runs on this machine."
         )
     if profile.tail is not None and profile.tail.shares_cores:

@@ -97,8 +97,14 @@ class Profile:
 
     @property
     def interpolation_error(self) -> float:
-        """The largest error of a head's time between measured cuts, as a share of the whole model's time."""
-        return max(curve.error for curve in self.times.values())
+        """The largest error of a head's time between measured cuts, as a share of the time that an image takes on this
+        machine, with decoding and the work of the run."""
+        return max(self._error(batch, curve) for batch, curve in self.times.items())
+
+    def _error(self, batch: int, curve: PiecewiseLinear) -> float:
+        whole_us = curve.points[-1][1]
+        image_us = whole_us + self.images.decode_us / max(1, self.device.cores) + self.run_us.get(batch, 0.0)
+        return curve.error * whole_us / image_us if image_us else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as a JSON object."""
