@@ -22,6 +22,7 @@ class ComparisonCoverage(TypedDict):
     """Numbers of images: in both runs, and in one run with the first of their names. All else is about images in both.
 
     `errors_a`, `errors_b`: not classified by that run. `classified`: by both runs. `labelled`: of these, with a label.
+    `changed`: classified, with different predictions; the first of them by name, each as "IMAGE: A → B".
     """
 
     both: int
@@ -33,6 +34,8 @@ class ComparisonCoverage(TypedDict):
     errors_b: int
     classified: int
     labelled: int
+    changed: int
+    changed_images: list[str]
 
 
 class ComparisonSlice(TypedDict):
@@ -107,6 +110,8 @@ def build_comparison(counts: JoinCounts, skip_unreadable: bool = False) -> Compa
             errors_b=counts.get(("error", "b"), 0),
             classified=overall["images"],
             labelled=overall["labelled"],
+            changed=overall["images"] - counts.get(("agree", "", None), 0),
+            changed_images=first_names(counts, "changed"),
         ),
         overall=overall,
         slices=slices,
@@ -128,18 +133,22 @@ def _check(counts: JoinCounts, skip_unreadable: bool) -> None:
         if repeated := first_names(counts, f"twice in {side}"):
             number = counts["problems", f"twice in {side}"]
             raise NotARun(
-                f"Run {side.upper()} has more than one record of {number:,} images ({_some(repeated, number)}), so they"
-                " cannot be joined by image; compare runs with one record of each image."
+                f"Run {side.upper()} has more than one record of {_images(number)} ({_some(repeated, number)}), so the"
+                " runs cannot be joined by image; compare runs with one record of each image."
             )
     if differing := first_names(counts, "label"):
         number = counts["problems", "label"]
         raise BadLabels(
-            f"The runs have different labels for {number:,} images ({_some(differing, number)}); compare runs with the"
+            f"The runs have different labels for {_images(number)} ({_some(differing, number)}); compare runs with the"
             " same labels."
         )
     if not counts.get(("both",)):
         in_a, in_b = (", ".join(first_names(counts, f"only {side}")[:1]) or "none" for side in SIDES)
         raise WrongUsage(f"The runs have no image in common (A: {in_a}, …; B: {in_b}, …); compare runs of one folder.")
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
 
 
 def _some(names: Sequence[str], number: int) -> str:

@@ -157,6 +157,10 @@ def _count_pairs(a: pa.Table, b: pa.Table, counts: Counter[Key]) -> None:
     outcome = np.select([~labelled, a_correct & b_correct, a_correct, b_correct], [4, 0, 1, 2], 3)
     ones = {"agree": pc.equal(a["prediction"], b["prediction"]).cast(pa.int64())}
     ones |= {name: pa.array((outcome == code).astype(np.int64)) for code, name in enumerate(OUTCOMES)}
+    changed = pc.not_equal(a["prediction"], b["prediction"])
+    triples = (column.filter(changed).to_pylist() for column in (a["image"], a["prediction"], b["prediction"]))
+    rows = zip(*triples, strict=True)
+    _add_names(counts, "changed", [f"{image}: {of_a} → {of_b}" for image, of_a, of_b in rows])
     slices = {"": pa.nulls(len(a), pa.string()), "label": label}
     slices["folder"] = columns.folders(pa.chunked_array(a["image"]).combine_chunks()).cast(pa.string())
     slices |= {

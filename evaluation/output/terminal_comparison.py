@@ -28,7 +28,7 @@ def print_comparison(comparison: Comparison, console: "Console | None" = None) -
 
     for line in (*_coverage(comparison["coverage"]), *_overall(comparison["overall"])):
         print_line(line)
-    for line in (*comparison["notes"], *comparison["bad_parts"]):
+    for line in (*_changed(comparison["coverage"]), *comparison["notes"], *comparison["bad_parts"]):
         print_line(line)
     for column, slices in comparison["slices"].items():
         if column == "folder" and slices == comparison["slices"].get("label"):
@@ -59,6 +59,14 @@ def _coverage(coverage: ComparisonCoverage) -> Iterator[str]:
     ):
         if count:
             yield f"only in {side}   {count:,}: {', '.join(names)}{', …' if count > len(names) else ''}"
+
+
+def _changed(coverage: ComparisonCoverage) -> Iterator[str]:
+    if coverage["changed"]:
+        names = coverage["changed_images"]
+        more = f", the first {len(names)} by name" if coverage["changed"] > len(names) else ""
+        yield f"\nchanged predictions: {units.count(coverage['changed'], 'image')}{more}"
+        yield from (f"  {name}" for name in names)
 
 
 def _overall(overall: ComparisonSlice) -> Iterator[str]:

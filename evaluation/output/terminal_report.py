@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hybrid_batch.evaluation.output import terminal_tables, units
-from hybrid_batch.evaluation.report_schema import LATENCY_PARTS, STAGE_NOTE, Report, Slice
+from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES, LATENCY_PARTS, STAGE_NOTE, Report, Slice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ def print_report(report: Report, console: "Console | None" = None) -> None:
         console.print(terminal_tables.predictions(predictions))
     _print_costs(report, console)
     for by, slices in report["slices"].items():
-        if len(slices) > 1 and by not in _NOT_PRINTED:
+        if (len(slices) > 1 and by not in _NOT_PRINTED) or (slices and by not in DEFAULT_SLICES):
             few = max(entry["records"] for entry in slices) < _FEW_RECORDS
             print_line(f"\nby {by}{_about_slices(len(slices), few)}")
             if not few:

@@ -16,6 +16,7 @@ from hybrid_batch.evaluation.counting.counts import Counts, build_counts
 from hybrid_batch.evaluation.counting.parquet_reader import read_batches
 from hybrid_batch.evaluation.counting.record_counter import RecordCounter
 from hybrid_batch.evaluation.report_schema import Report
+from hybrid_batch.evaluation.run_facts import facts_of
 
 _BUILD_LOCK = Lock()  # building counts takes 100 MB for a thousand classes and little time: one thread at a time
 
@@ -50,6 +51,7 @@ def list_parts(uris: Iterable[str], all_runs: bool | None = None) -> PartList:
         indexes = list(run.parts())
         parts += [Part(run.uri, index) for index in indexes]
         notes += _describe_gaps(run, set(indexes))
+    notes += _describe_models(runs)
     notes += _describe_shared_images(runs)
     if not parts:
         raise NotARun(" ".join(notes) or "No run to evaluate; name one or more run folders.")
@@ -106,6 +108,17 @@ def require_complete(report: Report) -> Report:
     return report
 
 
+def _describe_models(runs: Sequence[RunFolder]) -> Iterator[str]:
+    """A sentence about runs of several models, whose scores make no sense together."""
+    facts = [facts_of(run.uri, run.settings()) for run in runs]
+    models = {fact.bundle: fact.model or (fact.bundle or "unknown")[:12] for fact in facts}
+    if len(models) > 1:
+        yield (
+            f"These {len(runs):,} runs are of {len(models):,} models ({', '.join(sorted(models.values()))}), which the "
+            "scores mix; evaluate the runs of each model alone, or compare two runs with `hybrid-batch compare`."
+        )
+
+
 def _describe_shared_images(runs: Sequence[RunFolder]) -> Iterator[str]:
     """A sentence about the images that are in more than one of the runs, if any."""
     if len(runs) < 2:
@@ -113,7 +126,8 @@ def _describe_shared_images(runs: Sequence[RunFolder]) -> Iterator[str]:
     images = pa.chunked_array([chunk for run in runs for chunk in run.images()["image"].chunks], pa.string())
     repeated = len(images) - int(pc.count_distinct(images).as_py())
     if repeated:
-        yield f"{repeated:,} of the {len(images):,} images of these runs are repeated; every repetition is counted."
+        verb = "is" if repeated == 1 else "are"
+        yield f"{repeated:,} of the {len(images):,} images of these runs {verb} repeated; every repetition is counted."
 
 
 def _describe_gaps(run: RunFolder, done: set[int]) -> Iterator[str]:
@@ -133,6 +147,6 @@ def _describe_gaps(run: RunFolder, done: set[int]) -> Iterator[str]:
     if missing == 0:
         return
     yield (
-        f"{run.uri} is unfinished: {missing:,} of its {total:,} images are in the "
-        f"{len(expected) - len(done):,} of {len(expected):,} parts that are missing."
+        f"{run.uri} is unfinished: {missing:,} of its {total:,} images {'is' if missing == 1 else 'are'} missing, with "
+        f"{len(expected.keys() - done):,} of {len(expected):,} parts."
     )

@@ -73,6 +73,7 @@ def test_images_of_one_run_and_errors_are_counted_and_not_compared() -> None:
         "errors_b": 2,
         "classified": 1,
         "labelled": 1,
+        "changed": 0,
     }
 
 
@@ -140,9 +141,9 @@ def test_different_labels_are_an_error_with_examples() -> None:
 
 def test_a_repeated_image_in_a_run_is_an_error_with_its_name() -> None:
     once, twice = [record(image="x"), record(image="y")], [record(image="x"), record(image="y"), record(image="x")]
-    with pytest.raises(NotARun, match=r"Run B has more than one record of 1 images \(x\)"):
+    with pytest.raises(NotARun, match=r"Run B has more than one record of 1 image \(x\)"):
         compared(once, twice)
-    with pytest.raises(NotARun, match=r"Run A has more than one record of 1 images \(x\)"):
+    with pytest.raises(NotARun, match=r"Run A has more than one record of 1 image \(x\)"):
         compared(twice, once)
 
 

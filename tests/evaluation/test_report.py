@@ -123,3 +123,32 @@ def test_folders_have_no_latency_because_it_follows_the_order_of_the_run() -> No
     heads = {line.split()[0]: line for line in text.splitlines() if "95 % interval" in line}
     assert "p50" in heads["codec"]
     assert "p50" not in heads["folder"]
+
+
+def test_a_column_that_was_asked_for_is_printed_with_one_value() -> None:
+    report = build_report(count_table(to_table([record()] * 6), ["batch"]))
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=80))
+    assert "by batch" in out.getvalue()
+    assert "by codec" not in out.getvalue()
+
+
+def exchanged(predictions: str) -> list[str]:
+    records = [record(label="abcd"[n % 4], prediction=predictions[n % 4]) for n in range(40)]
+    notes = build_report(count_table(to_table(records)))["notes"]
+    return [note for note in notes if "exchanged" in note]
+
+
+def test_exchanged_names_of_classes_are_noticed() -> None:
+    assert exchanged("abcd") == []
+    assert exchanged("aacd") == []
+    assert exchanged("acbd") == [
+        "The names of 2 classes look exchanged (b → c, c → b): corrected, the accuracy would be 1.0000; check that the "
+        "classes given at import are in the output's order."
+    ]
+    assert "The names of 3 classes look exchanged (a → c, b → a, c → b)" in exchanged("bcad")[0]
+
+
+def test_one_record_without_a_confidence_is_singular() -> None:
+    text = printed([record()] * 4 + [record(confidence=None)])
+    assert "1 of the 5 labelled records has no confidence in [0, 1] and is not calibrated." in text

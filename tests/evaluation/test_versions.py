@@ -43,7 +43,7 @@ def test_a_log_of_version_1_has_no_waits_and_sends_nothing_to_a_local_tail() -> 
     assert (overall["cut_bytes"], overall["sent_bytes"], overall["received_bytes"]) == (300, 0, 0)
     assert (overall["cut_share"], overall["sent_share"]) == (0.1, 0)
     assert built["notes"] == [
-        "The records have no waiting times (version 1 of the log): their stages do not add up to their latency."
+        "The records have no waiting times (version 1 of the log), so stages do not add up to the latency."
     ]
     assert [(row["run_id"], row["model"], row["cut"], row["records"]) for row in built["runs"]] == [
         (None, None, "c001", 3)

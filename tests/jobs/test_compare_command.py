@@ -33,6 +33,8 @@ def test_the_table_shows_the_differences(runs: list[str], capsys: pytest.Capture
     assert "McNemar A alone right 20, B alone 0: p = 1.9e-06 exact, 9.5e-07 mid-p" in lines
     assert "by label: 1 of 2 differ significantly (Holm's p < 0.05); 1 without a changed answer not listed" in lines
     assert "a 20 1.0000 0.0000 -100.00 -100.00 to -67.77 1.9e-06" in lines
+    assert "changed predictions: 20 images, the first 10 by name" in lines
+    assert "00.png: a → b" in lines
     assert "latency 21 µs 42 µs 2 21 µs 42 µs 2" in lines
     assert "sent 4 kB 4 kB 1" in lines
 

@@ -191,3 +191,16 @@ def test_an_unwritable_output_is_reported(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "file").write_text("")
     assert command(["evaluate", str(tmp_path), "--output", str(tmp_path / "file" / "below")]) == 1
     assert "Cannot write" in capsys.readouterr().err
+
+
+def test_runs_of_several_models_are_evaluated_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, bundle in (("x", "e" * 64), ("y", "f" * 64), ("z", "f" * 64)):
+        run = tmp_path / f"run={name}"
+        write_run(str(run), RECORDS[:30], 30)
+        (run / "_run.json").write_text(json.dumps({"format": 1, "shard_size": 30, "identity": {"bundle": bundle}}))
+    assert command(["evaluate", str(tmp_path), "--json", "--all-runs"]) == 0
+    assert "These 3 runs are of 2 models (eeeeeeeeeeee, ffffffffffff), which the scores mix" in capsys.readouterr().err
+    assert command(["evaluate", str(tmp_path / "run=y"), str(tmp_path / "run=z"), "--json"]) == 0
+    assert "models" not in capsys.readouterr().err

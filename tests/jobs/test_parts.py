@@ -55,7 +55,7 @@ def test_an_unfinished_run_has_a_note_about_missing_parts(tmp_path: Path) -> Non
     write_run(str(tmp_path), RECORDS, 30, finished=False)
     work = list_parts([str(tmp_path)])
     assert len(work.parts) == 3
-    assert work.notes == [f"{tmp_path} is unfinished: 10 of its 100 images are in the 1 of 4 parts that are missing."]
+    assert work.notes == [f"{tmp_path} is unfinished: 10 of its 100 images are missing, with 1 of 4 parts."]
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
