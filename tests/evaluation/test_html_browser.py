@@ -136,6 +136,16 @@ def test_the_matrix_fills_its_card_and_names_of_scores_have_one_line(
         assert browser.evaluate(MATRIX_GAP) <= 1
 
 
+def test_tables_in_columns_begin_at_the_same_height(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.open(pages["many"], 1280, "light")
+    tops = "[...document.querySelectorAll('.columns')].map(columns => " + (
+        "[...columns.children].map(child => child.getBoundingClientRect().top))"
+    )
+    found = browser.evaluate(tops)
+    assert found
+    assert all(len(set(row)) == 1 for row in found)
+
+
 def test_title_and_header_name_the_run(browser: Chromium, pages: dict[str, Path]) -> None:
     browser.open(pages["plain"], 390, "light")
     assert browser.evaluate("document.title").startswith("emotions: 400 images of faces, 4 March 2026")

@@ -39,7 +39,8 @@ section{background:var(--card);border:1px solid var(--rule);border-radius:10px;p
 .cards dd{margin:0;font-size:1.55rem;font-weight:650;line-height:1.25;overflow-wrap:anywhere}
 .cards dd small{display:block;font-size:.8rem;font-weight:400;line-height:1.35;margin-top:2px;color:var(--soft)}
 @media(min-width:900px){.pair{display:grid;grid-template-columns:1fr 1fr;gap:0 16px}
-.columns{display:grid;grid-template-columns:1fr 1fr;gap:0 32px;align-items:start}}
+.columns{display:grid;grid-template-columns:1fr 1fr;gap:0 32px;align-items:start}
+.columns>.scroll+.scroll{margin-top:0}}
 .note{border-left:4px solid var(--b)}
 .note ul{margin:.2em 0;padding-left:1.2em;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
@@ -76,6 +77,7 @@ svg .axis{fill:var(--soft)}
 .matrix td{height:34px;text-align:center;background:var(--track);font-size:.85rem;border-radius:2px}
 .matrix tbody th{width:auto;max-width:none;padding-right:6px;text-align:right;font-size:.82rem;line-height:1.15;
 overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.matrix tbody th,.matrix .corner{position:sticky;left:0;background:var(--card)}
 .matrix thead th{vertical-align:bottom;text-align:center;font-size:.82rem;line-height:1}
 .matrix thead span{display:inline-block;writing-mode:vertical-rl;transform:rotate(180deg);padding-top:4px;
 white-space:nowrap}
@@ -90,6 +92,8 @@ white-space:nowrap}
 .fine{border-spacing:0;min-width:900px}
 .fine td{height:10px;border-radius:0}
 .matrix.fine th{font-size:8.5px;line-height:1}
+.matrix.fine{border-spacing:0}
+.matrix.small .corner,.matrix.fine .corner{width:9em}
 .shades{display:flex;flex-wrap:wrap;align-items:center;gap:4px;margin:10px 0 0}
 .shades span{padding:1px 7px;border-radius:2px;font-size:.78rem}
 .shades+.shades{margin-top:4px}
