@@ -25,7 +25,7 @@ def import_model(
     output: str | Path,
     *,
     scale: "Scale | None" = None,
-    resize: "Resize" = "squash",
+    resize: "Resize | None" = None,
     colour: "Colour | None" = None,
     size: tuple[int, int] | tuple[int, int, int] | None = None,
     classes: str | Path | None = None,

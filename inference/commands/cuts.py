@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hybrid_batch.inference.model.runtimes.verify import CutCheck
 
 
+_SHOWN_CLASSES = 10
+
+
 @click.command("cuts", short_help="List the cuts of a model.")
 @click.argument("model", type=ModelReference(), default="digits")
 @click.option(
@@ -46,7 +49,7 @@ def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:
-        _print_table(bundle.name, rows)
+        _print_table(bundle, rows)
     if checks and not as_json and all(check.passed for check in checks.values()):
         largest = max(check.max_abs_error for check in checks.values())
         print_message(
@@ -102,14 +105,14 @@ def _mark_smallest(rows: list[dict[str, Any]]) -> None:
         smallest = min(smallest, row["bytes"])
 
 
-def _print_table(name: str, rows: list[dict[str, Any]]) -> None:
+def _print_table(bundle: "Bundle", rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from hybrid_batch.data.terminal.console import open_console
 
     console = open_console()
     table = Table(
-        title=f"{name}: {format_count(len(rows), 'cut')}", title_justify="left", box=None, header_style="bold"
+        title=f"{bundle.name}: {format_count(len(rows), 'cut')}", title_justify="left", box=None, header_style="bold"
     )
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -136,4 +139,15 @@ def _print_table(name: str, rows: list[dict[str, Any]]) -> None:
         "half, and --split remote sends the image files, not c000.",
         markup=False,
         soft_wrap=True,
+    )
+    console.print(_description(bundle), markup=False, soft_wrap=True)
+
+
+def _description(bundle: "Bundle") -> str:
+    """The input and the classes of a model on one line."""
+    prepared, names = bundle.preprocessing, bundle.labels
+    shown = ", ".join(names[:_SHOWN_CLASSES]) + (", …" if len(names) > _SHOWN_CLASSES else "")
+    return (
+        f"input {'x'.join(map(str, bundle.input.shape))} {prepared.colour}, scale {prepared.scale}, resize "
+        f"{prepared.resize}; {format_count(len(names), 'class', 'classes')}: {shown}"
     )

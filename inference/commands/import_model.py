@@ -42,9 +42,7 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--resize",
     type=click.Choice(["squash", "crop"]),
-    default="squash",
-    show_default=True,
-    help="How to fit images to the input size.",
+    help="How to fit images to the input size.  [default: squash]",
 )
 @click.option(
     "--colour", type=click.Choice(["rgb", "bgr", "grey"]), help="Channel order.  [default: by the input's channels]"
@@ -65,7 +63,8 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     """Import MODEL into a bundle, the format of all other commands.
 
     MODEL is a Keras file (.keras, .h5 or .hdf5 of Keras 1, 2 or 3), a SavedModel folder, or app:NAME for a model of
-    keras.applications. The bundle stores how images are preprocessed.
+    keras.applications. The bundle stores how images are preprocessed. If MODEL is a bundle, --scale, --resize,
+    --colour and --classes are set anew in a copy, without TensorFlow.
 
     \b
     Example:

@@ -29,6 +29,8 @@ def read_classes(path: Path) -> ClassNames:
         lines.pop()
     if not lines or "" in lines:
         raise BadLabels(f"{path} must name one class per line; line {lines.index('') + 1 if lines else 1} is empty.")
+    if len(lines) == 1 and (lines[0][0] in "[{" or "," in lines[0]):
+        raise BadLabels(f"{path} looks like JSON or a list with commas; write one class name per line.")
     names = _without_indices(lines)
     found = ClassNames(tuple(names or lines), names is not None)
     if len(set(found.names)) < len(found.names):

@@ -1,12 +1,12 @@
 """Import a model: freeze it, find its cuts, and write the bundle. No later step needs TensorFlow."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hybrid_batch.data.errors import BadLabels, ModelRefused, NotABundle, WrongUsage
 from hybrid_batch.data.images.decode import Colour, Preprocessing, Resize, Scale
-from hybrid_batch.inference.model.bundle import Bundle, write_bundle
+from hybrid_batch.inference.model.bundle import Bundle, is_bundle, read_bundle, write_bundle
 from hybrid_batch.inference.model.cuts import Cut, find_cuts, operations_between
 from hybrid_batch.inference.model.importing.class_names import read_classes
 from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
@@ -28,7 +28,7 @@ class ImportSettings:
     is none, imagenet or a file. `trust` allows code in a Keras file to run."""
 
     scale: Scale | None = None
-    resize: Resize = "squash"
+    resize: Resize | None = None
     colour: Colour | None = None
     size: tuple[int, ...] | None = None
     classes: Path | None = None
@@ -45,14 +45,37 @@ class ImportResult:
 
 
 def import_model(reference: str, path: Path, settings: ImportSettings) -> ImportResult:
-    """Import a model file, a SavedModel folder or `app:NAME` into the folder `path`.
+    """Import a model file, a SavedModel folder or `app:NAME` into the folder `path`; of a bundle, only the input
+    preparation and the class names can be set anew.
 
     Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels (the classes
     file does not match the outputs), WrongUsage (an impossible setting), MissingExtra (no TensorFlow).
     """
+    if is_bundle(Path(reference)):
+        return _import_bundle(read_bundle(Path(reference)), path, settings)
     classes = None if settings.classes is None else len(read_classes(settings.classes).names)
     model = _load(reference, settings, classes)
     return import_traceable_model(model, Path(reference).name, path, settings)
+
+
+def _import_bundle(bundle: Bundle, path: Path, settings: ImportSettings) -> ImportResult:
+    """Copy a bundle with the preparation and the class names of `settings`. Raises WrongUsage, BadLabels."""
+    before = bundle.preprocessing
+    if settings.size is not None or settings.weights != "none":
+        raise WrongUsage(
+            f"The graph of {bundle.path} keeps its size and weights; import the model again to change them."
+        )
+    preprocessing = replace(
+        before,
+        scale=settings.scale or before.scale,
+        resize=settings.resize or before.resize,
+        colour=_colour(settings.colour or before.colour, before.channels),
+    )
+    labels, notes = (bundle.labels, ()) if settings.classes is None else _labels(settings, len(bundle.labels))
+    changed = replace(
+        bundle, path=path, name=path.name.removesuffix(".bundle"), preprocessing=preprocessing, labels=labels
+    )
+    return ImportResult(write_bundle(changed, bundle.graph_path.read_bytes()), notes)
 
 
 def _load(reference: str, settings: ImportSettings, classes: int | None) -> TraceableModel:
@@ -89,7 +112,7 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         sha256="",
         input=tensors[frozen.input],
         output=scores,
-        preprocessing=Preprocessing(height, width, colour, settings.resize, scale),
+        preprocessing=Preprocessing(height, width, colour, settings.resize or "squash", scale),
         labels=labels,
         output_kind=frozen.output_kind,
         cuts=_cuts(frozen),

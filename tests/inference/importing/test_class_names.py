@@ -54,3 +54,10 @@ def test_a_file_that_is_too_large_is_not_read_whole() -> None:
         BadLabels, match=r"^/dev/zero is larger than 4 MiB, too large for class names; check the path\.$"
     ):
         read_classes(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("content", ['["cat", "dog"]', "cat,dog\n", '{"0": "cat"}'])
+def test_a_list_on_one_line_is_reported(file: Path, content: str) -> None:
+    file.write_text(content)
+    with pytest.raises(BadLabels, match=r"looks like JSON or a list with commas; write one class name per line\.$"):
+        read_classes(file)
