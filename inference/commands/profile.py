@@ -93,8 +93,8 @@ def _print_table(name: str, profile: "Profile") -> None:
     timed = len(next(iter(profile.times.values())).points) - 1
     table.add_row(
         "heads timed",
-        f"{timed}; the others are interpolated, with an error of up to {profile.interpolation_error:.1%} of the time of "
-        "an image",
+        f"{timed}; the others are interpolated, with an error of up to {profile.interpolation_error:.1%} of the time "
+        "of an image",
     )
     if profile.tail is not None:
         for batch, curve in profile.tail.times.items():

@@ -6,6 +6,8 @@ Calibrating all cuts of a model would take an hour.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pyarrow.compute as pc
+
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
@@ -36,9 +38,11 @@ def make_calibrator(
     `notify`. None is the default limit."""
     limit = DEFAULT_DROP_POINTS if limit_points is None else limit_points
 
+    file_bytes = float(pc.mean(images.table["size"]).as_py() or 0)
+
     def calibrate(cut: Cut) -> CodecChoice:
         choice = choose_codec(bundle, runtime, cut, images, limit_points=limit, notify=notify)
-        size = f"{choice.image_bytes:,.0f} bytes per image in batches, without headers"
+        size = f"{choice.image_bytes:,.0f} bytes per image in batches, without headers (image files: {file_bytes:,.0f})"
         notify(f"Codec {choice.codec} at {cut.id}: {size}; it {choice.drop}.")
         return choice
 
