@@ -12,8 +12,9 @@ from hybrid_batch.evaluation.report_schema import LATENCY_PARTS, QUANTILES, STAG
 
 MAX_CUTS = 40
 MAX_CURVES = 8
-_WORK = STAGES[:-1]  # the last is the latency, which the others add up to
-_WAITS = tuple(part for part in LATENCY_PARTS if part not in _WORK)
+_STAGES = STAGES[:-1]  # the last is the latency, which the others add up to
+_WORK = tuple(stage for stage in _STAGES if stage != "queue")
+_WAITS = tuple(part for part in LATENCY_PARTS if part not in _STAGES)
 _NAMES = {
     "batch_wait": "wait for the batch",
     "head_wait": "wait for the head",
@@ -22,7 +23,7 @@ _NAMES = {
     "queue": "wait for the tail",
 }
 _QUANTILE_NAMES = {"p50_us": "p50", "p90_us": "p90", "p95_us": "p95", "p99_us": "p99", "p999_us": "p99.9"}
-_COLOURS = {part: str(place) for place, part in enumerate(_WORK)} | {
+_COLOURS = {part: str(place) for place, part in enumerate(_STAGES)} | {
     part: f"wait-{place}" for place, part in enumerate(_WAITS)
 }
 
@@ -44,7 +45,7 @@ def parts(cuts: Sequence[Slice]) -> Markup:
         "div",
         key,
         table(_which(cuts) or "All parts", ("cut", "", "latency"), (_bar(cut, known, full) for cut in few), wide=1),
-        table("Work alone", ("cut", "", "sum"), (_bar(cut, _WORK, work) for cut in few), wide=1),
+        table("Without waiting", ("cut", "", "sum"), (_bar(cut, _WORK, work) for cut in few), wide=1),
     )
     tables = [_part_table(cut) if len(cuts) == 1 else collapsible(_value(cut), _part_table(cut)) for cut in few]
     columns = element("div", bars, element("div", *tables), class_="columns")
@@ -79,7 +80,7 @@ def _curve(cut: Slice) -> LatencyCurve | None:
 
 
 def _bar(cut: Slice, parts: Sequence[str], full: float) -> tuple[str, ...]:
-    """The parts end to end; the number is the latency for all parts, and the sum for the work alone."""
+    """The parts end to end; the number is the latency for all parts, and the sum for the parts without waiting."""
     values = [(_COLOURS[part], _mean(cut, part)) for part in parts]
     length = sum(value for _, value in values) if parts is _WORK else _mean(cut, "latency")
     return _value(cut), stacked_bar(values, full), units.duration(length)
