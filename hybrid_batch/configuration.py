@@ -120,13 +120,14 @@ def _problem(value: Any, parameter: click.Parameter) -> str | None:  # noqa: ANN
 
 
 def _scalar_problem(value: Any, parameter: click.Parameter) -> str | None:  # noqa: ANN401
+    written: Any = value
     expected = _expected_type(parameter)
     accepted = (int, float) if expected is float else expected
     if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
         return f"it takes {_NAMES[expected]}, not {_NAMES.get(type(value), 'a date or time')}"
     if isinstance(parameter.type, (click.IntRange, click.FloatRange, click.Choice)):
         try:
-            parameter.type.convert(value, parameter, None)
+            parameter.type.convert(written, parameter, None)
         except click.BadParameter as error:
             return error.message.rstrip(".")
     return None

@@ -79,4 +79,4 @@ if __name__ == "__main__":
     try:
         CompareRuns.run()
     except HybridBatchError as error:
-        sys.exit(str(error))
+        sys.exit(f"hybrid-batch: {error}")

@@ -91,4 +91,4 @@ if __name__ == "__main__":
     try:
         EvaluateRuns.run()
     except HybridBatchError as error:
-        sys.exit(str(error))
+        sys.exit(f"hybrid-batch: {error}")

@@ -66,4 +66,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HybridBatchError as error:
-        sys.exit(str(error))
+        sys.exit(f"hybrid-batch: {error}")

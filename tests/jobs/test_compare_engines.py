@@ -136,7 +136,7 @@ def test_the_spark_script_prints_the_comparison(
 def test_scripts_fail_in_one_sentence(name: str, runs: tuple[str, str]) -> None:
     done = script(name, *runs, runs[0])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "A comparison takes two runs, not 3; name RUN_A and RUN_B."
+    assert done.stderr.splitlines()[-1] == "hybrid-batch: A comparison takes two runs, not 3; name RUN_A and RUN_B."
 
 
 def test_a_full_disk_is_reported(runs: tuple[str, str]) -> None:

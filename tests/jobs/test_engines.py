@@ -153,6 +153,7 @@ def test_the_mrjob_script_fails_in_one_sentence(tmp_path: Path) -> None:
     note, error = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
     assert "is unfinished: 100 of its 1,000 images" in note
+    assert error.startswith("hybrid-batch: ")
     assert "part-00000.parquet cannot be counted: it is not a readable Parquet" in error
 
 
@@ -164,13 +165,13 @@ def test_the_spark_script_needs_no_java_and_prints_nothing_else(local_run: str, 
 def test_the_spark_script_fails_in_one_sentence(tmp_path: Path) -> None:
     done = script("evaluate_spark", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"{tmp_path} contains no run")
+    assert done.stderr.startswith(f"hybrid-batch: {tmp_path} contains no run")
 
 
 def test_a_missing_java_is_reported(local_run: str, tmp_path: Path) -> None:
     done = script("evaluate_spark", local_run, JAVA_HOME=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"Spark's Java did not start (JAVA_HOME is '{tmp_path}')")
+    assert done.stderr.splitlines()[-1].startswith(f"hybrid-batch: Spark's Java did not start (JAVA_HOME is '{tmp_path}')")
 
 
 def test_spark_4_requires_an_installed_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
