@@ -52,7 +52,10 @@ def command(
         raise WrongUsage(f"--open needs a local file, not {output}; name one with --output.")
     done = evaluate_runs(runs, by, print_note, EngineChoice(), all_runs=all_runs, skip_unreadable=skip_unreadable)
     facts = read_run_facts(done.runs)
-    write_page(write_html(done.report, thumbnail_loader(done.runs, images), facts, done.notes), output)
+    page = write_html(done.report, thumbnail_loader(done.runs, images), facts, done.notes)
+    write_page(page, output)
     click.echo(output)
+    if done.report["exemplars"] and "<img" not in page:
+        print_note("The page has no thumbnails, because no image could be read; name their folder with --images.")
     if show and click.launch(str(Path(output).resolve()), wait=True) != 0:
         print_note(f"Cannot open a browser; open {output} yourself.")

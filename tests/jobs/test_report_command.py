@@ -51,12 +51,16 @@ def test_the_page_has_the_images_of_the_run(images: Path, tmp_path: Path, capsys
         assert abs(int(np.asarray(image).mean()) - 200) <= 2
 
 
-def test_moved_images_are_found_with_the_images_option(images: Path, tmp_path: Path) -> None:
+def test_moved_images_are_found_with_the_images_option(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, target = run_of(tmp_path / "run=x", str(tmp_path / "gone")), tmp_path / "page.html"
     assert command(["report", run, "--output", str(target)]) == 0
     assert "<img" not in target.read_text(encoding="utf-8")
+    assert "no image could be read; name their folder with --images." in capsys.readouterr().err
     assert command(["report", run, "--output", str(target), "--images", str(images)]) == 0
     assert "<img" in target.read_text(encoding="utf-8")
+    assert capsys.readouterr().err == ""
 
 
 def test_images_are_read_from_s3(images: Path, bucket: str, tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
     ("arguments", "code", "sentence"),
     [
         ([], 2, "Missing argument"),
-        (["{log}/absent"], 2, "contains no run: _run.json is missing"),
+        (["{log}/absent"], 2, "There is no folder"),
         (["{log}", "--by", "colour"], 2, "no column 'colour'"),
         (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write"),
         (["{log}", "--output", "{log}"], 2, "is a folder; give the name of a file"),
