@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _SETTINGS = "_run.json"
 _IMAGES = "_images.pq"  # Parquet, under a name that the pattern *.parquet of other readers does not match
 _FORMER_IMAGES = "_images.parquet"
 _SUCCESS = "_SUCCESS"
+_DEFAULT_ID = re.compile(r"run=[0-9a-f]{12}")  # as opposed to the name that a user chose
+_MAX_NAMES = 20
 _RUN_ID = re.compile(r"[\w-][\w.-]{0,99}")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
@@ -208,6 +211,10 @@ def open_log(uri: str) -> list[RunFolder]:
     storage = open_storage(uri if "://" in uri else str(Path(uri).absolute()))
     if runs := find_runs(storage):
         return runs
+    if "://" not in uri and not Path(uri).exists():
+        near = get_close_matches(Path(uri).name, [path.name for path in Path(uri).absolute().parent.glob("*/")], 1)
+        hint = f"did you mean {Path(uri).with_name(near[0])}?" if near else "name the folder of a run or of a log."
+        raise NotARun(f"There is no folder {uri}; {hint}")
     run = RunFolder(storage)
     run.settings()  # raises NotARun
     return [run]
@@ -220,9 +227,14 @@ def open_runs(uri: str, all_runs: bool | None = None) -> list[RunFolder]:
     run is missing, WrongUsage for a log of several runs unless `all_runs`, StorageFailed."""
     runs = open_log(uri)
     if len(runs) > 1 and not all_runs:
-        names = ", ".join(run.uri.rpartition("/")[2] for run in runs[:5]) + (", …" if len(runs) > 5 else "")
+        folders = sorted(
+            (run.uri.rpartition("/")[2] for run in runs), key=lambda name: bool(_DEFAULT_ID.fullmatch(name))
+        )
+        names = ", ".join(folders[:_MAX_NAMES]) + (", …" if len(folders) > _MAX_NAMES else "")
         hint = "name one" if all_runs is None else "name one, or add --all-runs"
-        raise WrongUsage(f"{uri} is a log of {len(runs)} runs ({names}); {hint}.")
+        raise WrongUsage(
+            f"{uri} is a log of {len(runs)} runs ({names}); {hint} (`hybrid-batch runs {uri}` lists them)."
+        )
     for run in runs:
         run.settings()  # raises NotARun
     return runs

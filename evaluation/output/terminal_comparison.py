@@ -132,6 +132,8 @@ def _stages(stages: dict[str, dict[str, Ratio]]) -> "Table":
         for heading in (f"A {name.removesuffix('_us')}", f"B {name.removesuffix('_us')}", "B/A"):
             table.add_column(heading, justify="right")
     for stage, ratios in stages.items():
+        if not any(ratios[name][side] for name in _TIMES for side in ("a", "b")):
+            continue
         cells = [
             cell
             for name in _TIMES

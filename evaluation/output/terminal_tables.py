@@ -127,11 +127,13 @@ def _worst(matrix: _Cells, names: Sequence[str], confusions: Sequence[tuple[int,
 
 
 def times(stages: Mapping[str, StageLatency]) -> "Table":
-    """Mean, quantiles and maximum of each stage and wait, in the order in which an image passes through them."""
+    """Mean, quantiles and maximum of each stage and wait, in the order in which an image passes through them.
+
+    Those that took no time are left out, as the link of a run whose tail is in its process."""
     table = _table("stage", "mean", *(name.removesuffix("_us") for name in QUANTILES), "max")
     table.columns[-2].header = "p99.9"
     for stage in (*LATENCY_PARTS, "latency"):
-        if stage in stages:
+        if stage in stages and (stages[stage]["max_us"] or stage == "latency"):
             of = stages[stage]
             quantiles = (of["p50_us"], of["p90_us"], of["p95_us"], of["p99_us"], of["p999_us"])
             table.add_row(stage.replace("_", " "), *map(units.duration, (of["mean_us"], *quantiles, of["max_us"])))

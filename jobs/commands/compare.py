@@ -52,6 +52,8 @@ def command(
     if as_json:
         click.echo(to_json(comparison))
     else:
+        for side, uri in (("A", run_a), ("B", run_b)):
+            click.echo(f"{side:12}{_describe(uri)}")
         print_comparison(comparison)
     failures = []
     for condition in parsed:
@@ -61,3 +63,14 @@ def command(
             print_message(f"ok: {condition.value(comparison)}, --fail-if '{condition}' does not hold")
     if failures:
         raise LimitExceeded(" ".join(failures))
+
+
+def _describe(uri: str) -> str:
+    """What tells a run from another: its model, cut, codec, tail and folder."""
+    from hybrid_batch.data.log.runs import open_runs
+    from hybrid_batch.jobs.input.run_facts import read_run_facts
+
+    (run,) = open_runs(uri)
+    (facts,) = read_run_facts([run.uri])
+    known = (("", facts.model), ("cut ", facts.cut), ("codec ", facts.codec), ("tail ", facts.tail), ("", facts.run))
+    return ", ".join(f"{name}{value}" for name, value in known if value)

@@ -83,6 +83,7 @@ def test_the_waits_complete_the_latency_and_stages_are_called_batch_means() -> N
     assert rows.index(["batch", "wait", *["60", "µs"] * 7]) < rows.index(["head", "wait", *["19", "µs"] * 7])
     assert "stages and waits add up to 100 µs, 100.0% of the latency of 100 µs" in text
     assert "percentiles of stages are of batch means" in text
+    assert not [row for row in rows if row[:2] == ["send", "wait"]], "it took no time"
 
 
 def test_bytes_at_the_cut_and_on_a_network_are_two_figures() -> None:

@@ -29,6 +29,7 @@ def test_the_table_shows_the_differences(runs: list[str], capsys: pytest.Capture
     out, err = capsys.readouterr()
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert err == ""
+    assert lines[:2] == [f"{side} {run}" for side, run in zip("AB", runs, strict=True)]
     assert "images 40 in both runs, 40 classified by both (errors: A 0, B 0), 40 with a label" in lines
     assert "McNemar A alone right 20, B alone 0: p = 1.9e-06 exact, 9.5e-07 mid-p" in lines
     assert "by label: 1 of 2 differ significantly (Holm's p < 0.05); 1 without a changed answer not listed" in lines
@@ -56,7 +57,7 @@ def test_a_condition_that_holds_exits_with_1_and_the_value(runs: list[str], caps
     conditions = ["accuracy_drop > 0.5pt", "latency_p95_ratio > 3", "latency_p50_ratio > 1.5"]
     assert command(["compare", *runs, *(word for text in conditions for word in ("--fail-if", text))]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("images ")
+    assert out.startswith("A  ")
     assert err == (
         "ok: latency_p95_ratio is 2, --fail-if 'latency_p95_ratio > 3' does not hold\n"
         "hybrid-batch: accuracy_drop is 50pt, so --fail-if 'accuracy_drop > 0.5pt' holds. "
@@ -105,12 +106,12 @@ def test_an_unfinished_run_is_compared_with_a_note(
     ("arguments", "sentence"),
     [
         (["{a}"], "Missing argument 'RUN_B'"),
-        (["{a}", "{a}/absent"], "contains no run: _run.json is missing"),
+        (["{a}", "{a}/absent"], "There is no folder"),
         (["{a}", "{b}", "--engine", "abacus"], "'abacus' is not one of"),
         (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
         (["{a}", "{b}", "--by", "colour"], "no column 'colour' to slice by"),
         (["{a}", "{b}", "--by", "top5"], "no column 'top5' to slice by"),
-        (["{a}", "{log}"], "is a log of 2 runs (run=a, run=b); name one."),
+        (["{a}", "{log}"], "is a log of 2 runs (run=a, run=b); name one ("),
         (["{a}", "{b}", "--runner", "local"], "add --engine mrjob"),
     ],
 )
