@@ -70,7 +70,7 @@ def polars(folder: Path) -> float:
     good = found.filter(c("error").is_null() & c("prediction").is_not_null())
     labels = c("top5").list.eval(pl.element().struct.field("label"))
     right = c("label") == c("prediction")
-    bytes_ = [c(name).sum() for name in ("image_bytes", "sent_bytes", "received_bytes")]
+    bytes_ = [c(name).sum() for name in ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")]
     measures = [pl.len(), c("error").count().alias("errors"), c("label").null_count().alias("unlabelled")]
     measures += [right.sum().alias("correct"), *bytes_]
     bounds = [getattr(c(name), kind)().alias(f"{name}_{kind}") for name in TIMES for kind in ("sum", "min", "max")]
