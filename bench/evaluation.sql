@@ -4,7 +4,7 @@ create view good as select * from found where error is null and prediction is no
 select label, prediction, count(*) from good where label is not null group by all;
 
 select cut, codec, tail, count(*), count(*) filter (error is not null), count(*) filter (label is null),
-    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(sent_bytes), sum(received_bytes),
+    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(cut_bytes), sum(sent_bytes), sum(received_bytes),
     sum(columns('.*_us')), min(columns('.*_us')), max(columns('.*_us')),
     approx_quantile(columns('.*_us'), [0.5, 0.9, 0.95, 0.99, 0.999])
 from found group by grouping sets ((), (cut), (codec), (tail));
@@ -13,19 +13,19 @@ select cut, codec, tail, count(*) filter (list_contains(list_transform(top5, lam
 from good group by grouping sets ((), (cut), (codec), (tail));
 
 select label, count(*), count(*) filter (error is not null),
-    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(sent_bytes), sum(received_bytes),
+    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(cut_bytes), sum(sent_bytes), sum(received_bytes),
     count(*) filter (list_contains(list_transform(top5, lambda x: x.label), label)),
     sum(latency_us), min(latency_us), max(latency_us), approx_quantile(latency_us, [0.5, 0.9, 0.95, 0.99, 0.999])
 from found group by label;
 
 select prediction, count(*), count(*) filter (label is null),
-    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(sent_bytes), sum(received_bytes),
+    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(cut_bytes), sum(sent_bytes), sum(received_bytes),
     count(*) filter (list_contains(list_transform(top5, lambda x: x.label), label)),
     sum(latency_us), min(latency_us), max(latency_us), approx_quantile(latency_us, [0.5, 0.9, 0.95, 0.99, 0.999])
 from found group by prediction;
 
 select parse_dirpath(image) as folder, count(*), count(*) filter (error is not null), count(*) filter (label is null),
-    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(sent_bytes), sum(received_bytes),
+    count(*) filter (error is null and label = prediction), sum(image_bytes), sum(cut_bytes), sum(sent_bytes), sum(received_bytes),
     count(*) filter (list_contains(list_transform(top5, lambda x: x.label), label)),
     sum(latency_us), min(latency_us), max(latency_us), approx_quantile(latency_us, [0.5, 0.9, 0.95, 0.99, 0.999])
 from found group by folder;

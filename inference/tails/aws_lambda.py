@@ -6,6 +6,7 @@ import time
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from http import HTTPStatus
+from textwrap import shorten
 from typing import Any
 
 from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
@@ -17,6 +18,7 @@ from hybrid_batch.inference.tails.settings import TailSettings
 
 SCHEME = "lambda:"
 PAYLOAD_BYTES = (6 << 20) - 1  # AWS says both "limit 6291456 bytes" and "must be smaller than 6291456 bytes"
+_MESSAGE_CHARACTERS = 300
 _ENVELOPE_BYTES = 1 << 16  # of the result's JSON, apart from the body
 _SEND_S = 30  # for 6 MiB, over a link of 1.7 Mbit/s
 _NAME = re.compile(r"[\w-]{1,64}(?::(?:\$LATEST|[\w-]{1,128}))?", re.ASCII)
@@ -109,10 +111,8 @@ class LambdaTransport:
         """The error of a function that failed. It is not retried: another invocation would fail, and cost, the same."""
         try:
             result = json.loads(payload)
-            kind, message = (
-                str(result.get("errorType", "")),
-                " ".join(str(result.get("errorMessage", "")).split())[:300],
-            )
+            kind = str(result.get("errorType", ""))
+            message = shorten(str(result.get("errorMessage", "")), _MESSAGE_CHARACTERS, placeholder=" …")
         except (ValueError, AttributeError, RecursionError):
             kind, message = "", payload[:300].decode(errors="replace")
         if kind == "Sandbox.Timedout" or "Task timed out" in message:

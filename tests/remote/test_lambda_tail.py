@@ -212,6 +212,7 @@ def test_transient_errors_are_retried(aws, scripted_server, bundle, monkeypatch,
         ({"errorType": "Runtime.OutOfMemory", "errorMessage": ""}, "--memory"),
         ({"errorMessage": "2026-01-01T00:00:00Z 1 Task timed out after 3.00 seconds"}, "--function-timeout"),
         (["strange"], "failed"),
+        ({"errorMessage": "a word " * 60}, "a word a …"),  # cut at a word
     ],
 )
 def test_errors_that_lambda_reports_of_a_killed_function(
