@@ -42,7 +42,7 @@ class WideConsole(Console):
         """The width of a table whose numbers are not shortened. Columns of text fold, without loss of characters."""
         width = 1
         for column in table.columns:
-            natural = self._natural_width(column)
+            natural = max(self._natural_width(column), column.min_width or 0)
             folds = not column.no_wrap and (column.justify == "left" or column.overflow == "fold")
             column.no_wrap, column.overflow = not folds, "fold"
             width += (min(natural, _FOLDED_WIDTH) if folds else natural) + 2

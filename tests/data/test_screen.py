@@ -18,3 +18,14 @@ def test_a_terminal_gets_colours_and_blanks(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     open_console().print("[bold]a[/]  ")
     assert capsys.readouterr().out == "\x1b[1ma\x1b[0m  \n"
+
+
+def test_the_smallest_width_of_a_column_is_part_of_the_width_of_its_table(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "10")
+    table = Table(box=None)
+    table.add_column("by", min_width=9)
+    table.add_column("records", justify="right", no_wrap=True)
+    table.add_row("a", "123456")
+    open_console().print(table)
+    assert "123456" in capsys.readouterr().out
