@@ -79,6 +79,7 @@ def test_invalid_conditions_are_rejected_in_one_sentence(text: str, sentence: st
         ("latency_p95_ratio >= 2", True),
         ("latency_mean_ratio > 2", False),
         ("tail_p50_ratio > 1", False),
+        ("cut_bytes_ratio >= 1", True),
         ("sent_bytes_ratio > 0.89", True),
         ("sent_bytes_ratio > 0.9", False),
     ],
