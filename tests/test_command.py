@@ -53,7 +53,6 @@ def test_commands_are_listed_with_whole_sentences(group, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("report", ".", "--output"),
         ("import", "app:MobileNetV2", "-o"),
         ("cloud", "package", "digits", "--target", "lambda-zip", "-o"),
         ("emr", "package", "-o"),
