@@ -108,7 +108,7 @@ def test_a_chart_has_one_bar_for_each_candidate_in_their_order(tmp_path, monkeyp
 
 
 def test_a_plan_that_sends_no_tensors_calibrates_nothing_and_says_so(stored, digits_server, capsys):
-    stored.append(profile_of(10, 100, 10e6))
+    stored.append(profile_of(10, 1000, 1e3))
     command = ["plan", "digits", "--tail", digits_server.url, "--max-accuracy-drop", "0.5"]
     assert main(command) == 0
     assert "Note: No codec was calibrated, because the plan sends no tensors" in capsys.readouterr().err

@@ -343,7 +343,7 @@ def test_the_commands_print_tables_and_json(capsys, tmp_path, monkeypatch, digit
     [
         (["--earliest-cut", "poool"], 2, "did you mean"),
         (["--min-rate", "1e12"], 2, "No plan reaches --min-rate 1e+12"),
-        (["--prices", "none.toml"], 2, "none.toml is not a price table (No such file or directory)"),
+        (["--prices", "none.toml"], 2, "Cannot read the prices in none.toml: No such file or directory"),
         (["--plot", "/no/such/folder/plan.png"], 2, "Cannot draw to /no/such/folder/plan.png"),
         (["--tail", f"http://127.0.0.1:{free_port()}"], 1, "No answer from"),
     ],
