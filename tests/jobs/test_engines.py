@@ -171,7 +171,8 @@ def test_the_spark_script_fails_in_one_sentence(tmp_path: Path) -> None:
 def test_a_missing_java_is_reported(local_run: str, tmp_path: Path) -> None:
     done = script("evaluate_spark", local_run, JAVA_HOME=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"hybrid-batch: Spark's Java did not start (JAVA_HOME is '{tmp_path}')")
+    expected = f"hybrid-batch: Spark's Java did not start (JAVA_HOME is '{tmp_path}')"
+    assert done.stderr.splitlines()[-1].startswith(expected)
 
 
 def test_spark_4_requires_an_installed_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
