@@ -20,8 +20,9 @@ class Totals:
     """Integer sums over records. Bytes and microseconds are sums over the classified images only, as in the evaluation.
     `cuts` is the number of images for each "CUT CODEC", `tails` for each tail, `error_reasons` for each error.
     `waits_us` is empty when the log does not have the waiting times of every image. `active_us` holds the start and end
-    of each period in which the run computed, in µs since 1970, in order. `reason` is why the split was chosen, None if
-    the user chose it; `events` are failures of the tail and changes of the split in the last command of the run."""
+    of each period in which the run classified images, in µs since 1970, in order. `reason` is why the split was chosen,
+    None if the user chose it; `events` are failures of the tail and changes of the split in the last command of the
+    run."""
 
     images: int = 0
     errors: int = 0
@@ -54,8 +55,8 @@ class Totals:
             known = reason in self.error_reasons or len(self.error_reasons) < _REASONS
             key = reason if known else _OTHER_REASONS
             self.error_reasons[key] = self.error_reasons.get(key, 0) + count
-        self.active_us = _merged([*self.active_us, *_period_us(records)])
         classified = records.filter(prediction.is_valid())
+        self.active_us = _merged([*self.active_us, *_period_us(classified)])
         for name in _BYTES:
             setattr(self, name, getattr(self, name) + (pc.sum(classified[name]).as_py() or 0))
         for stage in STAGES:
@@ -72,8 +73,8 @@ class Totals:
 
     @property
     def active_s(self) -> float:
-        """The seconds in which the run computed; the pauses between an interruption and its continuation are left
-        out."""
+        """The seconds in which the run classified images; the pauses between an interruption and its continuation are
+        left out. The `active_s` of the evaluation's throughput is the same."""
         return sum(end - start for start, end in self.active_us) / 1e6
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,6 +41,20 @@ def test_pauses_between_an_interruption_and_its_continuation_are_left_out():
     assert len(totals.active_us) == 2
 
 
+def test_the_active_time_is_that_of_the_evaluation():
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    records = [
+        replace(PLAIN, started_at=start, prediction=None, error="no image", latency_us=9_000_000),
+        replace(PLAIN, started_at=start + timedelta(seconds=2), latency_us=1_000_000),
+        replace(PLAIN, started_at=start + timedelta(seconds=3), latency_us=2_000_000),
+    ]
+    totals = Totals()
+    totals.add(to_table(records))
+    throughput = build_report(count_table(to_table(records)))["throughput"]
+    assert totals.active_s == throughput["active_s"] == 3.0
+    assert (totals.images - totals.errors) / totals.active_s == throughput["images_per_s"]
+
+
 def test_many_reasons_of_errors_are_kept_as_few():
     totals = Totals()
     totals.add(to_table([replace(PLAIN, prediction=None, error=f"byte {number}") for number in range(100)]))
