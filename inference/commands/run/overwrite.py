@@ -13,7 +13,7 @@ _OWN = tuple(
         re.compile,
         (
             r"_SUCCESS",
-            r"_report/[\w-]+\.(json|csv|html)",
+            r"_report/(report\.(json|html)|(confusion|per_class|slices|failures|latency)\.csv)",
             r"part-\d{5,}\.parquet",
             r"(_report/)?\.tmp-[0-9a-f]{16}",
             r"_images\.(pq|parquet)",
