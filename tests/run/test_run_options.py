@@ -12,6 +12,7 @@ import pytest
 
 from hybrid_batch.cli import main
 from hybrid_batch.inference.commands.run.interrupts import interruptible
+from hybrid_batch.inference.runner.run_identity import RunIdentity
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.run_logs import read_records
 
@@ -77,6 +78,28 @@ def test_a_dry_run_reports_what_the_run_would_refuse(capsys, tmp_path):
     assert "would delete  4 objects of this run" in capsys.readouterr().out
 
 
+def test_a_dry_run_accepts_the_codec_that_the_run_calibrated(capsys, tmp_path):
+    options = ["--log", tmp_path, "--split", "c006", "--codec", "auto", "--run-id", "mine", "--limit", 20]
+    assert run(capsys, *options)["codec"] != "fp16"
+    facts = run(capsys, *options, "--dry-run")
+    assert (facts["shards"], facts["shards_present"], facts["images_left"]) == (1, 1, 0)
+    assert main(["run", str(IMAGES), *map(str, options), "--split", "c005", "--dry-run"]) == 2
+    assert "split c006 (now c005)" in capsys.readouterr().err
+
+
+def test_the_images_are_hashed_once(capsys, tmp_path, monkeypatch):
+    hashed = []
+    run_id = RunIdentity.run_id
+
+    def count(identity, images):
+        hashed.append(images.num_rows)
+        return run_id(identity, images)
+
+    monkeypatch.setattr(RunIdentity, "run_id", count)
+    run(capsys, "--log", tmp_path, "--split", "c006", "--limit", 5)
+    assert hashed == [5]
+
+
 def test_overwrite_on_s3(capsys, bucket):
     options = ["run", str(IMAGES), "--log", f"s3://{bucket}/log", "--split", "c006", "--limit", "5"]
     assert main(options) == 0
@@ -93,13 +116,14 @@ def test_overwrite_repeats_a_run_and_deletes_only_its_own_objects(capsys, tmp_pa
     folder = tmp_path / "run=mine"
     assert main(["evaluate", str(folder)]) == 0
     capsys.readouterr()
-    stranger = folder / "notes.txt"
-    stranger.write_text("kept")
-    before = files(tmp_path)
-    assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == 2
-    assert "contains 'notes.txt', which is not part of a run" in capsys.readouterr().err
-    assert files(tmp_path) == before
-    stranger.unlink()
+    for name in ("notes.txt", "_report/notes.csv"):
+        stranger = folder / name
+        stranger.write_text("kept")
+        before = files(tmp_path)
+        assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == 2
+        assert f"contains {name!r}, which is not part of a run" in capsys.readouterr().err
+        assert files(tmp_path) == before
+        stranger.unlink()
     absent = ["--tail", f"http://127.0.0.1:{free_port()}", "--patience", "0"]
     before = files(tmp_path)
     assert main(["run", str(IMAGES), *map(str, options), "--overwrite", *absent]) == 1

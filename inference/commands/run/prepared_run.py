@@ -1,9 +1,11 @@
 """A run before its tail is needed: the model, the images, the split and the run's folder."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from hybrid_batch.data.errors import WrongUsage
+from hybrid_batch.data.errors import NotARun, WrongUsage
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.images.labels import find_labelled_images
 from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder
@@ -24,7 +26,7 @@ from hybrid_batch.inference.tails import redacted_address, tail_kind
 DEFAULT_DROP_POINTS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that the folder is computed once
 class PreparedRun:
     """A run whose options are checked and whose model and images are read. Nothing is written, sent or compiled yet.
 
@@ -57,9 +59,10 @@ class PreparedRun:
         """The settings that decide the predictions."""
         return RunIdentity(self.bundle.sha256, self.options.split, self.codec, self.options.runtime)
 
-    @property
+    @cached_property
     def folder(self) -> RunFolder:
-        """The folder of the run, which need not exist. Raises WrongUsage for an invalid id."""
+        """The folder of the run, which need not exist; its default id is a hash of all images. Raises WrongUsage for an
+        invalid id."""
         run_id = self.options.run_id or self.identity.run_id(self.images.table)
         return run_folder(open_storage(self.options.log), run_id)
 
@@ -74,8 +77,14 @@ class PreparedRun:
         return open_run(self.folder, self.identity, self.images, options.shard_size, metadata)
 
     def existing(self) -> RunInputs | None:
-        """The inputs of the existing run; None if it has not begun. Writes nothing. Raises SettingsMismatch."""
-        return read_run(self.folder, self.identity, self.images)
+        """The inputs of the existing run; None if it has not begun. Writes nothing. Raises SettingsMismatch; not for a
+        codec that is still to be calibrated."""
+        identity = self.identity
+        if self.needs_calibration:
+            with suppress(NotARun):
+                stored = self.folder.settings().get("identity", {})
+                identity = replace(identity, codec=stored.get("codec", identity.codec))
+        return read_run(self.folder, identity, self.images)
 
     def finished_totals(self) -> Totals | None:
         """The totals of the run if it is complete, from its log. Writes nothing. Raises SettingsMismatch."""
