@@ -207,7 +207,7 @@ def _to_json(plan: "Plan", bundle: "Bundle", profile: "Profile", request: "PlanR
         "chosen": plan.chosen.to_dict(),
         "objective": plan.objective,
         "why": plan.reason,
-        "unreliable": plan.unreliable,
+        "unreliable": plan.unreliable and plan.unreliable.removeprefix("unreliable: "),
         "made_up_image": profile.images.made_up,
         "drop": asdict(choice.drop) if choice is not None and choice.codec == plan.chosen.codec else None,
         "head_error": profile.interpolation_error,

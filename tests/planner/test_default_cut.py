@@ -56,7 +56,8 @@ def test_the_reason_names_the_link_the_bytes_and_what_competes():
     bundle = chain((100, 500), (10, 900))
     chosen = default_cut(bundle, files(1000, 3000))
     assert "20 Mbit/s" in chosen.reason
-    assert f"{chosen.cut_bytes:,.0f} bytes per image, the image file 2,018" in chosen.reason  # with its part of a frame
+    sent = f"{chosen.cut_bytes:,.0f} bytes per image in a request, 2,018 with the image files"  # headers included
+    assert f"sends no more than the image files: {sent}" in chosen.reason
     larger = default_cut(bundle, files(5))
     assert "every cut with work after it sends more than the image file" in larger.reason
 

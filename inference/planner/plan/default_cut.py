@@ -46,16 +46,17 @@ class DefaultCut:
     def reason(self) -> str:
         """Why this cut is taken, as one sentence that names the assumed link."""
         cut = f"{self.cut.id} {self.cut.name}"
-        sizes = f"about {self.cut_bytes:,.0f} bytes per image, the image file {self.upload_bytes:,.0f}"
+        sizes = f"{self.cut_bytes:,.0f} bytes per image in a request, {self.upload_bytes:,.0f} with the image files"
         rest = f"{format_percent(1 - self.cut.head_share)} of the work is left to the tail"
         if self.cut_bytes <= self.upload_bytes * _NEAR:
+            most = "no" if self.cut_bytes <= self.upload_bytes else "hardly"
             return (
-                f"For a link of {LINK.rate_text}, which is assumed, {cut} is the fastest cut that sends no more than"
-                f" the image file: {sizes}; {rest}."
+                f"For a link of {LINK.rate_text}, which is assumed, {cut} is the fastest cut that sends {most} more"
+                f" than the image files: {sizes}; {rest}."
             )
         return (
             f"For a link of {LINK.rate_text}, which is assumed, {cut} is the fastest cut, but every cut with work after"
-            f" it sends more than the image file: {sizes}; {rest}."
+            f" it sends more than the image files: {sizes}; {rest}."
         )
 
 

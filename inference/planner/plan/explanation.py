@@ -15,11 +15,12 @@ MAX_ERROR = 0.25  # of the time of an image; a larger error of the heads' times 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
     """The best candidates, within the constraints, that send tensors or files, that run locally, and that send image
-    files as stored; None where there is none."""
+    files as stored; None where there is none. `local_rate` is the highest rate of the local ones, in images/s."""
 
     remote: Candidate | None
     local: Candidate | None
     upload: Candidate | None
+    local_rate: float
 
 
 def explain(
@@ -90,7 +91,7 @@ def _explain_local(chosen: Candidate, others: Alternatives, objective: str, link
     if objective in _FREE_LOCALLY:
         return (
             f"run locally: {_value(chosen, objective)}, because a run on this machine alone has none of them; at more "
-            f"than its {format_number(chosen.rate)} images/s (--min-rate) plans use the tail"
+            f"than its {format_number(others.local_rate)} images/s (--min-rate) plans use the tail"
         )
     gain = OBJECTIVES[objective](others.remote) < OBJECTIVES[objective](chosen)
     small = ", a gain within the measurement error" if gain else ""

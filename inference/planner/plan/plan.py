@@ -95,6 +95,7 @@ def make_plan(
         remote=_best(pair for pair in valued if pair[0].cut is not None),
         local=_best(pair for pair in valued if pair[0].cut is None),
         upload=_best(pair for pair in valued if pair[0].codec == codecs.IMAGE),
+        local_rate=max((one.rate for one in allowed if one.cut is None), default=0.0),
     )
     link = conditions.link if conditions else profile.tail.link if profile.tail else None
     keeps_images = request.earliest_cut is not None and bundle.cut(request.earliest_cut) is not bundle.input_cut
@@ -136,7 +137,8 @@ def _choose(valued: Sequence[tuple[Candidate, float]], *, min_batch: int) -> Can
 
 
 def _best(valued: Iterable[tuple[Candidate, float]]) -> Candidate | None:
-    return min(valued, key=lambda pair: pair[1], default=(None, 0.0))[0]
+    """The candidate of the smallest value; of equals the last, as in `Plan.ranking`."""
+    return min(reversed(list(valued)), key=lambda pair: pair[1], default=(None, 0.0))[0]
 
 
 def _constrain(bundle: Bundle, candidates: Sequence[Candidate], request: PlanRequest) -> list[Candidate]:
