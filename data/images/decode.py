@@ -191,6 +191,8 @@ def _reason(error: Exception) -> str:
     if too_many := _BOMB.search(text):
         pixels, limit = map(int, too_many.groups())
         return f"the image has {pixels:,} pixels, more than {limit:,}"
+    if "truncated" in text.lower():
+        return "the file is truncated"
     if text[1:2].islower():
         text = text[0].lower() + text[1:]
     text = text.rstrip(".") or type(error).__name__

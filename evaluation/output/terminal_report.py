@@ -65,7 +65,8 @@ def _headline(report: Report) -> Iterator[str]:
     )
     speed = report["throughput"]["images_per_s"]
     if speed is not None:
-        yield f"throughput  {speed:,.1f} images/s over {report['throughput']['active_s']:,.1f} s"
+        images = "classified images" if coverage["errors"] else "images"
+        yield f"throughput  {speed:,.1f} {images}/s over {report['throughput']['active_s']:,.1f} s"
     mean = report["confidence"]["mean"]
     if mean is not None:
         yield f"confidence  {mean:.4f} on average"

@@ -146,7 +146,7 @@ def slices(by: str, entries: Sequence[Slice]) -> "Table":
 
     most = sorted(range(len(entries)), key=lambda place: -entries[place]["records"])[:MAX_SLICES]
     failed, timed = any(entry["errors"] for entry in entries), by not in UNTIMED_COLUMNS
-    headings = ("records", *(["failed"] if failed else []), "accuracy", "95 % interval", "at the cut")
+    headings = ("records", *(["failed"] if failed else []), "accuracy", "95 % interval", "bytes/image")
     table = _table(by, *headings, *(("p50", "p99") if timed else ()))
     table.columns[0].min_width = 9  # else the numbers take its whole width in 80 columns
     for column in table.columns[1:]:

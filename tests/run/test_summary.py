@@ -109,6 +109,12 @@ def test_json_holds_the_cut_of_the_log(bundle, tmp_path):
     assert summary_facts(result)["cut"] is None
 
 
+def test_the_rate_counts_classified_images(summary):
+    totals = Totals(images=6, errors=2, cuts={"local none": 6}, active_us=[[0, 2_000_000]])
+    assert summary(totals)["images"] == "6 in 2 s, 2 classified images/s"
+    assert summary(replace(totals, errors=0))["images"] == "6 in 2 s, 3 images/s"
+
+
 def test_stages_that_no_image_passed_are_left_out(summary):
     local = summary(Totals(images=1, cuts={"local none": 1}, tails={"local": 1}))
     assert local["ms an image"] == "decode 0.00 · head 0.00 = 0.00 (of its batch, divided)"

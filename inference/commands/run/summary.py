@@ -58,7 +58,7 @@ def summary_facts(result: RunResult) -> dict[str, Any]:
         "codec": codec,
         "accuracy": totals.accuracy,
         "seconds": seconds,
-        "images_per_s": totals.images / seconds if seconds else None,
+        "images_per_s": (totals.images - totals.errors) / seconds if seconds else None,
     }
     if result.bundle.has_random_weights:
         facts["weights"] = "random"
@@ -98,10 +98,12 @@ def _rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _images(totals: Totals) -> str:
+    """The number of images, and the rate of those with a prediction, as the evaluation has it."""
     seconds = totals.active_s
-    return f"{totals.images:,}" + (
-        f" in {format_number(seconds)} s, {format_number(totals.images / seconds)} images/s" if seconds else ""
-    )
+    if not seconds:
+        return f"{totals.images:,}"
+    rate = format_number((totals.images - totals.errors) / seconds)
+    return f"{totals.images:,} in {format_number(seconds)} s, {rate} {'classified ' if totals.errors else ''}images/s"
 
 
 def _errors(totals: Totals) -> str:
