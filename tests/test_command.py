@@ -290,3 +290,15 @@ def test_output_that_a_command_left_in_the_buffer_is_not_lost_in_silence(output,
         )
     said = "hybrid-batch: The disk is full; nothing more can be written.\n" if output == "full disk" else ""
     assert (done.returncode, done.stderr) == (1 if said else 141, said)
+
+
+def test_a_typed_verbosity_overrides_that_of_the_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hybrid-batch.toml").write_text("[run]\nquiet = true\n")
+    arguments = ["run", str(ROOT / "data/digits/images/3"), "--split", "c005"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*arguments, "--log", "second", "-v"]) == 0
+    assert "The cut is the one that --split names." in capsys.readouterr().err
+    assert main([*arguments, "-v", "-q"]) == 2
+    assert "-v and -q exclude each other" in capsys.readouterr().err

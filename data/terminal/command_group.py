@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.terminal.messages import Verbosity, set_verbosity
@@ -46,13 +47,20 @@ def with_verbosity(command: click.Command) -> click.Command:
 
 
 def _option(names: tuple[str, str], verbosity: Verbosity, text: str) -> click.Option:
-    def apply(ctx: click.Context, _: click.Parameter, is_set: bool) -> None:
-        root: dict[str, Any] = ctx.find_root().meta
+    """The option of a verbosity. On the command line it takes precedence over a file and over the environment."""
+
+    def apply(ctx: click.Context, option: click.Parameter, is_set: bool) -> None:
         if not is_set or ctx.resilient_parsing:
             return
-        if root.setdefault(__name__, verbosity) is not verbosity:
+        root: dict[str, Any] = ctx.find_root().meta
+        is_typed = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        before, was_typed = root.get(__name__, (verbosity, False))
+        if was_typed and not is_typed:
+            return
+        if before is not verbosity and was_typed is is_typed:
             set_verbosity(Verbosity.NORMAL)
             raise WrongUsage("-v and -q exclude each other; give one of them.")
+        root[__name__] = verbosity, is_typed
         set_verbosity(verbosity)
 
     return click.Option(names, is_flag=True, expose_value=False, callback=apply, help=text)
