@@ -79,7 +79,7 @@ class AwsClient:
             clients: dict[str, Any] = {name: session.client(name, region, config=config) for name in names}  # type: ignore[call-overload]
         except (BotoCoreError, ValueError) as error:
             raise AwsRefused(
-                f"Cannot use {first}: {one_line(error)}; set AWS_REGION and the other settings."
+                f"Cannot use {first}: {one_line(error)}; set AWS_REGION, or call `aws configure`."
             ) from error
         return cls(str(next(iter(clients.values())).meta.region_name), names, rights, clients)
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hybrid_batch.cli import main
 from hybrid_batch.data.log.records import SCHEMA
 from tests.conftest import HANG_S
 from tests.docs.pages import blocks
@@ -35,11 +36,13 @@ ATHENA_TYPES = {
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of two runs with several parts each, of which one is incomplete."""
+    """A log of two runs with several parts each and the files of an evaluation, and of an incomplete run."""
     folder = tmp_path_factory.mktemp("log")
     for name, count in COUNTS.items():
         write_run(str(folder / f"run={name}"), random_records(count, list("abc")), 30)
     write_run(str(folder / "run=c"), random_records(40, list("abc")), 30, finished=False)
+    for name in COUNTS:
+        assert main(["evaluate", f"{folder}/run={name}", "--quiet"]) == 0
     return folder
 
 
@@ -67,7 +70,6 @@ READERS: dict[str, Callable[[str], dict[str, int]]] = {
         )
         for pattern in ("*/*.parquet", "**/*.parquet")
     },
-    "polars folder": lambda log: by_run(pl.scan_parquet(log, hidden_file_prefix="_").collect().to_pandas()),
 }
 
 
@@ -77,7 +79,8 @@ def test_a_reader_sees_each_record_once(log: Path, reader: str) -> None:
 
 
 def test_only_parts_end_in_parquet(log: Path) -> None:
-    files = [path.name for path in log.rglob("*") if path.is_file()]
+    files = [path.name for path in log.rglob("*") if path.is_file() and path.parent.name != "_report"]
+    assert not list(log.glob("*/_report/*.parquet"))
     assert {name for name in files if name.endswith(".parquet")} == {f"part-0000{shard}.parquet" for shard in range(4)}
     assert {name for name in files if not name.endswith(".parquet")} == {"_run.json", "_images.pq", "_SUCCESS"}
 
