@@ -56,6 +56,17 @@ def test_the_same_settings_are_not_named(capsys, tmp_path, unused_runtime):
     assert run(capsys, tmp_path) == first  # an option that is not given
 
 
+def test_an_earliest_cut_that_the_run_did_not_have_is_named(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--limit", "20", "--json"]
+    options += ["--tail", f"http://127.0.0.1:{free_port()}"]  # absent, so that the images stay on this machine
+    for run_id, begun in (("any", ()), ("late", ("--earliest-cut", "c005"))):
+        assert main([*options, "--run-id", run_id, *begun]) == 0
+    capsys.readouterr()
+    for run_id, expected in (("any", ["--earliest-cut c005 (this run: none)"]), ("late", [])):
+        assert main([*options, "--run-id", run_id, "--earliest-cut", "c005"]) == 0
+        assert json.loads(capsys.readouterr().out)["not_applied"] == expected
+
+
 def test_the_totals_of_an_earlier_version_are_completed_from_the_records(capsys, tmp_path):
     first = run(capsys, tmp_path)
     (success,) = tmp_path.glob("run=*/_SUCCESS")

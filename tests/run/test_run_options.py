@@ -76,6 +76,12 @@ def test_a_dry_run_reports_what_the_run_would_refuse(capsys, tmp_path):
     assert "was begun with 5 images, and IMAGES now has 6 images," in capsys.readouterr().err
     assert main([*options, "6", "--dry-run", "--overwrite"]) == 0
     assert "would delete  4 objects of this run" in capsys.readouterr().out
+    before = files(tmp_path)
+    adaptive = ["--split", "auto", "--tail", f"http://127.0.0.1:{free_port()}", "--earliest-cut", "conv9"]
+    for more in ("--dry-run", "--overwrite"):
+        assert main([*options, "5", *adaptive, more]) == 2
+        assert "No cut named 'conv9' in digits" in capsys.readouterr().err
+    assert files(tmp_path) == before
 
 
 def test_a_dry_run_accepts_the_codec_that_the_run_calibrated(capsys, tmp_path):

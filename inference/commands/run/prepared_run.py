@@ -55,6 +55,12 @@ class PreparedRun:
         return f"auto {drop:g}"
 
     @property
+    def earliest_cut(self) -> str | None:
+        """The id of --earliest-cut; None without the option."""
+        name = self.options.earliest_cut
+        return None if name is None else self.bundle.cut(name).id
+
+    @property
     def identity(self) -> RunIdentity:
         """The settings that decide the predictions."""
         return RunIdentity(self.bundle.sha256, self.options.split, self.codec, self.options.runtime)
@@ -70,7 +76,12 @@ class PreparedRun:
         """Create the run's folder, or open it to continue the run. Raises SettingsMismatch."""
         options = self.options
         tail = redacted_address(options.tail)
-        settings = {"batch_size": options.batch_size, "in_flight": options.in_flight, "limit": options.limit}
+        settings = {
+            "batch_size": options.batch_size,
+            "in_flight": options.in_flight,
+            "limit": options.limit,
+            "earliest_cut": self.earliest_cut,
+        }
         metadata = run_metadata(self.bundle, self.images, tail, None if options.is_adaptive else self.split) | {
             "settings": settings
         }
@@ -113,7 +124,7 @@ def note_other_images(run: PreparedRun) -> None:
 def prepare_run(options: RunOptions) -> PreparedRun:
     """Read the model and list the images, with notes on stderr. Raises WrongUsage and StorageFailed."""
     bundle = resolve_model(options.model, print_message)
-    _check(options)
+    _check(options, bundle)
     split = None if _takes_default_cut(options) else _split(options, bundle)
     images = find_labelled_images(options.images, options.labels, bundle.labels, print_message)
     if options.limit is not None:
@@ -139,10 +150,11 @@ def calibrated(run: PreparedRun) -> PreparedRun:
     return replace(run, split=split_at(cut, calibrate(cut).codec))
 
 
-def settings_not_applied(options: RunOptions, settings: dict[str, Any], totals: Totals) -> tuple[str, ...]:
+def settings_not_applied(run: PreparedRun, totals: Totals) -> tuple[str, ...]:
     """The options that differ from those of a complete run and do not change its predictions, each with the run's.
 
-    `settings` is the content of `_run.json`. An option with its default value counts as not given."""
+    An option with its default value counts as not given."""
+    options, settings = run.options, run.folder.settings()
     stored = settings.get("settings", {})
     tails = totals.tails or {str(settings.get("tail")): 0}
     tail = redacted_address(options.tail)
@@ -157,6 +169,9 @@ def settings_not_applied(options: RunOptions, settings: dict[str, Any], totals: 
         used = stored.get(name, settings.get(name))
         if used is not None and wanted not in (used, default):
             differing.append(f"--{name.replace('_', '-')} {wanted} (this run: {used})")
+    earliest = stored.get("earliest_cut", "unknown")
+    if run.earliest_cut not in (None, earliest):
+        differing.append(f"--earliest-cut {options.earliest_cut} (this run: {earliest or 'none'})")
     return tuple(differing)
 
 
@@ -178,8 +193,8 @@ def _split(options: RunOptions, bundle: Bundle) -> Split:
     return LocalSplit()
 
 
-def _check(options: RunOptions) -> None:
-    """Raises WrongUsage for options that contradict each other."""
+def _check(options: RunOptions, bundle: Bundle) -> None:
+    """Raises WrongUsage for options that contradict each other, CutNotFound for an unknown --earliest-cut."""
     sends_images = options.split in (REMOTE, INPUT_CUT) and options.codec in (None, *codecs.IMAGE_CODECS)
     if tail_kind(options.tail).accepts_only_images and not sends_images:
         *others, last = codecs.IMAGE_CODECS
@@ -188,6 +203,8 @@ def _check(options: RunOptions) -> None:
         )
     if options.earliest_cut and not options.is_adaptive:
         raise WrongUsage("--earliest-cut needs --split auto and a remote --tail; choose a fixed cut with --split.")
+    if options.earliest_cut:
+        bundle.cut(options.earliest_cut)
     if _takes_default_cut(options) and options.codec in codecs.IMAGE_CODECS:
         raise WrongUsage(f"--codec {options.codec} sends image files; it needs --split remote, or a remote --tail.")
     if options.max_accuracy_drop is not None and options.codec != AUTO:

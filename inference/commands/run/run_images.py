@@ -58,7 +58,7 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
         )
     elif (totals := run.finished_totals()) is not None:
         print_message("This run is complete; nothing to do. (--run-id NAME starts another, --overwrite repeats it.)")
-        not_applied = settings_not_applied(options, run.folder.settings(), totals)
+        not_applied = settings_not_applied(run, totals)
         return RunResult(run.folder, run.bundle, run.images, totals, not_applied)
     _print_local_note(run)
     note_other_images(run)
