@@ -160,7 +160,7 @@ def _exists(source: str) -> bool:
 def _read_list(uri: str) -> list[str]:
     """The paths in a list of files, one a line. Bytes that are not UTF-8 are those of file names."""
     if uri == _STDIN.removeprefix(_LIST_MARK):
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read() if sys.stdin else b""
     else:
         storage, name = open_file(uri)
         try:

@@ -173,6 +173,9 @@ def test_a_list_of_files(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert find_images(f"@{tmp_path}/list").skipped.suffixes == {".txt": 1}
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{uri}/b/2.png\n".encode())))
     assert find("@-") == ["2.png"]
+    monkeypatch.setattr("sys.stdin", None)  # closed
+    with pytest.raises(NoImages, match="The list '-' is empty"):
+        find("@-")
     (tmp_path / "list").write_text(f"{uri}/a/1.png\n{uri}/a/9.png\n{uri}/8.png")
     with pytest.raises(NoImages, match=r"list names 2 files that do not exist, such as '.*/a/9.png', '.*/8.png'"):
         find(f"@{tmp_path}/list")

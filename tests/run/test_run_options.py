@@ -151,6 +151,8 @@ def test_overwrite_asks_on_a_terminal(capsys, tmp_path, monkeypatch, answer, cod
     assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == code
     assert "Delete the 4 objects of" in capsys.readouterr().err
     assert (files(tmp_path) == before) == (answer == "n")
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as in a daemon
+    assert main(["run", str(IMAGES), *map(str, options), "--overwrite"]) == 0
 
 
 def test_ctrl_c_ends_the_wait_for_an_absent_tail(tmp_path):

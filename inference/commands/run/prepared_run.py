@@ -3,7 +3,6 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from hybrid_batch.data.errors import NotARun, WrongUsage
 from hybrid_batch.data.images.images import ImageSet
