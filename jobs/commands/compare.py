@@ -66,7 +66,7 @@ def command(
 
 
 def _describe(uri: str) -> str:
-    """What tells a run from another: its model, cut, codec, tail and folder."""
+    """The model, cut, codec, tail and folder of a run."""
     from hybrid_batch.data.log.runs import open_runs
     from hybrid_batch.jobs.input.run_facts import read_run_facts
 

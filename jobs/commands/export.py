@@ -7,6 +7,7 @@ import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
 from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.numbers import format_count
 
 _FORMATS = ("csv", "jsonl", "parquet", "coco")
 
@@ -40,9 +41,8 @@ def command(*, run: str, format_name: str | None, output: Path | None) -> None:
         raise WrongUsage(f"The format {name} is not text; give --output FILE.")
     (folder,) = open_runs(run)
     if folder.totals() is None:
-        print_note(
-            f"{folder.uri} is unfinished; the records of its {len(folder.parts())} finished shards are exported."
-        )
+        shards = format_count(len(folder.parts()), "finished shard")
+        print_note(f"{folder.uri} is unfinished; only the records of its {shards} are exported.")
     if output is None:
         FORMATS[name](folder, sys.stdout.buffer)
         return

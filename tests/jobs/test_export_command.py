@@ -114,14 +114,17 @@ def test_a_run_of_version_1_is_exported_with_the_columns_of_today(
     assert (first["cut_bytes"], first["sent_bytes"], first["width"]) == (100, 0, None)
 
 
-def test_an_unfinished_run_is_exported_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(str(tmp_path / "run=one"), RECORDS, 6, finished=False)
+@pytest.mark.parametrize(
+    ("shard_size", "records", "named"), [(6, 18, "3 finished shards"), (12, 12, "1 finished shard")]
+)
+def test_an_unfinished_run_is_exported_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shard_size: int, records: int, named: str
+) -> None:
+    write_run(str(tmp_path / "run=one"), RECORDS, shard_size, finished=False)
     assert main(["export", str(tmp_path), "--format", "jsonl"]) == 0
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 18
-    assert (
-        printed.err == f"Note: {tmp_path}/run=one is unfinished; the records of its 3 finished shards are exported.\n"
-    )
+    assert len(printed.out.splitlines()) == records
+    assert printed.err == f"Note: {tmp_path}/run=one is unfinished; only the records of its {named} are exported.\n"
 
 
 def test_an_earlier_file_is_kept_until_the_new_one_is_complete(
