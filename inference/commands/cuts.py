@@ -115,7 +115,7 @@ def _print_table(bundle: "Bundle", rows: list[dict[str, Any]]) -> None:
         title=f"{bundle.name}: {format_count(len(rows), 'cut')}", title_justify="left", box=None, header_style="bold"
     )
     for heading, justify in (("id", "left"), ("name", "left"), ("boundary", "right"), ("bytes", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("head work", justify="right")
     table.add_column("")
     if "largest_difference" in rows[0]:

@@ -12,7 +12,7 @@ from hybrid_batch.data.log.runs import RunFolder
 
 _BYTES = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
 _REASONS = 20  # kept, because a message may contain a number that differs from file to file
-_OTHER_REASONS = "other reasons"
+OTHER_REASONS = "other reasons"
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Totals:
         self.tails = _sum(self.tails, Counter(tails))
         for reason, count in Counter(records["error"].drop_null().to_pylist()).items():
             known = reason in self.error_reasons or len(self.error_reasons) < _REASONS
-            key = reason if known else _OTHER_REASONS
+            key = reason if known else OTHER_REASONS
             self.error_reasons[key] = self.error_reasons.get(key, 0) + count
         classified = records.filter(prediction.is_valid())
         self.active_us = _merged([*self.active_us, *_period_us(classified)])

@@ -109,6 +109,14 @@ def test_json_holds_the_cut_of_the_log(bundle, tmp_path):
     assert summary_facts(result)["cut"] is None
 
 
+def test_the_most_frequent_reasons_of_errors_are_named_and_the_rest_is_counted(summary):
+    reasons = {"a": 1, "b": 3, "c": 2, "d": 1, "other reasons": 5}
+    assert summary(Totals(images=12, errors=12, error_reasons=reasons))["errors"] == (
+        "12: 3 x b · 2 x c · 1 x a · 6 x other reasons"
+    )
+    assert summary(Totals(images=3, errors=3, error_reasons={"b": 3}))["errors"] == "3: 3 x b"
+
+
 def test_the_rate_counts_classified_images(summary):
     totals = Totals(images=6, errors=2, cuts={"local none": 6}, active_us=[[0, 2_000_000]])
     assert summary(totals)["images"] == "6 in 2 s, 2 classified images/s"

@@ -25,7 +25,8 @@ class RunProgress:
         self._tail_name = spec.tail_name
         self._errors = 0
         self._cut_bytes = 0
-        self._resumed_at = done
+        self._classified = 0
+        self._period_ns: tuple[int, int] | None = None
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[cut]}"),
@@ -50,8 +51,11 @@ class RunProgress:
         """Count a batch whose predictions are available."""
         self._errors += len(batch.errors)
         self._cut_bytes += batch.cut_bytes
-        task = self._bar.tasks[self._task]
-        rate = (task.completed - self._resumed_at) / task.elapsed if task.elapsed else 0
+        self._classified += len(batch.images) - len(batch.errors)
+        started_ns, done_ns = self._period_ns or (min(batch.started_ns), 0)
+        self._period_ns = started_ns, max(done_ns, batch.done_ns)
+        seconds = (self._period_ns[1] - started_ns) / 1e9
+        rate = self._classified / seconds if seconds > 0 else 0
         self._bar.update(
             self._task,
             cut=batch.split.name,

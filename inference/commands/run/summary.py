@@ -16,7 +16,7 @@ from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.protocol import codecs
 from hybrid_batch.inference.runner.split import NO_CODEC
-from hybrid_batch.inference.runner.totals import Totals
+from hybrid_batch.inference.runner.totals import OTHER_REASONS, Totals
 from hybrid_batch.inference.tails import LOCAL
 
 _REASONS, _EVENTS = 3, 5
@@ -108,10 +108,12 @@ def _images(totals: Totals) -> str:
 
 def _errors(totals: Totals) -> str:
     """The number of images without a prediction, and the most frequent reasons."""
-    reasons = sorted(totals.error_reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-    named = " · ".join(f"{count:,} x {reason}" for reason, count in reasons[:_REASONS])
-    more = f" · {len(reasons) - _REASONS} more reasons" if len(reasons) > _REASONS else ""
-    return f"{totals.errors:,}: {named}{more}" if named else f"{totals.errors:,}"
+    counts = {reason: count for reason, count in totals.error_reasons.items() if reason != OTHER_REASONS}
+    first = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_REASONS]
+    named = [f"{count:,} x {reason}" for reason, count in first]
+    if named and (rest := totals.errors - sum(count for _, count in first)):
+        named.append(f"{rest:,} x other reasons")
+    return f"{totals.errors:,}: {' · '.join(named)}" if named else f"{totals.errors:,}"
 
 
 def _cuts(bundle: Bundle, totals: Totals) -> str:
