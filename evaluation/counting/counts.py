@@ -16,7 +16,7 @@ and 12 MB as Arrow, and a dict merges 30 times slower.
 | `confidence` | classified records, labelled or not, by confidence in `CONFIDENCE_BINS` bins, and their sum |
 | `runs` | records by run, model, cut, codec and tail: total, errors, labelled, correct, first and last start |
 | `failures` | the first records that could not be classified, with their errors (`failures.py`) |
-| `periods` | classified records by shard (version 1: by the minute of their start): number, first start, last end |
+| `periods` | classified records by shard and minute of their start: number, first start, last end |
 | `exemplars` | the most confident errors (`confident_errors.py`) |
 | `overflows` | columns with more than `MAX_VALUES` values, which are not sliced |
 | `bad_parts` | one sentence for each part of a run that is unreadable |

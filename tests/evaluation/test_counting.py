@@ -71,7 +71,7 @@ def test_every_record_is_counted_in_its_groups() -> None:
         {
             "run_id": "x",
             "shard": 0,
-            "minute": 0,
+            "minute": 29_453_760,
             "records": 3,
             "first_us": 1767225600_000_000,
             "last_us": 1767225600_000_000 + 1000,

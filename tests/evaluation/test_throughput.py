@@ -34,6 +34,16 @@ def test_time_without_a_shard_in_work_is_a_pause() -> None:
     assert measured == {"active_s": 22, "images_per_s": 24 / 22}
 
 
+def test_time_between_runs_of_the_same_name_in_two_logs_is_a_pause() -> None:
+    measured = throughput([at(start + second, 1) for start in (0, 86_400) for second in range(10)], to_table)
+    assert measured == {"active_s": 20, "images_per_s": 1}
+
+
+def test_a_shard_may_take_longer_than_a_minute() -> None:
+    measured = throughput([at(second, 1) for second in range(0, 400, 40)], to_table)
+    assert measured == {"active_s": 361, "images_per_s": 10 / 361}
+
+
 def test_active_time_is_from_the_first_start_to_the_last_end() -> None:
     measured = throughput([at(10, 2), at(0, 1), at(11, 3)])
     assert measured == {"active_s": 14, "images_per_s": 3 / 14}

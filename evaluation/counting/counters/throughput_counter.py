@@ -10,9 +10,10 @@ NO_START = np.iinfo(np.int64).max
 
 
 class ThroughputCounter:
-    """For each shard of a run: the number of records, the first start and the last end.
+    """For each shard of a run, by the minute of the records' starts: their number, the first start and the last end.
 
-    Records of version 1 have no shard: theirs are by the minute of their start, under `NO_SHARD`.
+    Records of version 1 have no shard: theirs are under `NO_SHARD`. The minutes separate runs of the same name: the
+    default name is a hash of settings and images, so that a repetition in another log has it too.
     """
 
     def __init__(self) -> None:
@@ -22,11 +23,8 @@ class ThroughputCounter:
         """Count records by the code of their run, shard, start and end, in microseconds since 1970 (UTC)."""
         if not len(start_us):
             return
-        minute, by_minute = np.zeros_like(start_us), shard == NO_SHARD
-        if by_minute.any():
-            minute, run = np.where(by_minute, start_us // MINUTE_US, 0), np.where(by_minute, 0, run)
-        keys = np.stack([run, shard, minute])
-        if (keys[:, :1] == keys).all():  # as in a part that `run` wrote
+        keys = np.stack([run, shard, start_us // MINUTE_US])
+        if (keys[:, :1] == keys).all():  # as in most parts that `run` wrote
             self._add_period(tuple(keys[:, 0].tolist()), len(start_us), int(start_us.min()), int(end_us.max()))
             return
         used, places, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
