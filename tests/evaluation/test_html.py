@@ -138,6 +138,14 @@ def test_several_runs_are_a_table_of_what_differs() -> None:
     )
 
 
+def test_the_records_of_runs_of_the_same_name_are_attributed_to_none_of_them() -> None:
+    tree = page([record(run_id="x")] * 4, facts=[run_facts(), run_facts(run="/other/run=x", codec="int8")])
+    assert "emotions: 2 runs, 4 images" in words(tree)
+    assert words(next(tree.iter("table"))) == (
+        "run cut codec tail images counted accuracy /logs/run=x add_1 fp32 local — — /other/run=x add_1 int8 local — —"
+    )
+
+
 def test_random_weights_are_named() -> None:
     assert "random weights" not in words(page([record()], facts=[run_facts()]))
     text = words(page([record()], facts=[run_facts(weights="random")]))

@@ -1,5 +1,6 @@
 """The head of the page: which runs were evaluated, with which model, images and settings."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -31,8 +32,9 @@ def page_title(report: Report, facts: Sequence[RunFacts]) -> str:
 
 def opening(report: Report, facts: Sequence[RunFacts]) -> Markup:
     """The heading, the facts of the run or the table of runs, and the cards."""
-    is_only = len(facts) == 1
-    shown = _facts([_facts_of(report, run, is_only) for run in facts] or [_splits(report["runs"])])
+    names = Counter(run.run_id for run in facts)
+    of_runs = [_facts_of(report, run, len(facts) == 1, shares_name=names[run.run_id] > 1) for run in facts]
+    shown = _facts(of_runs or [_splits(report["runs"])])
     return element("header", element("h1", run_text(_heading(report, facts))), shown, cards(report))
 
 
@@ -64,9 +66,12 @@ def _facts(runs: Sequence[dict[str, str | None]]) -> Markup:
     return join(listed, element("div", table("", heads, rows, kind="texts"), class_="runs"))
 
 
-def _facts_of(report: Report, run: RunFacts, is_only: bool) -> dict[str, str | None]:
-    """The facts of a run by name, first from its records: its settings do not know what an adaptive run chose."""
-    rows = _rows_of(report, run, is_only)
+def _facts_of(report: Report, run: RunFacts, is_only: bool, *, shares_name: bool) -> dict[str, str | None]:
+    """The facts of a run by name, first from its records: its settings do not know what an adaptive run chose.
+
+    The records of runs of the same name, in several logs, cannot be distinguished; they have the facts of the settings.
+    """
+    rows = [] if shares_name else _rows_of(report, run, is_only)
     splits = _splits(rows)
     return {
         "model": run.model,
@@ -77,7 +82,7 @@ def _facts_of(report: Report, run: RunFacts, is_only: bool) -> dict[str, str | N
         "tail": splits["tail"] or run.tail,
         "labels": _LABELS.get(run.labels or "", run.labels),
         "machine": run.machine,
-        "run": run.run_id or run.run,
+        "run": run.run if shares_name else run.run_id or run.run,
         "bundle": run.bundle and run.bundle[:_HASH_LETTERS],
     } | ({} if is_only else _counts(rows))
 
