@@ -58,9 +58,7 @@ READERS: dict[str, Callable[[str], dict[str, int]]] = {
     "pyarrow": lambda log: by_run(pq.read_table(log).to_pandas()),
     **{
         f"duckdb {pattern}": lambda log, pattern=pattern: dict(
-            duckdb.sql(
-                "SELECT run, count(*) FROM read_parquet($1) GROUP BY run", params=[f"{log}/{pattern}"]
-            ).fetchall()
+            duckdb.sql(COUNT_BY_RUN, params=[f"{log}/{pattern}"]).fetchall()
         )
         for pattern in ("*/*.parquet", "**/*.parquet")
     },
