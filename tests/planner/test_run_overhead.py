@@ -28,7 +28,7 @@ def target() -> ProfileTarget:
 
 def test_a_run_takes_time_beyond_the_prediction(target):
     sample = take_sample(target.bundle.preprocessing, target.images)
-    overhead_us = measure_run_overhead(target, sample, {1: 50.0, 8: 50.0})
+    overhead_us = measure_run_overhead(target, sample, {1: 1.0, 8: 1.0})  # which no machine reaches
     assert overhead_us.keys() == {1, 8}
     assert overhead_us[1] > 0
 
