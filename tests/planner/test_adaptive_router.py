@@ -383,6 +383,21 @@ def test_no_more_batches_are_admitted_than_requests_in_flight(bundle):
     assert len([split for split in splits if not isinstance(split, LocalSplit)]) == 2
 
 
+def test_the_reason_is_that_of_the_candidate_in_use(bundle, monkeypatch):
+    slow = given_profile(bundle, 40_000, 10, 2e5)
+    monkeypatch.setattr("hybrid_batch.inference.planner.adapt.policy._CONFIRMATIONS", 1)
+    with open_http_tail("http://127.0.0.1:1", bundle) as tail:
+        monkeypatch.setattr(tail, "check", lambda _: None)
+        router = AdaptiveRouter(bundle, slow, PlanRequest(earliest_cut="c003"), tail, lambda _: None)
+        first = router.plan.sentence
+        router._replanner.update(ConditionsNow(Link(1e9, 100), 1.0, 1.0))
+        assert router.plan.sentence != first
+        assert router.reason == first
+        router._switch(lambda _: None)
+    assert router.switches == 1
+    assert router.reason == router.plan.sentence
+
+
 def test_after_an_interrupt_nothing_more_is_computed_locally(bundle, tmp_path, monkeypatch):
     """Otherwise a batch without a response would be computed while the interpreter exits."""
     computed: list[float] = []

@@ -50,7 +50,7 @@ class AdaptiveRouter:
         self._prober = TailProber(tail)
         self._tail, self._notify, self._max_in_flight = tail, notify, request.in_flight
         self._lock = threading.Lock()  # for the estimator, changes of the prober, and the following
-        self._chosen = self.plan.chosen
+        self._chosen, self._reason = self.plan.chosen, self.plan.sentence
         self._trial: Candidate | None = None
         self._images_left = 0
         self._switched_at = self._replanner.conditions
@@ -67,8 +67,8 @@ class AdaptiveRouter:
 
     @property
     def reason(self) -> str:
-        """See Router."""
-        return self.plan.sentence
+        """See Router. The reason for the candidate in use, which a later plan may rank lower."""
+        return self._reason
 
     def route(self) -> Route:
         """See Router."""
@@ -163,7 +163,7 @@ class AdaptiveRouter:
             return
         self._prepare(best, compile_split)
         with self._lock:
-            self._chosen = best
+            self._chosen, self._reason = best, self.plan.sentence
             self._switch_policy.on_switch(rate_bps, time.monotonic())
             self._estimator.reset()
         self.switches += 1
