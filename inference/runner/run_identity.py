@@ -100,7 +100,7 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle_name": bundle.name,
         **({"weights": "random"} if bundle.has_random_weights else {}),
-        "images": _location(images.root),
+        "images": location(images.root),
         **({"skipped": skipped} if (skipped := images.skipped.to_dict()) else {}),
         "labels": images.label_source or "none",
         **({} if split is None else {"cut": split.name, "cut_name": _cut_name(bundle, split), "codec": split.codec}),
@@ -115,7 +115,7 @@ def run_metadata(bundle: Bundle, images: ImageSet, tail: str, split: Split | Non
     }
 
 
-def _location(root: Storage) -> str:
+def location(root: Storage) -> str:
     """Where the images are, for commands in another working folder too."""
     return to_text(os.path.abspath(root.folder)) if isinstance(root, LocalStorage) else root.uri  # noqa: PTH100
 

@@ -260,6 +260,18 @@ def test_a_run_over_other_images_names_the_run_with_the_same_settings(capsys, tm
     assert said in capsys.readouterr().err
     assert main([*options, "6", "--overwrite"]) == 0
     assert "the same settings" not in capsys.readouterr().err
+    assert main(["run", str(IMAGES / "3"), *options[2:], "7"]) == 0
+    assert "the same settings" not in capsys.readouterr().err
+
+
+def test_a_default_cut_has_another_identity_than_an_adaptive_run(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--log", str(tmp_path), "--json"]
+    assert main(options) == 0
+    default = json.loads(capsys.readouterr().out)["run"]
+    assert main([*options, "--split", "c010"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == default
+    assert main([*options, "--tail", "http://127.0.0.1:9"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] != default
 
 
 def test_a_shard_size_that_a_resumed_run_does_not_apply_is_named(capsys, tmp_path):

@@ -17,7 +17,7 @@ from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, open_run, read_run, run_metadata
+from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, location, open_run, read_run, run_metadata
 from hybrid_batch.inference.runner.split import AUTO, LOCAL, REMOTE, LocalSplit, Split, choose_split, split_at
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import redacted_address, tail_kind
@@ -61,8 +61,10 @@ class PreparedRun:
 
     @property
     def identity(self) -> RunIdentity:
-        """The settings that decide the predictions."""
-        return RunIdentity(self.bundle.sha256, self.options.split, self.codec, self.options.runtime)
+        """The settings that decide the predictions. A default cut counts as if it were given: an adaptive run with the
+        same options has another identity."""
+        split = self.split.name if _takes_default_cut(self.options) else self.options.split
+        return RunIdentity(self.bundle.sha256, split, self.codec, self.options.runtime)
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -103,7 +105,8 @@ class PreparedRun:
 
 
 def note_other_images(run: PreparedRun) -> None:
-    """Note that the log has a run with the same settings and other images, unless the run itself exists.
+    """Note that the log has a run with the same settings and other images of the same folder, unless the run itself
+    exists.
 
     Its predictions are not used: a run holds exactly the images of its list. Looks in local logs only, because listing
     a log on S3 takes a request for every thousand parts."""
@@ -111,7 +114,8 @@ def note_other_images(run: PreparedRun) -> None:
     if not isinstance(log, LocalStorage) or run.options.run_id:
         return
     runs = [] if (found := find_runs(log)) and run.folder.uri in {one.uri for one in found} else found
-    same = [one for one in runs if one.settings().get("identity") == asdict(run.identity)]
+    wanted = {"identity": asdict(run.identity), "images": location(run.images.root)}
+    same = [one for one in runs if wanted.items() <= one.settings().items()]
     if same:
         count, number = (format_count(len(table), "image") for table in (same[-1].images(), run.images.table))
         print_note(
