@@ -11,7 +11,7 @@ from hybrid_batch.data.terminal.console import open_console
 from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.run.overwrite import find_existing
 from hybrid_batch.inference.commands.run.prepared_run import PreparedRun
-from hybrid_batch.inference.runner.split import LocalSplit
+from hybrid_batch.inference.runner.split import AUTO
 from hybrid_batch.inference.tails import LOCAL, redacted_address
 
 _MEASURED = "auto: chosen when the tail is measured, and adapted to the link"
@@ -19,9 +19,12 @@ _CALIBRATED = "auto: calibrated on the images when the run starts"
 
 
 def describe_run(run: PreparedRun) -> dict[str, Any]:
-    """What the run would do, as JSON values. Raises SettingsMismatch as the run would, WrongUsage for --overwrite
-    on a folder with other objects, StorageFailed."""
+    """What the run would do, as JSON values; `cut` and `codec` are None while they are not chosen.
+
+    Raises SettingsMismatch as the run would, WrongUsage for --overwrite on a folder with other objects, StorageFailed.
+    """
     options, table = run.options, run.images.table
+    is_local = options.split == LOCAL
     facts: dict[str, Any] = {
         "images": table.num_rows,
         "image_bytes": pc.sum(table["size"]).as_py() or 0,
@@ -30,10 +33,10 @@ def describe_run(run: PreparedRun) -> dict[str, Any]:
         "skipped": run.images.skipped.to_dict(),
         "model": run.bundle.name,
         "bundle": run.bundle.sha256,
-        "cut": _MEASURED if options.is_adaptive else run.split.name,
-        "codec": _CALIBRATED if run.needs_calibration else run.codec,
+        "cut": None if options.is_adaptive else run.split.name,
+        "codec": None if options.codec == AUTO and not is_local else run.codec,
         "reason": run.reason,
-        "tail": "none" if isinstance(run.split, LocalSplit) and not options.is_adaptive else _tail(run),
+        "tail": LOCAL if is_local else redacted_address(options.tail),
     }
     if run.needs_calibration and not options.run_id:
         return facts | {"run": None, "log": options.log}
@@ -63,10 +66,10 @@ def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
         ("from", facts["from"]),
         ("skipped", str(run.images.skipped)),
         ("model", f"{facts['model']} {facts['bundle'][:12]}"),
-        ("cut", cut),
-        ("codec", facts["codec"]),
+        ("cut", cut or _MEASURED),
+        ("codec", facts["codec"] or _CALIBRATED),
         ("why", facts["reason"] or ""),
-        ("tail", facts["tail"]),
+        ("tail", "this process" if facts["tail"] == LOCAL else f"{facts['tail']} (not contacted)"),
         ("log", log),
         ("shards", f"{facts['shards']:,}, {facts['shards_present']:,} of them present" if facts["run"] else ""),
         (
@@ -82,8 +85,3 @@ def print_description(run: PreparedRun, facts: dict[str, Any]) -> None:
         if value:
             table.add_row(name, value)
     open_console().print(table)
-
-
-def _tail(run: PreparedRun) -> str:
-    address = redacted_address(run.options.tail)
-    return "this process" if address == LOCAL else f"{address} (not contacted)"

@@ -17,7 +17,14 @@ from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.protocol import codecs
-from hybrid_batch.inference.runner.run_identity import RunIdentity, RunInputs, location, open_run, read_run, run_metadata
+from hybrid_batch.inference.runner.run_identity import (
+    RunIdentity,
+    RunInputs,
+    location,
+    open_run,
+    read_run,
+    run_metadata,
+)
 from hybrid_batch.inference.runner.split import AUTO, LOCAL, REMOTE, LocalSplit, Split, choose_split, split_at
 from hybrid_batch.inference.runner.totals import Totals
 from hybrid_batch.inference.tails import redacted_address, tail_kind
@@ -211,4 +218,4 @@ def _check(options: RunOptions, bundle: Bundle) -> None:
     if _takes_default_cut(options) and options.codec in codecs.IMAGE_CODECS:
         raise WrongUsage(f"--codec {options.codec} sends image files; it needs --split remote, or a remote --tail.")
     if options.max_accuracy_drop is not None and options.codec != AUTO:
-        raise WrongUsage("--max-accuracy-drop needs --codec auto; it has no effect on a named codec.")
+        raise WrongUsage("--max-accuracy-drop needs --codec auto, which chooses the codec within the limit.")

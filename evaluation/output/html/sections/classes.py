@@ -7,6 +7,7 @@ field and all classes in groups that can be opened.
 
 from collections.abc import Iterator, Sequence
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.charts.bars import IntervalAxis
 from hybrid_batch.evaluation.output.html.charts.histogram import Bar, share_histogram
@@ -43,8 +44,14 @@ def _many(report: Report, known: Sequence[ClassRow]) -> Iterator[Markup]:
     high = sorted((row for row in enough if _end(row["f1"], "low") > mean), key=lambda row: -_end(row["f1"], "low"))
     labels = f"{supports[0]:,} to {supports[-1]:,} labels, median {middle:,}"
     if supports[0] == supports[-1]:
-        labels = f"{units.count(middle, 'label')} each"
-    yield element("p", f"{len(known):,} classes have labels: {labels}. Mean F1 {units.percent(mean)}.", class_="lead")
+        labels = f"{format_count(middle, 'label')} each"
+    without = len(report["per_class"]) - len(known)
+    others = f" and {format_count(without, 'class', 'classes')} without labels, whose F1 is 0" if without else ""
+    yield element(
+        "p",
+        f"{len(known):,} classes have labels: {labels}. Mean F1 {units.percent(mean)}, of these classes{others}.",
+        class_="lead",
+    )
     yield share_histogram(_distribution(known), "F1 of the class", "classes")
     if not low and not high:
         yield element(
@@ -54,7 +61,8 @@ def _many(report: Report, known: Sequence[ClassRow]) -> Iterator[Markup]:
         return
     tables = [
         _f1_table(
-            f"{name}: {units.count(len(rows), 'class', 'es')}" + f", listed: {MAX_CLEAR}" * (len(rows) > MAX_CLEAR),
+            f"{name}: {format_count(len(rows), 'class', 'classes')}"
+            + f", listed: {MAX_CLEAR}" * (len(rows) > MAX_CLEAR),
             rows[:MAX_CLEAR],
         )
         for name, rows in (("Clearly worse than the mean", low), ("Clearly better than the mean", high))
@@ -94,7 +102,7 @@ def _sentence(row: ClassRow) -> str:
         for name, measure in (("precision", row["precision"]), ("recall", row["recall"]), ("F1", row["f1"]))
         if measure["value"] is not None
     )
-    return f"{row['name']}: {units.count(row['support'], 'label')}" + f", {figures}" * bool(figures)
+    return f"{row['name']}: {format_count(row['support'], 'label')}" + f", {figures}" * bool(figures)
 
 
 def _groups(rows: Sequence[ClassRow]) -> Iterator[Markup]:

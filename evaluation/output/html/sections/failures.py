@@ -25,7 +25,7 @@ def failures(report: Report, thumbnail: Thumbnail) -> Markup:
         "Failed images",
         element(
             "p",
-            f"{share} of the images failed; no score and no time on this page includes them.",
+            f"{share} of the images failed; no score and no latency on this page includes them.",
             class_="lead",
         ),
         _reasons(listed, total),
