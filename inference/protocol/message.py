@@ -15,16 +15,21 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, MAX_NAME_LENGTH, OutgoingMessage, ReceivedMessage
 from hybrid_batch.data.errors import InvalidFrame
+from hybrid_batch.inference.protocol.json_head import reason
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import BUNDLE
 
+Value = TypeVar("Value")
 ID, REPLY_TO = "id", "reply_to"
 _ID = re.compile(r"[0-9a-f]{32}")
 _REPLIES = "-replies"
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CLIENT_SUFFIX = re.compile(r"-[0-9a-f]{12}")
 
 
@@ -70,18 +75,15 @@ def parse_id(message: ReceivedMessage) -> str:
 def parse_request(message: ReceivedMessage) -> Request:
     """Decode a request. Raises InvalidFrame."""
     fields = _decode(message)
-    method, path = fields.get("method"), fields.get("path")
-    if not isinstance(method, str) or not isinstance(path, str):
-        raise InvalidFrame("A message of a request lacks its method or path.")
+    refusal = "A message of a request lacks its method or path"
+    method, path = (_field(fields, name, str, refusal) for name in ("method", "path"))
     return Request(method, path, _headers(fields), _body(fields))
 
 
 def parse_reply(message: ReceivedMessage, round_trip_us: int) -> Reply:
     """Decode a reply. Raises InvalidFrame."""
     fields = _decode(message)
-    status = fields.get("status")
-    if type(status) is not int:
-        raise InvalidFrame("A message of a reply lacks its status.")
+    status = _field(fields, "status", int, "A message of a reply lacks its status")
     return Reply(status, _headers(fields), _body(fields), round_trip_us)
 
 
@@ -89,26 +91,31 @@ def _encode(head: Mapping[str, object], headers: Mapping[str, str], body: bytes)
     return json.dumps({**head, "headers": dict(headers), "body": b64encode(body).decode()}, separators=(",", ":"))
 
 
-def _decode(message: ReceivedMessage) -> dict[str, Any]:
+def _decode(message: ReceivedMessage) -> dict[str, msgspec.Raw]:
+    """The fields of a message, not yet parsed. JSON with half of a surrogate pair is not valid text."""
     try:
-        fields = json.loads(message.text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidFrame(f"A message is not JSON: {error}.") from error
-    if not isinstance(fields, dict):
-        raise InvalidFrame("A message is not a JSON object.")
-    return fields
+        return _FIELDS.decode(message.text)
+    except msgspec.ValidationError as error:
+        raise InvalidFrame("A message is not a JSON object.") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidFrame(f"A message is not JSON: {reason(error)}.") from error
 
 
-def _headers(fields: Mapping[str, Any]) -> dict[str, str]:
-    headers = fields.get("headers", {})
-    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise InvalidFrame("The headers in a message are not an object of strings.")
-    return headers
-
-
-def _body(fields: Mapping[str, Any]) -> bytes:
-    body = fields.get("body", "")
+def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: type[Value], refusal: str) -> Value:
     try:
-        return b64decode(body, validate=True)
-    except (TypeError, ValueError) as error:
-        raise InvalidFrame(f"The body in a message is not base64: {error}.") from error
+        return msgspec.json.decode(fields[name], type=kind)
+    except (KeyError, msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidFrame(f"{refusal}: {reason(error)}.") from error
+
+
+def _headers(fields: Mapping[str, msgspec.Raw]) -> dict[str, str]:
+    refusal = "The headers in a message are not an object of strings"
+    return _field(fields, "headers", dict[str, str], refusal) if "headers" in fields else {}
+
+
+def _body(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    refusal = "The body in a message is not base64"
+    try:
+        return b64decode(_field(fields, "body", str, refusal), validate=True) if "body" in fields else b""
+    except ValueError as error:
+        raise InvalidFrame(f"{refusal}: {error}.") from error

@@ -3,10 +3,11 @@
 Requests and replies are those of the Open Inference Protocol v2 over HTTP, in every transport.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 _MESSAGE_CHARACTERS = 500
 
@@ -25,6 +26,13 @@ class Request:
         return _find(self.headers, name)
 
 
+class _ErrorBody(msgspec.Struct):
+    """The content of an error, of a tail or of a gateway."""
+
+    error: str | None = None
+    message: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An HTTP response. `round_trip_us` is measured by the client; it is 0 at the tail."""
@@ -41,13 +49,13 @@ class Reply:
     @property
     def message(self) -> str:
         """The error message of the tail or of a gateway, or else the beginning of the content."""
-        text: object = self.content.decode(errors="replace")
+        text = self.content[: 4 * _MESSAGE_CHARACTERS].decode(errors="replace")
         try:
-            body = json.loads(self.content)
-            text = body.get("error") or body.get("message") or text
-        except (ValueError, AttributeError, RecursionError):
+            body = msgspec.json.decode(self.content, type=_ErrorBody)
+            text = body.error or body.message or text
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             pass
-        return " ".join(str(text)[:_MESSAGE_CHARACTERS].split()) or "no message"
+        return " ".join(text[:_MESSAGE_CHARACTERS].split()) or "no message"
 
 
 class NoResponse(Exception):

@@ -14,19 +14,31 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 from hybrid_batch.data.errors import InvalidFrame
 from hybrid_batch.inference.model.cuts import MAX_TENSORS
-from hybrid_batch.inference.model.datatypes import BYTES, NUMPY_DTYPES, from_json, to_json
+from hybrid_batch.inference.model.datatypes import BYTES, NUMPY_DTYPES
+from hybrid_batch.inference.protocol.json_head import (
+    JsonHead,
+    JsonOutput,
+    JsonTensor,
+    parse_parameters,
+    parse_request,
+    parse_response,
+    parse_shape,
+)
+from hybrid_batch.inference.protocol.json_tensors import from_json, to_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_OUTPUT = "binary_data_output"
 BUNDLE = "bundle"  # parameter of a frame, attribute of a message: the SHA-256 of the bundle that the client runs
 MAX_HEADER_BYTES = 1 << 20
-MAX_JSON_BYTES = 1 << 24  # a list of numbers takes about ten times its text in Python objects
+MAX_JSON_BYTES = 1 << 24
+JSON_MEMORY = 8  # times its text that a JSON body takes at most while it is decoded
+_SMALL_JSON_BYTES = 1 << 16  # of a header whose memory does not count
 MAX_RANK = 8
 _SIZE = "binary_data_size"
 _MAX_DIGITS = 20  # of a 64-bit integer with its sign
@@ -110,14 +122,24 @@ def encode_response(frame: Frame, request: Frame, model: str, version: str) -> B
     return _encode(head, "outputs", [tensors[output.name] for output in outputs], [output.binary for output in outputs])
 
 
-def decode_request(body: bytes | memoryview, header_bytes: int | None) -> Frame:
-    """Decode the body of a request. Raises InvalidFrame."""
-    return _decode(body, header_bytes, "inputs")
+def decode_request(
+    body: bytes | memoryview, header_bytes: int | None, reserve: Callable[[int], None] = lambda _: None
+) -> Frame:
+    """Decode the body of a request. `reserve` is called with the bytes of memory that parsing its JSON takes at most,
+    before it is parsed, unless they are few. Raises InvalidFrame, and whatever `reserve` raises."""
+    text, data = _split(body, header_bytes)
+    if len(text) > _SMALL_JSON_BYTES:
+        reserve(len(text) * JSON_MEMORY)
+    head = parse_request(text)
+    frame = _frame(head, head.tensors, "inputs", data)
+    return frame if head.requested is None else _with_outputs(frame, head.requested)
 
 
 def decode_response(body: bytes | memoryview, header_bytes: int | None) -> Frame:
     """Decode the body of a response. Raises InvalidFrame."""
-    return _decode(body, header_bytes, "outputs")
+    text, data = _split(body, header_bytes)
+    head = parse_response(text)
+    return _frame(head, head.tensors, "outputs", data)
 
 
 def parse_header_length(text: str | None) -> int | None:
@@ -151,61 +173,49 @@ def _padding(parameters: Mapping[str, Any]) -> int:
     return sum(_MAX_DIGITS - len(str(value)) for value in parameters.values() if type(value) is int)
 
 
-def _decode(body: bytes | memoryview, header_bytes: int | None, key: Literal["inputs", "outputs"]) -> Frame:
+def _split(body: bytes | memoryview, header_bytes: int | None) -> tuple[memoryview, memoryview]:
+    """The JSON header and the data of its tensors."""
     view = memoryview(body)
     limit = MAX_JSON_BYTES if header_bytes is None else MAX_HEADER_BYTES
     end = len(view) if header_bytes is None else header_bytes
     if not 0 < end <= min(len(view), limit):
         raise InvalidFrame(f"The JSON header is declared as {end} bytes of {len(view)}; the limit is {limit}.")
-    try:
-        head = json.loads(bytes(view[:end]), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidFrame(f"The header is not JSON: {error}.") from error
-    if not isinstance(head, dict) or not isinstance(head.get("id", ""), str):
-        raise InvalidFrame("The header is not a JSON object with an optional string as id.")
-    rest = view[end:]
+    return view[:end], view[end:]
+
+
+def _frame(head: JsonHead, entries: Sequence[JsonTensor], key: str, rest: memoryview) -> Frame:
+    """The frame of a header, with the data of its tensors from `rest` or from JSON."""
+    _check_count(entries, key)
     tensors: list[WireTensor] = []
-    for entry in _objects(head, key):
+    for entry in entries:
         tensor, rest = _tensor(entry, rest)
         tensors.append(tensor)
     if rest:
         raise InvalidFrame(f"The body has {len(rest)} bytes after the last tensor.")
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise InvalidFrame("Two tensors have the same name.")
-    parameters = _parameters(head)
-    outputs: tuple[RequestedOutput, ...] = ()
-    if key == "inputs" and "outputs" in head:
-        default = parameters.get(BINARY_OUTPUT) is True
-        outputs = tuple(_requested_output(entry, default=default) for entry in _objects(head, "outputs"))
-    return Frame(tuple(tensors), head.get("id", ""), parameters, outputs)
+    return Frame(tuple(tensors), head.id, parse_parameters(head.parameters))
 
 
-def _refuse_constant(constant: str) -> None:
-    """Refuse NaN and Infinity, which Python's parser accepts although they are not JSON."""
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _tensor(entry: Mapping[str, Any], rest: memoryview) -> tuple[WireTensor, memoryview]:
+def _tensor(entry: JsonTensor, rest: memoryview) -> tuple[WireTensor, memoryview]:
     """Return the tensor of an entry, and the bytes after its data."""
-    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
-    if not isinstance(name, str) or not isinstance(datatype, str):
-        raise InvalidFrame("A tensor lacks its name or datatype.")
+    name, datatype, shape = entry.name, entry.datatype, parse_shape(entry.shape)
     if datatype != BYTES and datatype not in NUMPY_DTYPES:
         raise InvalidFrame(
             f"Tensor {name!r} has datatype {datatype!r}; use one of {', '.join(NUMPY_DTYPES)} or {BYTES}."
         )
     if not is_shape(shape):
         raise InvalidFrame(f"Tensor {name!r} has no shape of at most {MAX_RANK} non-negative integers.")
-    tensor = WireTensor(name, datatype, tuple(shape), b"", _parameters(entry))
+    tensor = WireTensor(name, datatype, tuple(shape), b"", parse_parameters(entry.parameters))
     count = math.prod(shape)
     size = tensor.parameters.get(_SIZE)
     if size is None:
-        data = entry.get("data")
-        if not isinstance(data, list):
+        data = bytes(entry.data)
+        if not data.startswith(b"["):
             raise InvalidFrame(f"Tensor {name!r} has neither {_SIZE} nor a list as data.")
-        return replace(tensor, data=from_json(data, datatype, count)), rest
+        return replace(tensor, data=from_json(data, datatype, shape)), rest
     if type(size) is not int or not 0 <= size <= len(rest):
-        raise InvalidFrame(f"Tensor {name!r} declares {size!r} bytes, but {len(rest)} follow.")
+        raise InvalidFrame(f"Tensor {name!r} declares {str(size)[:40]!r} bytes, but {len(rest)} follow.")
     if datatype != BYTES and size != count * NUMPY_DTYPES[datatype].itemsize:
         raise InvalidFrame(f"Tensor {name!r} has {size} bytes, which does not match its shape {shape} of {datatype}.")
     parameters = {key: value for key, value in tensor.parameters.items() if key != _SIZE}
@@ -219,24 +229,19 @@ def is_shape(shape: object) -> TypeGuard[list[int]]:
     )
 
 
-def _objects(head: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    entries = head.get(key)
-    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_TENSORS:
+def _check_count(entries: Sequence[object], key: str) -> None:
+    if not 0 < len(entries) <= MAX_TENSORS:
         raise InvalidFrame(f"The header has no list of 1 to {MAX_TENSORS} {key}.")
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidFrame(f"One of the {key} is not an object.")
-    return entries
 
 
-def _parameters(owner: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = owner.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise InvalidFrame("The parameters are not an object.")
-    return parameters
-
-
-def _requested_output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput:
-    name, binary = entry.get("name"), _parameters(entry).get("binary_data", default)
-    if not isinstance(name, str) or not isinstance(binary, bool):
-        raise InvalidFrame("A requested output lacks its name, or its binary_data is not true or false.")
-    return RequestedOutput(name, binary)
+def _with_outputs(frame: Frame, requested: Sequence[JsonOutput]) -> Frame:
+    """The frame with the outputs that its request names."""
+    _check_count(requested, "outputs")
+    default = frame.parameters.get(BINARY_OUTPUT) is True
+    outputs = []
+    for entry in requested:
+        binary = parse_parameters(entry.parameters).get("binary_data", default)
+        if not isinstance(binary, bool):
+            raise InvalidFrame("A requested output has a binary_data that is not true or false.")
+        outputs.append(RequestedOutput(entry.name, binary))
+    return replace(frame, requested_outputs=tuple(outputs))

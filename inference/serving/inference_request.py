@@ -43,16 +43,20 @@ def decode_request(
     received_ns: int,
     reserve: Callable[[int], None] = lambda _: None,
 ) -> PendingRequest:
-    """Decode the body of a request for a cut. `reserve` is called with the size in bytes of the tensors before they are
-    allocated; the time it takes does not count as decoding. Raises InvalidFrame, BundleMismatch, and whatever
-    `reserve` raises."""
+    """Decode the body of a request for a cut. `reserve` is called with the bytes that parsing a large JSON takes, then
+    with the size of the tensors, each time before they are allocated; the time it takes does not count as decoding.
+    Raises InvalidFrame, BundleMismatch, and whatever `reserve` raises."""
     start = time.perf_counter_ns()
-    frame = wire.decode_request(body, wire.parse_header_length(header_length))
+
+    def reserve_untimed(size: int) -> None:
+        nonlocal start
+        before = time.perf_counter_ns()
+        reserve(size)
+        start += time.perf_counter_ns() - before
+
+    frame = wire.decode_request(body, wire.parse_header_length(header_length), reserve_untimed)
     executor.check_bundle(frame)
-    size = executor.decoded_bytes(cut, frame)
-    before_reserve = time.perf_counter_ns()
-    reserve(size)
-    start += time.perf_counter_ns() - before_reserve
+    reserve_untimed(executor.decoded_bytes(cut, frame))
     decoded = executor.decode(cut, frame)
     return PendingRequest(cut, frame, decoded, received_ns, (time.perf_counter_ns() - start) // 1000)
 

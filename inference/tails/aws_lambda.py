@@ -9,9 +9,12 @@ from http import HTTPStatus
 from textwrap import shorten
 from typing import Any
 
+import msgspec
+
 from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, InvalidFrame, TailRefused, TailUnreachable, WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.protocol.json_head import parse_parameters
 from hybrid_batch.inference.protocol.transport import NoResponse, Reply, Request
 from hybrid_batch.inference.tails.remote import RemoteTail
 from hybrid_batch.inference.tails.settings import TailSettings
@@ -24,6 +27,22 @@ _SEND_S = 30  # for 6 MiB, over a link of 1.7 Mbit/s
 _NAME = re.compile(r"[\w-]{1,64}(?::(?:\$LATEST|[\w-]{1,128}))?", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):\d{12}:function:" + _NAME.pattern, re.ASCII)
 _TRANSIENT = {"ResourceConflictException", "ResourceNotReadyException"}
+
+
+class _Result(msgspec.Struct):
+    """What a function returns: a response of payload format 2.0."""
+
+    status: int = msgspec.field(name="statusCode")
+    headers: msgspec.Raw = msgspec.Raw(b"{}")
+    body: str | None = None
+    is_base64: bool = msgspec.field(name="isBase64Encoded", default=False)
+
+
+class _Failure(msgspec.Struct):
+    """What Lambda returns for a function that failed."""
+
+    kind: str | None = msgspec.field(name="errorType", default=None)
+    message: str | None = msgspec.field(name="errorMessage", default=None)
 
 
 class LambdaTransport:
@@ -96,24 +115,24 @@ class LambdaTransport:
     def _parse(self, payload: bytes) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and content of a result. Raises TailRefused if the function is not a tail."""
         try:
-            result = json.loads(payload)
-            headers = {str(name): str(value) for name, value in result.get("headers", {}).items()}
-            body = result.get("body") or ""
-            content = b64decode(body, validate=True) if result.get("isBase64Encoded") else body.encode()
-            return int(result["statusCode"]), headers, content
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            result = msgspec.json.decode(payload, type=_Result)
+            headers = {name: str(value) for name, value in parse_parameters(result.headers).items()}
+            body = result.body or ""
+            content = b64decode(body, validate=True) if result.is_base64 else body.encode()
+        except (msgspec.DecodeError, ValueError, InvalidFrame, RecursionError) as error:
             raise TailRefused(
                 f"{self.name} returned {payload[:200].decode(errors='replace')!r}, which is not the reply of a tail; "
                 "give the name of a function that `hybrid-batch cloud deploy` created."
             ) from error
+        return result.status, headers, content
 
     def _failure(self, payload: bytes) -> TailUnreachable:
         """The error of a function that failed. It is not retried: another invocation would fail, and cost, the same."""
         try:
-            result = json.loads(payload)
-            kind = str(result.get("errorType", ""))
-            message = shorten(str(result.get("errorMessage", "")), _MESSAGE_CHARACTERS, placeholder=" …")
-        except (ValueError, AttributeError, RecursionError):
+            result = msgspec.json.decode(payload, type=_Failure)
+            kind = result.kind or ""
+            message = shorten(result.message or "", _MESSAGE_CHARACTERS, placeholder=" …")
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             kind, message = "", payload[:300].decode(errors="replace")
         if kind == "Sandbox.Timedout" or "Task timed out" in message:
             return TailUnreachable(

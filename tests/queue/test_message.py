@@ -55,7 +55,8 @@ def test_the_largest_content_fits_into_a_message_and_three_bytes_more_do_not(len
     ("text", "words"),
     [
         ("no JSON", "not JSON"),
-        ("[" * 100_000, "not JSON"),
+        ('{"a":' * 100_000, "not JSON"),
+        ("[" * 100_000, "not a JSON object"),
         ("[]", "not a JSON object"),
         ('{"path": "/v2"}', "method or path"),
         ('{"method": "GET", "path": 1}', "method or path"),
