@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hybrid_batch.data.terminal.numbers import format_count
+
 _GIGABYTE = 1e9
 
 
@@ -55,7 +57,7 @@ def _machine(machine: Mapping[str, Any]) -> str | None:
     system = " ".join((_text(machine.get("platform")) or "").split("-")[:2])
     parts = [_text(machine.get("processor")), system]
     if isinstance(cores, int):
-        parts.insert(1, f"{cores} core{'' if cores == 1 else 's'}")
+        parts.insert(1, format_count(cores, "core"))
     if isinstance(memory, int | float):
         parts.insert(-1, f"{memory / _GIGABYTE:.0f} GB")
     return ", ".join(part for part in parts if part) or None

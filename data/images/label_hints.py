@@ -5,20 +5,26 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_batch.data.terminal.numbers import format_count
+
 _MOST_EXAMPLES = 3
 
 
 def explain_no_labels(images: pa.Table, folders: Sequence[str], classes: Sequence[str]) -> str:
     """The sentence for a table of images whose first folders are `folders`, none of them one of `classes`."""
-    said = f"No labels: no image folder is named for one of the model's {_count(len(classes), 'class', 'classes')}"
+    sentence = (
+        f"No labels: no image folder is named for one of the model's {format_count(len(classes), 'class', 'classes')}"
+    )
     if list(classes) == [str(number) for number in range(len(classes))]:
         called = f"which are called 0 to {len(classes) - 1}"
-        return f"{said}, {called}; if they have other names, import the model with --classes FILE."
+        return f"{sentence}, {called}; if they have other names, import the model with --classes FILE."
     if pairs := _in_another_case(folders, classes):
-        return f"{said}, but some differ from a class only in case or blanks: {', '.join(pairs)}; rename the folders."
+        return (
+            f"{sentence}, but some differ from a class only in case or blanks: {', '.join(pairs)}; rename the folders."
+        )
     if below := _below(images, classes):
-        return f"{said}, but the folders in {below!r} are; give that folder as IMAGES."
-    return f"{said}."
+        return f"{sentence}, but the folders in {below!r} are; give that folder as IMAGES."
+    return f"{sentence}."
 
 
 def _in_another_case(folders: Sequence[str], classes: Sequence[str]) -> list[str]:
@@ -34,7 +40,3 @@ def _below(images: pa.Table, classes: Sequence[str]) -> str | None:
     named = pc.is_in(pc.struct_field(parents, "folder"), value_set=pa.array(classes, pa.string()))
     found = pc.struct_field(parents, "parent").filter(named)
     return str(pc.min(found).as_py()) if len(found) else None
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from hybrid_batch.data.errors import BadLabels, NotARun, WrongUsage
 from hybrid_batch.data.log.records import STAGES
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.comparison.run_join import OUTCOMES, SIDES, JoinCounts, Key, first_names
 from hybrid_batch.evaluation.counting.counts import BYTE_COLUMNS
 from hybrid_batch.evaluation.counting.encoding.latency_buckets import quantiles_us
@@ -133,22 +134,19 @@ def _check(counts: JoinCounts, skip_unreadable: bool) -> None:
         if repeated := first_names(counts, f"twice in {side}"):
             number = counts["problems", f"twice in {side}"]
             raise NotARun(
-                f"Run {side.upper()} has more than one record of {_images(number)} ({_some(repeated, number)}), so the"
-                " runs cannot be joined by image; compare runs with one record of each image."
+                f"Run {side.upper()} has more than one record of {format_count(number, 'image')} "
+                f"({_some(repeated, number)}), so the runs cannot be joined by image; compare runs "
+                "with one record of each image."
             )
     if differing := first_names(counts, "label"):
         number = counts["problems", "label"]
         raise BadLabels(
-            f"The runs have different labels for {_images(number)} ({_some(differing, number)}); compare runs with the"
-            " same labels."
+            f"The runs have different labels for {format_count(number, 'image')} ({_some(differing, number)}); compare "
+            "runs with the same labels."
         )
     if not counts.get(("both",)):
         in_a, in_b = (", ".join(first_names(counts, f"only {side}")[:1]) or "none" for side in SIDES)
         raise WrongUsage(f"The runs have no image in common (A: {in_a}, …; B: {in_b}, …); compare runs of one folder.")
-
-
-def _images(number: int) -> str:
-    return f"{number:,} image{'' if number == 1 else 's'}"
 
 
 def _some(names: Sequence[str], number: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.comparison.comparison import Comparison, ComparisonCoverage, ComparisonSlice, Ratio
 from hybrid_batch.evaluation.output import units
 
@@ -65,7 +66,7 @@ def _changed(coverage: ComparisonCoverage) -> Iterator[str]:
     if coverage["changed"]:
         names = coverage["changed_images"]
         more = f", the first {len(names)} by name" if coverage["changed"] > len(names) else ""
-        yield f"\nchanged predictions: {units.count(coverage['changed'], 'image')}{more}"
+        yield f"\nchanged predictions: {format_count(coverage['changed'], 'image')}{more}"
         yield from (f"  {name}" for name in names)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import terminal_tables, units
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES, LATENCY_PARTS, STAGE_NOTE, Report, Slice
 
@@ -79,12 +80,12 @@ def _headline(report: Report) -> Iterator[str]:
 def _failures_title(report: Report) -> str:
     errors, listed = report["coverage"]["errors"], len(report["failures"])
     which = f"; reasons of the first {listed:,} by name" if listed < errors else ""
-    return f"failed: {units.count(errors, 'image')}{which}"
+    return f"failed: {format_count(errors, 'image')}{which}"
 
 
 def _predictions_title(classes: int) -> str:
     shown = min(classes, terminal_tables.MAX_PREDICTIONS)
-    return f"predictions: the {shown} most frequent of {units.count(classes, 'predicted class', 'es')}"
+    return f"predictions: the {shown} most frequent of {format_count(classes, 'predicted class', 'predicted classes')}"
 
 
 def _print_costs(report: Report, console: "Console") -> None:
@@ -106,7 +107,7 @@ def _print_costs(report: Report, console: "Console") -> None:
 
 def _cut_title(cut: Slice) -> str:
     records = cut["records"] - cut["errors"]
-    title = f"cut {terminal_tables.value_text(cut)}: {units.count(records, 'record')}"
+    title = f"cut {terminal_tables.value_text(cut)}: {format_count(records, 'record')}"
     if not records:
         return title
     title += f", {units.byte_size(cut['cut_bytes'])} at the cut"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.measures import UNTIMED_COLUMNS, measure_name, shown_measures
 from hybrid_batch.evaluation.report_schema import (
@@ -93,7 +94,7 @@ def confusion(cells: Confusion, console: "Console") -> "tuple[str, Table]":
         title = f"{len(wrong):,} confusions among {len(names):,} classes, of one record each; confusion.csv lists them"
         return title, _worst(matrix, names, [])
     shown = wrong[:MAX_CONFUSIONS]
-    title = f"worst {len(shown)} of {units.count(len(wrong), 'confusion')} among {len(names):,} classes"
+    title = f"worst {len(shown)} of {format_count(len(wrong), 'confusion')} among {len(names):,} classes"
     return title, _worst(matrix, names, shown)
 
 

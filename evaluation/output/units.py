@@ -34,11 +34,6 @@ def ends(measure: Measure, digits: int = 4) -> str:
     return DASH if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def count(number: int, noun: str, plural: str = "s") -> str:
-    """A number of things: "1 image", "2 images"; `plural` is the ending."""
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
 def duration(value_us: float | None) -> str:
     """Microseconds as µs, ms or s; a dash for None."""
     if value_us is None:

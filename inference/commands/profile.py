@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hybrid_batch.data.terminal.messages import print_json, print_message
-from hybrid_batch.data.terminal.numbers import format_number
+from hybrid_batch.data.terminal.numbers import format_count, format_number
 from hybrid_batch.inference.commands.options import ModelReference, images_to_measure, runtime_option, tail_options
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _print_table(name: str, profile: "Profile") -> None:
     clock = f", {device.frequency_mhz:,.0f} MHz" if device.frequency_mhz else ""
     battery = f", battery {device.battery:.0f} %" if device.battery is not None else ""
     busy = f", load {device.load}" if device.load is not None else ""
-    cores = f"{device.cores} core{'' if device.cores == 1 else 's'}"
+    cores = format_count(device.cores, "core")
     table.add_row(
         "machine",
         f"{device.processor}, {cores}{clock}, {device.memory_bytes / 2**30:.1f} GiB{busy}{battery}",

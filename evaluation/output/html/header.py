@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.cards import cards
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
@@ -41,7 +42,7 @@ def opening(report: Report, facts: Sequence[RunFacts]) -> Markup:
 def _heading(report: Report, facts: Sequence[RunFacts]) -> str:
     """The models, and the numbers of runs and images."""
     names = _join_names(run.model for run in facts)
-    images = units.count(report["coverage"]["records"], "image")
+    images = format_count(report["coverage"]["records"], "image")
     if len(facts) > 1:
         images = f"{len(facts)} runs, {images}"
     return f"{names}: {images}" if names else f"Evaluation of {images}"

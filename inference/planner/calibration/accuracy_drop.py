@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_batch.data.terminal.numbers import format_count
+
 _ONE_SIDED_95 = 1.645
 
 
@@ -32,7 +34,7 @@ class AccuracyDrop:
         return max(self.points, self.smooth_points) <= limit_points + 1e-9
 
     def __str__(self) -> str:
-        on = f"on {self.images:,} image{'' if self.images == 1 else 's'}"
+        on = f"on {format_count(self.images, 'image')}"
         if not self.labelled:
             bound = f"at most {self.upper_bound_points:.1f} % with 95 % confidence"
             return f"changes {self.points:.1f} % of the predictions {on} ({bound})"

@@ -20,6 +20,7 @@ import numpy as np
 from hybrid_batch.data.errors import StorageFailed, WrongUsage
 from hybrid_batch.data.images.decode import UndecodableImage, decode
 from hybrid_batch.data.images.images import ImageSet
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cache import cache_folder, write_cache_file
 from hybrid_batch.inference.model.cuts import Cut
@@ -57,7 +58,9 @@ def choose_codec(
     path = cache_folder("calibrations") / f"{_key(bundle, runtime, cut, rows, limit_points)}.json"
     if (cached := _read_choice(path)) is not None:
         return cached
-    notify(f"Calibrating a codec for {cut.id} on {_images(len(rows))}; later runs use the cached result …")
+    notify(
+        f"Calibrating a codec for {cut.id} on {format_count(len(rows), 'image')}; later runs use the cached result …"
+    )
     sample = _without_failures(bundle, runtime, _load_sample(bundle, images, rows))
     choose = _choose_image_codec if cut is bundle.input_cut else _choose_tensor_codec
     choice = choose(bundle, runtime, cut, sample, limit_points)
@@ -115,7 +118,9 @@ def _load_sample(bundle: Bundle, images: ImageSet, rows: Sequence[_Row]) -> _Sam
         files.append(file)
         truth.append(bundle.labels.index(row.label) if row.label in bundle.labels else -1)
     if not files:
-        raise WrongUsage(f"None of {_images(len(rows))} can be read, so --codec auto cannot choose; name a codec.")
+        raise WrongUsage(
+            f"None of {format_count(len(rows), 'image')} can be read, so --codec auto cannot choose; name a codec."
+        )
     return _Sample(files, np.stack(pixels), np.array(truth))
 
 
@@ -124,8 +129,8 @@ def _without_failures(bundle: Bundle, runtime: Runtime, sample: _Sample) -> _Sam
     finite = np.isfinite(_scorer(bundle, runtime, bundle.input_cut)([sample.pixels])).all(axis=1)
     if not finite.any():
         raise WrongUsage(
-            f"The model gives none of {_images(len(finite))} finite scores, so --codec auto cannot choose; "
-            "name a codec."
+            f"The model gives none of {format_count(len(finite), 'image')} finite scores, so --codec auto cannot "
+            "choose; name a codec."
         )
     files = [file for file, is_finite in zip(sample.files, finite, strict=True) if is_finite]
     return _Sample(files, sample.pixels[finite], sample.truth[finite])
@@ -193,10 +198,6 @@ def _scorer(bundle: Bundle, runtime: Runtime, cut: Cut) -> Callable[[Sequence[np
         return np.concatenate([to_scores(bundle, tail(part)[0]) for part in parts])
 
     return scores
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _batches(array: np.ndarray) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """Which classes are taken for which: the matrix, and the most frequent confusions."""
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.charts.confusion_table import MAX_CLASSES_DRAWN, confusion_table
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
@@ -48,7 +49,7 @@ def _worst(confusion: Confusion, most: int, columns: int = 1) -> Markup:
         for records, label, prediction in wrong[:most]
     ]
     images = -sum(records for records, _, _ in wrong)
-    kinds = f"{units.count(len(wrong), 'pair')} of classes confused, in {units.count(images, 'image')}"
+    kinds = f"{format_count(len(wrong), 'pair')} of classes confused, in {format_count(images, 'image')}"
     about = remark(f"{kinds}; listed: {len(rows)}" if len(wrong) > len(rows) else kinds)
     half = -(-len(rows) // columns)
     tables = [table("", _HEADS, rows[start : start + half]) for start in range(0, len(rows), half)]

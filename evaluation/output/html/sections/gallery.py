@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Iterator, Sequence
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.counting.confident_errors import PER_CELL
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.markup import Markup, element, join
@@ -42,7 +43,7 @@ def gallery(report: Report, thumbnail: Thumbnail) -> Markup:
     cells = zip(confusion["label"], confusion["prediction"], confusion["records"], strict=True)
     wrong = sum(records for label, prediction, records in cells if label != prediction)
     count = len(figures) or min(MAX_LISTED, len(errors))
-    about = f"{count:,} of {units.count(wrong, 'wrong prediction')}, by descending confidence"
+    about = f"{count:,} of {format_count(wrong, 'wrong prediction')}, by descending confidence"
     shown = _shown(figures) if figures else _listed(errors)
     return section("Most confident wrong predictions", remark(f"{about}; at most {PER_CELL} of each pair."), *shown)
 

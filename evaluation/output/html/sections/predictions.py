@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.charts.bars import bar
 from hybrid_batch.evaluation.output.html.markup import Markup, element
@@ -24,9 +25,13 @@ def predictions(report: Report) -> Markup:
     counts.sort(key=lambda entry: (-entry[1], entry[0]))
     total = sum(count for _, count in counts)
     first = _table(counts[:MAX_SHOWN], total, counts[0][1])
-    about = f"{units.count(total, 'image')} classified as {units.count(len(counts), 'class', 'es')}."
+    about = f"{format_count(total, 'image')} classified as {format_count(len(counts), 'class', 'classes')}."
     rest = counts[MAX_SHOWN : MAX_SHOWN + MAX_LISTED]
-    more = [collapsible(units.count(len(rest), "more class", "es"), _table(rest, total, counts[0][1]))] if rest else []
+    more = (
+        [collapsible(format_count(len(rest), "more class", "more classes"), _table(rest, total, counts[0][1]))]
+        if rest
+        else []
+    )
     return section("Predictions", element("p", about, class_="lead"), first, *more)
 
 
