@@ -7,11 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from hybrid_batch.cli import main
+from hybrid_batch.data.log.runs import RunFolder, run_folder
+from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.inference.commands.run.interrupts import interruptible
+from hybrid_batch.inference.commands.run.overwrite import find_existing, remove_run
 from hybrid_batch.inference.runner.run_identity import RunIdentity
 from tests.conftest import COMMAND, HANG_S, ROOT, free_port
 from tests.run_logs import read_records
@@ -138,6 +142,29 @@ def test_overwrite_repeats_a_run_and_deletes_only_its_own_objects(capsys, tmp_pa
     assert again["codec"] == "int8"
     assert not list(folder.glob("_report/*"))
     assert len(read_records(tmp_path)) == 20
+
+
+def test_no_other_run_takes_over_the_parts_that_an_interrupted_deletion_left(capsys, tmp_path):
+    options = ["run", str(IMAGES), "--split", "c006", "--limit", "6", "--shard-size", "2", "--run-id", "mine", "--log"]
+    assert main([*options, str(tmp_path / "whole")]) == 0
+    names = find_existing(run_folder(open_storage(str(tmp_path / "whole")), "mine"))
+    assert len(names) == 6
+    for deleted in range(1, len(names)):
+        log = tmp_path / str(deleted)
+        shutil.copytree(tmp_path / "whole", log)
+        for name in names[:deleted]:
+            (log / "run=mine" / name).unlink()
+        assert main([*options, str(log), "--codec", "int8"]) == 2
+        assert "codec fp16 (now int8)" in capsys.readouterr().err
+        assert main([*options, str(log), "--codec", "int8", "--overwrite"]) == 0
+        assert {record["codec"] for record in read_records(log)} == {"int8"}
+
+
+def test_the_settings_are_deleted_after_all_other_objects():
+    calls = []
+    storage = SimpleNamespace(remove=lambda *names: calls.append(names))
+    remove_run(RunFolder(storage), ("_SUCCESS", "part-00000.parquet", "_run.json"))
+    assert calls == [("_SUCCESS", "part-00000.parquet"), ("_run.json",)]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
