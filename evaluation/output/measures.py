@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from hybrid_batch.evaluation.report_schema import HEADLINE, Measure
 
-MANY_CLASSES = 20  # with fewer, a label in the top 5 says little
+MANY_CLASSES = 20  # with fewer, a label in the top 5 means little
 UNTIMED_COLUMNS = ("folder", "width", "height", "label_source")  # latency by these shows the order of the images only
 _NAMES = {
     "top5_accuracy": "top-5 accuracy",

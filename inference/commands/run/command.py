@@ -131,7 +131,7 @@ def _run(options: RunOptions, *, as_json: bool) -> None:
     from hybrid_batch.inference.commands.run.run_images import run_images
     from hybrid_batch.inference.commands.run.summary import print_summary, summary_facts
 
-    # A pipeline or a job of cron cannot answer; there the option is the confirmation.
+    # A pipeline or a job of cron cannot answer; for them the option is the confirmation.
     result = run_images(options, lambda question: confirm(question, yes=not (sys.stdin and sys.stdin.isatty())))
     if as_json:
         print_json(summary_facts(result))

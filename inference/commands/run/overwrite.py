@@ -38,8 +38,8 @@ def find_existing(folder: RunFolder) -> tuple[str, ...]:
 def remove_run(folder: RunFolder, names: Sequence[str]) -> None:
     """Delete the objects that `find_existing` found. Raises StorageFailed.
 
-    The last one, the settings, is deleted alone: S3 deletes the objects of one request in any order, and without settings
-    another run could take over the parts that are left."""
+    The last one, the settings, is deleted alone: S3 deletes the objects of one request in any order, and without
+    settings another run could take over the parts that are left."""
     if names:
         *others, settings = names
         folder.storage.remove(*others)

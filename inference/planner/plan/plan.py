@@ -115,7 +115,7 @@ def _without_wasteful(allowed: list[Candidate], objective: str) -> list[Candidat
     """Without tensors that are larger than the image files, where these may be sent.
 
     Such tensors serve neither throughput nor latency: where the tail computes faster than this machine, it is better to
-    send the files, and otherwise to send nothing. Only the decoding of the files could tell otherwise."""
+    send the files, and otherwise to send nothing. Only the decoding of the files could change that."""
     files = [one.payload_bytes for one in allowed if one.codec == codecs.IMAGE]
     if objective not in _TIMES or not files:
         return allowed

@@ -11,7 +11,7 @@ from hybrid_batch.evaluation.report_schema import Bin, Binning, Confidences, Rep
 
 
 def calibration(report: Report) -> Markup:
-    """What the calibration says in a sentence, then the reliability diagram, then its bins as tables."""
+    """The calibration in a sentence, then the reliability diagram, then its bins as tables."""
     width, mass = report["calibration"]["equal_width"], report["calibration"]["equal_mass"]
     if not width["bins"] or width["ece"] is None:
         return section("Calibration", element("p", "No labelled image has a confidence, so nothing can be compared."))
