@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
+from hybrid_batch.data.terminal.escapes import escape_controls
 from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_note, set_verbosity
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _fail_command(error: "HybridBatchError") -> int:
     if is_verbose():
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+        click.echo(escape_controls("".join(traceback.format_exception(error)).rstrip()), err=True)
     return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
 
 
@@ -160,7 +161,7 @@ def _fail_output(error: BaseException, cause: BaseException | None) -> int:
 
 def _fail(message: str, code: int) -> int:
     with suppress(OSError):  # stderr may be on the same full disk
-        click.echo(f"{_PROGRAM}: {message}", err=True)
+        click.echo(escape_controls(f"{_PROGRAM}: {message}"), err=True)
     return code
 
 

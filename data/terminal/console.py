@@ -3,11 +3,16 @@
 import io
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Column, Table
+from rich.text import Text
+
+from hybrid_batch.data.terminal.escapes import escape_controls
 
 _PIPED_WIDTH = 200
 _MEASURED_WIDTH = 10_000
@@ -24,7 +29,7 @@ def open_console() -> Console:
 
 
 class WideConsole(Console):
-    """A console whose tables are as wide as their columns need."""
+    """A console whose tables are as wide as their columns need, and which escapes control characters in text."""
 
     def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401
         """Print as rich does; a table is given the width that it needs."""
@@ -37,6 +42,15 @@ class WideConsole(Console):
             super().print(*objects, **settings)
         finally:
             self.width = before
+
+    def render_str(self, text: str, **settings: Any) -> Text:  # noqa: ANN401
+        """As rich does, of the text with escapes: its width counts before the layout."""
+        return super().render_str(escape_controls(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich does; text that did not pass `render_str` is escaped too."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=escape_controls(segment.text))
 
     def _needed_width(self, table: Table) -> int:
         """The width of a table whose numbers are not shortened. Columns of text fold, without loss of characters."""

@@ -1,6 +1,7 @@
-"""Messages of commands: notes, warnings and questions on stderr, JSON on stdout.
+"""Messages of commands: notes, warnings and questions on stderr, JSON and lines on stdout.
 
-`-q` and `-v` set how many of them a command prints; results and errors are always printed."""
+Control characters are escaped, because a message may quote a name or an error of others. `-q` and `-v` set how many
+messages a command prints; results and errors are always printed."""
 
 import json
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from hybrid_batch.data.errors import Declined, WrongUsage
+from hybrid_batch.data.terminal.escapes import escape_controls
 
 
 class Verbosity(IntEnum):
@@ -42,7 +44,7 @@ def is_verbose() -> bool:
 def print_message(line: str) -> None:
     """Print one line on stderr, unless quiet."""
     if not is_quiet():
-        click.echo(line, err=True)
+        click.echo(escape_controls(line), err=True)
 
 
 def print_note(sentence: str) -> None:
@@ -53,12 +55,17 @@ def print_note(sentence: str) -> None:
 def print_detail(line: str) -> None:
     """Print one line on stderr if details are requested with -v."""
     if is_verbose():
-        click.echo(line, err=True)
+        click.echo(escape_controls(line), err=True)
 
 
 def print_warning(sentence: str) -> None:
     """Print a sentence on stderr as a warning, also when quiet."""
-    click.echo(f"Warning: {sentence}", err=True)
+    click.echo(escape_controls(f"Warning: {sentence}"), err=True)
+
+
+def print_line(line: str) -> None:
+    """Print one line on stdout: a result, for people."""
+    click.echo(escape_controls(line))
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
@@ -75,5 +82,5 @@ def check_confirmation(*, yes: bool) -> None:
 def confirm(question: str, *, yes: bool) -> None:
     """Ask the user to confirm, unless `yes`. Raises Declined for a no, WrongUsage if stdin is not a terminal."""
     check_confirmation(yes=yes)
-    if not yes and not click.confirm(question, err=True):
+    if not yes and not click.confirm(escape_controls(question), err=True):
         raise Declined("Nothing was done.")

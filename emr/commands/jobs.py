@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hybrid_batch.data.terminal.messages import print_json, print_line
 from hybrid_batch.emr.commands.output import job_argument, json_option, output_option, print_job_report
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ def status(job: str, as_json: bool) -> None:
     Example:
       hybrid-batch emr status j-2AXXXXXXGAPLF/s-1C2D3E4F5G6H7
     """
-    from hybrid_batch.data.terminal.messages import print_json
 
     submitted = _open(job)
     state = submitted.state()
@@ -28,7 +28,7 @@ def status(job: str, as_json: bool) -> None:
         print_json({"job": job, "state": state.name, "ended": state.ended, "succeeded": state.succeeded,
                     "reason": state.reason, "result": submitted.result_uri()})  # fmt: skip
     else:
-        click.echo(f"{state.name}: {state.reason}" if state.reason else state.name)
+        print_line(f"{state.name}: {state.reason}" if state.reason else state.name)
 
 
 @click.command("logs", short_help="Print the logs of a job.")
@@ -52,9 +52,9 @@ def logs(job: str, line: bool) -> None:
         raise JobFailed(f"No logs of {job} are in {location.storage.uri} yet; try again in some minutes.")
     if not line:
         for name, text in texts.items():
-            click.echo(f"== {name}\n{text.rstrip()}")
+            print_line(f"== {name}\n{text.rstrip()}")
     elif found := failure_line(texts.values()):
-        click.echo(found)
+        print_line(found)
     else:
         raise JobFailed(f"No line of the logs of {job} explains a failure; print all logs without --line.")
 

@@ -1,9 +1,10 @@
 """The tables of a report as CSV files."""
 
-import csv
-import io
+import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from hybrid_batch.data.log.csv_text import escape_formula
 from hybrid_batch.evaluation.report_schema import Measure, Report, Slice
 
 _MEASURES = ("precision", "recall", "f1")
@@ -11,6 +12,7 @@ _ENDS = ("", "_low", "_high")
 _COUNTS = ("records", "errors", "unlabelled", "labelled")
 _BYTES = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
 _TIMES = ("mean_us", "min_us", "max_us", "p50_us", "p90_us", "p95_us", "p99_us", "p999_us")
+_QUOTED = re.compile('[",\r\n]')
 
 Row = Sequence[str | int | float | None]
 
@@ -18,7 +20,7 @@ Row = Sequence[str | int | float | None]
 def csv_files(report: Report) -> dict[str, bytes]:
     """`confusion.csv`, `per_class.csv`, `slices.csv`, `latency.csv` and `failures.csv` by name, in UTF-8.
 
-    Unknown values are empty cells. Bytes are sums over classified records.
+    Unknown values are empty cells; texts are no formulas. Bytes are sums over classified records.
     """
     return {
         "confusion.csv": _csv(["label", "prediction", "records"], _confusion(report)),
@@ -71,8 +73,14 @@ def _latency(report: Report) -> Iterator[Row]:
 
 
 def _csv(heading: Row, rows: Iterable[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    return "".join(",".join(map(_cell, row)) + "\n" for row in itertools.chain([heading], rows)).encode()
+
+
+def _cell(value: str | float | None) -> str:
+    """Python's csv module leaves a carriage return without quotes, and programs read what follows as a new row."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return str(value)
+    text = escape_formula(value)
+    return '"{}"'.format(text.replace('"', '""')) if _QUOTED.search(text) else text

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import print_json, print_note
+from hybrid_batch.data.terminal.messages import print_json, print_line, print_note
 from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.options import ModelReference
 
@@ -56,7 +56,12 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--weights", default="none", show_default=True, metavar="none|imagenet|FILE", help="Weights for app:NAME."
 )
-@click.option("--trust-model", "trust", is_flag=True, help="Allow Lambda layers, which run the model author's Python.")
+@click.option(
+    "--trust-model",
+    "trust",
+    is_flag=True,
+    help="Allow Lambda layers, which run the model author's Python, and all other classes and functions of a file.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print a description of the bundle as JSON on stdout.")
 def command(model: str, output: Path | None, force: bool, as_json: bool, **stated: Any) -> None:  # noqa: ANN401
@@ -90,7 +95,7 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
         print_json(facts | {"cuts": singles, "multi_tensor_cuts": len(bundle.cuts) - singles})
         return
     shape = "x".join(map(str, bundle.input.shape))
-    click.echo(
+    print_line(
         f"{path}: input {shape} {bundle.preprocessing.colour} {bundle.preprocessing.scale}, "
         f"{format_count(len(bundle.labels), 'class', 'classes')}, {format_count(singles, 'cut')}, "
         f"sha256 {bundle.sha256[:12]}"

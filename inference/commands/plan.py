@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message, print_note
+from hybrid_batch.data.terminal.messages import print_line, print_message, print_note
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
     CutReference,
@@ -220,16 +220,16 @@ def _print_plan(plan: "Plan", profile: "Profile", options: PlanOptions) -> None:
     from hybrid_batch.data.terminal.console import open_console
 
     if plan.unreliable is not None:
-        click.echo(plan.unreliable)
+        print_line(plan.unreliable)
     shown = _shown(plan, options)
     open_console().print(_table(shown))
-    click.echo(
+    print_line(
         "$ is per 1,000 images; times of unmeasured heads are interpolated, with an error of up to "
         f"{profile.interpolation_error:.1%} of an image's time.{_left_out(plan, len(shown), options)}"
     )
     for note in profile.tail.notes if profile.tail else ():
-        click.echo(f"Note: {note}")
-    click.echo(plan.reason)
+        print_line(f"Note: {note}")
+    print_line(plan.reason)
 
 
 def _title(bundle: "Bundle", profile: "Profile") -> str:

@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message, print_note
+from hybrid_batch.data.terminal.messages import print_line, print_message, print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 
@@ -53,7 +53,7 @@ def command(
         click.echo(to_json(comparison))
     else:
         for side, uri in (("A", run_a), ("B", run_b)):
-            click.echo(f"{side:12}{_describe(uri)}")
+            print_line(f"{side:12}{_describe(uri)}")
         print_comparison(comparison)
     failures = []
     for condition in parsed:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from hybrid_batch.data.log.csv_text import escape_formulas
 from hybrid_batch.data.log.records import SCHEMA
 from hybrid_batch.data.log.runs import RunFolder
 
@@ -26,7 +27,7 @@ _CSV_SCHEMA = pa.schema(
 
 
 def write_csv(run: RunFolder, out: BinaryIO) -> None:
-    """One row for each record, with a header. `top5` is a JSON list; null is empty."""
+    """One row for each record, with a header. `top5` is a JSON list; null is empty; texts are no formulas."""
     with pyarrow.csv.CSVWriter(out, _CSV_SCHEMA) as writer:
         for batch in run.iter_records():
             columns = []
@@ -37,7 +38,8 @@ def write_csv(run: RunFolder, out: BinaryIO) -> None:
                         [None if top is None else json.dumps(top, ensure_ascii=False) for top in column.to_pylist()],
                         pa.string(),
                     )
-                columns.append(column.cast(field.type))
+                column = column.cast(field.type)
+                columns.append(escape_formulas(column) if pa.types.is_string(field.type) else column)
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_CSV_SCHEMA))
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_message
+from hybrid_batch.data.terminal.messages import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from hybrid_batch.inference.cloud.status import DeploymentStatus
@@ -55,15 +55,15 @@ def status(name: str | None, as_json: bool) -> None:
 
 def _print_status(status: "DeploymentStatus") -> None:
     described = status.describe()
-    click.echo(f"{described['deployment']}  {described['state']}  bundle {(described['bundle'] or '?')[:12]}")
+    print_line(f"{described['deployment']}  {described['state']}  bundle {(described['bundle'] or '?')[:12]}")
     for address in described["tails"].values():
-        click.echo(f"  tail     {address}")
+        print_line(f"  tail     {address}")
     if status.messages:
         queue = status.messages
-        click.echo(f"  queue    {queue.waiting} waiting, {queue.in_flight} in flight, {queue.dead} dead")
+        print_line(f"  queue    {queue.waiting} waiting, {queue.in_flight} in flight, {queue.dead} dead")
     if status.reply_queues and status.reply_queues.queues:
-        click.echo(f"  replies  {status.reply_queues.queues} queues, {status.reply_queues.stale} of them stale")
+        print_line(f"  replies  {status.reply_queues.queues} queues, {status.reply_queues.stale} of them stale")
     if status.workers:
-        click.echo(f"  workers  {status.workers.running} of at most {status.workers.maximum}")
+        print_line(f"  workers  {status.workers.running} of at most {status.workers.maximum}")
     for resource in status.missing:
-        click.echo(f"  missing  {resource}")
+        print_line(f"  missing  {resource}")

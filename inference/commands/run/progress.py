@@ -3,11 +3,11 @@
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hybrid_batch.data.log.runs import shards
+from hybrid_batch.data.terminal.console import WideConsole
 from hybrid_batch.data.terminal.messages import is_quiet, print_detail
 from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.runner.batch import Batch
@@ -27,7 +27,7 @@ class RunProgress:
         self._cut_bytes = 0
         self._classified = 0
         self._period_ns: tuple[int, int] | None = None
-        console = Console(stderr=True)
+        console = WideConsole(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[cut]}"),
             BarColumn(),
