@@ -16,7 +16,7 @@ from hybrid_batch.evaluation.counting.counts import Counts, build_counts
 from hybrid_batch.evaluation.counting.parquet_reader import read_batches
 from hybrid_batch.evaluation.counting.record_counter import RecordCounter
 from hybrid_batch.evaluation.report_schema import Report
-from hybrid_batch.evaluation.run_facts import facts_of
+from hybrid_batch.evaluation.run_facts import RunFacts, facts_of
 
 _BUILD_LOCK = Lock()  # building counts takes 100 MB for a thousand classes and little time: one thread at a time
 
@@ -51,7 +51,7 @@ def list_parts(uris: Iterable[str], all_runs: bool | None = None) -> PartList:
         indexes = list(run.parts())
         parts += [Part(run.uri, index) for index in indexes]
         notes += _describe_gaps(run, set(indexes))
-    notes += _describe_models(runs)
+    notes += _describe_models([facts_of(run.uri, run.settings()) for run in runs])
     notes += _describe_shared_images(runs)
     if not parts:
         raise NotARun(" ".join(notes) or "No run to evaluate; name one or more run folders.")
@@ -108,13 +108,14 @@ def require_complete(report: Report) -> Report:
     return report
 
 
-def _describe_models(runs: Sequence[RunFolder]) -> Iterator[str]:
-    """A sentence about runs of several models, whose scores make no sense together."""
-    facts = [facts_of(run.uri, run.settings()) for run in runs]
+def _describe_models(facts: Sequence[RunFacts]) -> Iterator[str]:
+    """Sentences about runs of several models, whose scores make no sense together, and models with random weights."""
+    for name in dict.fromkeys(fact.model or fact.run for fact in facts if fact.weights == "random"):
+        yield f"{name} has random weights, so its predictions and accuracy carry no meaning; only times and bytes do."
     models = {fact.bundle: fact.model or (fact.bundle or "unknown")[:12] for fact in facts}
     if len(models) > 1:
         yield (
-            f"These {len(runs):,} runs are of {len(models):,} models ({', '.join(sorted(models.values()))}), which the "
+            f"These {len(facts):,} runs are of {len(models):,} models ({', '.join(sorted(models.values()))}), which the "
             "scores mix; evaluate the runs of each model alone, or compare two runs with `hybrid-batch compare`."
         )
 

@@ -146,12 +146,6 @@ def test_the_records_of_runs_of_the_same_name_are_attributed_to_none_of_them() -
     )
 
 
-def test_random_weights_are_named() -> None:
-    assert "random weights" not in words(page([record()], facts=[run_facts()]))
-    text = words(page([record()], facts=[run_facts(weights="random")]))
-    assert "emotions has random weights, so its predictions and accuracy carry no meaning" in text
-
-
 def test_the_top_5_of_few_classes_and_latencies_by_folder_are_not_shown() -> None:
     tree = page([record(image="a/1.png"), record(image="b/1.png", prediction="b")] * 5)
     assert "top-5 accuracy" not in words(tree)

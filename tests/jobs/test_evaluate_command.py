@@ -204,3 +204,22 @@ def test_runs_of_several_models_are_evaluated_with_a_warning(
     assert "These 3 runs are of 2 models (eeeeeeeeeeee, ffffffffffff), which the scores mix" in capsys.readouterr().err
     assert command(["evaluate", str(tmp_path / "run=y"), str(tmp_path / "run=z"), "--json"]) == 0
     assert "models" not in capsys.readouterr().err
+
+
+def test_random_weights_are_named_by_evaluate_compare_and_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "toy has random weights, so its predictions and accuracy carry no meaning; only times and bytes do."
+    run = tmp_path / "run=x"
+    write_run(str(run), RECORDS[:30], 30)
+    settings = {"format": 1, "shard_size": 30, "bundle_name": "toy", "weights": "random"}
+    (run / "_run.json").write_text(json.dumps(settings))
+    assert command(["evaluate", str(run)]) == 0
+    assert sentence in capsys.readouterr().err
+    assert (run / "_report" / "report.html").read_text().count(sentence) == 1
+    assert command(["compare", str(run), str(run)]) == 0
+    assert sentence in capsys.readouterr().err
+    (run / "_run.json").write_text(json.dumps({**settings, "weights": None}))
+    assert command(["evaluate", str(run), "--output", str(tmp_path / "again")]) == 0
+    assert "random weights" not in capsys.readouterr().err
+    assert "random weights" not in (tmp_path / "again" / "report.html").read_text()

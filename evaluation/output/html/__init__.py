@@ -25,7 +25,6 @@ from hybrid_batch.evaluation.run_facts import RunFacts
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
-_RANDOM_WEIGHTS = "{} has random weights, so its predictions and accuracy carry no meaning; only times and bytes do."
 
 
 def no_thumbnail(image: str) -> None:
@@ -50,13 +49,12 @@ def write_html(
         element("title", page_title(report, facts)),
         element("style", Markup(STYLE)),
     )
-    inside = element("main", opening(report, facts), _notes(report, facts, notes), _sections(report, thumbnail))
+    inside = element("main", opening(report, facts), _notes(report, notes), _sections(report, thumbnail))
     return f"<!DOCTYPE html>\n{element('html', head, element('body', inside), lang='en')}\n"
 
 
-def _notes(report: Report, facts: Sequence[RunFacts], notes: Sequence[str]) -> Markup:
-    random = (_RANDOM_WEIGHTS.format(run.model or run.run) for run in facts if run.weights == "random")
-    sentences = [*notes, *dict.fromkeys(random), *report["bad_parts"], *report["notes"]]
+def _notes(report: Report, notes: Sequence[str]) -> Markup:
+    sentences = [*notes, *report["bad_parts"], *report["notes"]]
     if not sentences:
         return Markup("")
     listed = element("ul", (element("li", text) for text in sentences))
