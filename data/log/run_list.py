@@ -11,8 +11,8 @@ from hybrid_batch.data.log.runs import RunFolder, shards
 @dataclass(frozen=True, slots=True)
 class RunEntry:
     """One run. `cut` is its id and name, or the ids of an adaptive run's cuts; `tail` names the tails that computed its
-    images, or that of an incomplete run. `images` are classified so far, of
-    `images_total`; `errors` and `accuracy` are known for complete runs. Older runs have no `created_at` (ISO, UTC)."""
+    images, or that of an incomplete run. `images` are classified so far, of `images_total`; `errors` and `accuracy` are
+    known for complete runs. Older runs have no `created_at` (ISO, UTC)."""
 
     run: str
     uri: str
@@ -37,14 +37,14 @@ def list_run(run: RunFolder) -> RunEntry:
     """The entry of a run. Raises NotARun and StorageFailed."""
     settings, totals = run.settings(), run.totals()
     total = run.count_images()
-    if totals is None:
-        size, present = int(settings.get("shard_size", 1)), run.parts().keys()
-        done = sum(len(rows) for shard, rows in shards(total, size) if shard in present)
-    else:
-        done = int(totals.get("images", total))
-    labelled = (totals or {}).get("labelled")
-    cut, codec = _cut_and_codec(settings, (totals or {}).get("cuts", {}))
-    tails = (totals or {}).get("tails") or {LOCAL_TAIL if cut == LOCAL_CUT else settings.get("tail"): total}
+    size, present = int(settings.get("shard_size", 1)), run.parts().keys()
+    done = sum(len(rows) for shard, rows in shards(total, size) if shard in present)
+    is_complete = totals is not None and done == total  # parts that were damaged may have been removed
+    if totals is None or not is_complete:
+        totals = {}
+    labelled = totals.get("labelled")
+    cut, codec = _cut_and_codec(settings, totals.get("cuts", {}))
+    tails = totals.get("tails") or {LOCAL_TAIL if cut == LOCAL_CUT else settings.get("tail"): total}
     return RunEntry(
         run=run.run_id,
         uri=run.uri,
@@ -54,10 +54,10 @@ def list_run(run: RunFolder) -> RunEntry:
         tail=", ".join(sorted(tail for tail in tails if tail)) or None,
         images=done,
         images_total=total,
-        errors=(totals or {}).get("errors"),
-        accuracy=totals["correct"] / labelled if totals and labelled else None,
+        errors=totals.get("errors"),
+        accuracy=totals["correct"] / labelled if labelled else None,
         created_at=settings.get("created_at"),
-        is_complete=totals is not None and done == total,
+        is_complete=is_complete,
         weights=settings.get("weights"),
     )
 

@@ -57,6 +57,14 @@ def test_the_runs_of_a_log_are_listed_the_newest_first(log: str, capsys: pytest.
     assert listed(capsys, f"{log}/run=a") == [fixed]
 
 
+def test_a_run_that_lost_a_part_is_not_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_log(str(tmp_path))
+    (tmp_path / "run=a" / "part-00001.parquet").unlink()
+    (entry,) = listed(capsys, tmp_path / "run=a")
+    assert (entry["images"], entry["images_total"], entry["is_complete"]) == (6, 10, False)
+    assert (entry["errors"], entry["accuracy"]) == (None, None)
+
+
 def test_the_table_has_a_row_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_log(str(tmp_path))
     assert main(["runs", str(tmp_path)]) == 0
