@@ -87,12 +87,10 @@ class Totals:
         return cls(**{f.name: stored[f.name] for f in fields(cls) if f.name in stored})
 
     @classmethod
-    def of_run(cls, folder: RunFolder) -> "Totals | None":
-        """The totals of a complete run, from `_SUCCESS`, or from the records where an earlier version wrote `_SUCCESS`
-        without some of them; None for an incomplete run. Raises NotARun and StorageFailed."""
-        stored = folder.totals()
-        if stored is None:
-            return None
+    def of_run(cls, folder: RunFolder) -> "Totals":
+        """The totals of a run that has all parts, from `_SUCCESS`, or from the records where that is missing, or lacks
+        some of them as that of an earlier version. Raises NotARun and StorageFailed."""
+        stored = folder.totals() or {}
         if all(f.name in stored for f in fields(cls)):
             return cls.from_dict(stored)
         totals = cls()

@@ -77,6 +77,16 @@ def test_the_totals_of_an_earlier_version_are_completed_from_the_records(capsys,
     assert run(capsys, tmp_path) == first
 
 
+def test_a_run_that_was_killed_before_its_last_object_is_completed_from_its_records(capsys, tmp_path, unused_runtime):
+    first = run(capsys, tmp_path)
+    (success,) = tmp_path.glob("run=*/_SUCCESS")
+    before = json.loads(success.read_text())
+    success.unlink()
+    unused_runtime()
+    assert run(capsys, tmp_path) == first | {"reason": None, "events": []}
+    assert json.loads(success.read_text()) == before
+
+
 def test_an_incomplete_run_needs_its_tail(capsys, tmp_path):
     run(capsys, tmp_path)
     (part,) = tmp_path.glob("run=*/part-*")

@@ -57,6 +57,9 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
             f"Delete the {format_count(len(existing), 'object')} of {run.folder.uri} and classify its images again?"
         )
     elif (totals := run.finished_totals()) is not None:
+        if run.folder.totals() is None:  # it was killed between the last part and the totals
+            totals.reason = run.reason
+            run.folder.mark_complete(totals.to_dict())
         print_message("This run is complete; nothing to do. (--run-id NAME starts another, --overwrite repeats it.)")
         not_applied = settings_not_applied(run, totals)
         return RunResult(run.folder, run.bundle, run.images, totals, not_applied)
