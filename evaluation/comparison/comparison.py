@@ -19,11 +19,19 @@ from hybrid_batch.evaluation.statistics.significance import holm_correction, mcn
 COMPARISON_VERSION = 2
 
 
+class ChangedImage(TypedDict):
+    """An image and its predictions in both runs."""
+
+    image: str
+    a: str
+    b: str
+
+
 class ComparisonCoverage(TypedDict):
     """Numbers of images: in both runs, and in one run with the first of their names. All else is about images in both.
 
     `errors_a`, `errors_b`: not classified by that run. `classified`: by both runs. `labelled`: of these, with a label.
-    `changed`: classified, with different predictions; the first of them by name, each as "IMAGE: A → B".
+    `changed`: classified, with different predictions; the first of them by name.
     """
 
     both: int
@@ -36,7 +44,7 @@ class ComparisonCoverage(TypedDict):
     classified: int
     labelled: int
     changed: int
-    changed_images: list[str]
+    changed_images: list[ChangedImage]
 
 
 class ComparisonSlice(TypedDict):
@@ -112,7 +120,7 @@ def build_comparison(counts: JoinCounts, skip_unreadable: bool = False) -> Compa
             classified=overall["images"],
             labelled=overall["labelled"],
             changed=overall["images"] - counts.get(("agree", "", None), 0),
-            changed_images=first_names(counts, "changed"),
+            changed_images=[_changed(name) for name in first_names(counts, "changed")],
         ),
         overall=overall,
         slices=slices,
@@ -265,3 +273,8 @@ def _summary(times: _Times) -> list[float]:
 
 def _ratio(a: float, b: float) -> Ratio:
     return Ratio(a=a, b=b, ratio=b / a if a else None)
+
+
+def _changed(name: str) -> ChangedImage:
+    image, a, b = name.split("\0", 2)
+    return ChangedImage(image=image, a=a, b=b)

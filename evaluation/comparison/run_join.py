@@ -160,7 +160,7 @@ def _count_pairs(a: pa.Table, b: pa.Table, counts: Counter[Key]) -> None:
     changed = pc.not_equal(a["prediction"], b["prediction"])
     triples = (column.filter(changed).to_pylist() for column in (a["image"], a["prediction"], b["prediction"]))
     rows = zip(*triples, strict=True)
-    _add_names(counts, "changed", [f"{image}: {of_a} → {of_b}" for image, of_a, of_b in rows])
+    _add_names(counts, "changed", ["\0".join(row) for row in rows])
     slices = {"": pa.nulls(len(a), pa.string()), "label": label}
     slices["folder"] = columns.folders(pa.chunked_array(a["image"]).combine_chunks()).cast(pa.string())
     slices |= {

@@ -64,10 +64,10 @@ def _coverage(coverage: ComparisonCoverage) -> Iterator[str]:
 
 def _changed(coverage: ComparisonCoverage) -> Iterator[str]:
     if coverage["changed"]:
-        names = coverage["changed_images"]
-        more = f", the first {len(names)} by name" if coverage["changed"] > len(names) else ""
+        first = coverage["changed_images"]
+        more = f", the first {len(first)} by name" if coverage["changed"] > len(first) else ""
         yield f"\nchanged predictions: {format_count(coverage['changed'], 'image')}{more}"
-        yield from (f"  {name}" for name in names)
+        yield from (f"  {one['image']}: {one['a']} → {one['b']}" for one in first)
 
 
 def _overall(overall: ComparisonSlice) -> Iterator[str]:

@@ -115,8 +115,8 @@ def _describe_models(facts: Sequence[RunFacts]) -> Iterator[str]:
     models = {fact.bundle: fact.model or (fact.bundle or "unknown")[:12] for fact in facts}
     if len(models) > 1:
         yield (
-            f"These {len(facts):,} runs are of {len(models):,} models ({', '.join(sorted(models.values()))}), which the "
-            "scores mix; evaluate the runs of each model alone, or compare two runs with `hybrid-batch compare`."
+            f"These {len(facts):,} runs are of {len(models):,} models ({', '.join(sorted(models.values()))}), which "
+            "the scores mix; evaluate the runs of each model alone, or compare two runs with `hybrid-batch compare`."
         )
 
 

@@ -49,6 +49,7 @@ def test_json_output_is_only_the_comparison(engine: str, runs: list[str]) -> Non
     )
     assert (done.returncode, done.stderr) == (0, "")
     comparison = json.loads(done.stdout)
+    assert comparison["coverage"]["changed_images"][0] == {"image": "00.png", "a": "a", "b": "b"}
     assert comparison["overall"]["only_a_right"] == 20
     assert list(comparison["slices"]) == ["codec", "folder", "label"]
 

@@ -168,7 +168,7 @@ def test_the_reason_compares_with_image_files_and_states_the_objective_and_the_b
         plan = make_plan(chain((400, 500)), profile, PlanRequest(objective, codecs=("fp16",), max_sent_bytes=1300))
         assert (plan.chosen.split.name, plan.objective) == ("c001", objective)
         assert plan.reason.startswith(f"for {objective} over a link of 1,000 Mbit/s, c001 layer1 with codec fp16")
-        assert "800 bytes per image sent (0.5 x the files')" in plan.reason
+        assert "800 bytes per image sent (0.5 x the sampled files')" in plan.reason
         assert "; all local: " in plan.reason
         assert "; image files as stored: " not in plan.reason
     slow = profile_of(50_000, 20_000, 1 * MBIT, image_bytes=1600)

@@ -33,7 +33,7 @@ def explain(
     assert link is not None  # noqa: S101 - only a profile with a tail has candidates with a cut
     sent = f"{chosen.payload_bytes:,.0f} bytes per image sent"
     if profile.images.bytes:
-        sent += f" ({format_number(chosen.payload_bytes / profile.images.bytes)} x the files')"
+        sent += f" ({format_number(chosen.payload_bytes / profile.images.bytes)} x the sampled files')"
     how = _sharing(chosen, objective) or f", limited by the {chosen.bottleneck} stage"
     clauses = [
         f"for {objective} over a link of {link.rate_text}, {chosen.name} with codec {chosen.codec}, batch "
