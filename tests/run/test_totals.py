@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hybrid_batch.data.log.records import STAGES, to_table
+from hybrid_batch.data.log.schema_versions import upgrade
 from hybrid_batch.evaluation.counting.record_counter import count_table
 from hybrid_batch.evaluation.report import build_report
 from hybrid_batch.inference.runner.totals import Totals
 from tests.factories.records import PLAIN, random_records
+from tests.factories.version_1 import to_table_1
 
 
 def test_totals_and_evaluation_agree():
@@ -53,6 +55,14 @@ def test_the_active_time_is_that_of_the_evaluation():
     throughput = build_report(count_table(to_table(records)))["throughput"]
     assert totals.active_s == throughput["active_s"] == 3.0
     assert (totals.images - totals.errors) / totals.active_s == throughput["images_per_s"]
+
+
+def test_a_run_with_parts_of_version_1_has_no_waits():
+    totals = Totals()
+    for records in (to_table([PLAIN]), upgrade(to_table_1([PLAIN])), to_table([PLAIN])):
+        totals.add(records)
+    assert totals.waits_us == {}
+    assert totals.stages_us["latency"] == 3 * PLAIN.latency_us
 
 
 def test_many_reasons_of_errors_are_kept_as_few():
