@@ -29,7 +29,7 @@ def failures(report: Report, thumbnail: Thumbnail) -> Markup:
             class_="lead",
         ),
         _reasons(listed, total),
-        _pictures(listed, thumbnail),
+        _thumbnails(listed, thumbnail),
         collapsible(_which(min(MAX_LISTED, len(listed)), total), _files(listed)),
     )
 
@@ -46,7 +46,7 @@ def _reasons(listed: list[Failure], total: int) -> Markup:
     return table(of, ("reason", "images"), rows, kind="reasons")
 
 
-def _pictures(listed: list[Failure], thumbnail: Thumbnail) -> Markup:
+def _thumbnails(listed: list[Failure], thumbnail: Thumbnail) -> Markup:
     found = Thumbnails(thumbnail, MAX_THUMBNAILS_BYTES)
     figures = []
     for failure in listed[:MAX_THUMBNAILS]:
