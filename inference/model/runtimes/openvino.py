@@ -21,6 +21,7 @@ from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cache import cache_folder, prune
 from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
 
 _MODEL_FILE, _WEIGHTS_FILE = "segment.xml", "segment.bin"
 # On a CPU with bf16 the default precision is bf16, which changes probabilities by up to 0.017.
@@ -84,6 +85,7 @@ class OpenVinoRuntime:
         return self._core.read_model(path / _MODEL_FILE, path / _WEIGHTS_FILE)
 
     def _convert(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
+        check_graph(self._bundle)
         front_end = FrontEndManager().load_by_framework("tf")
         try:
             graph = front_end.load(str(self._bundle.graph_path))

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import TensorSpec
+from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
 from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow, suppress_output
 
 
@@ -26,11 +27,13 @@ class TensorFlowSegment:
 
 
 class TensorFlowRuntime:
-    """Runs parts of the frozen graph. Raises MissingExtra without TensorFlow."""
+    """Runs parts of the frozen graph. Raises MissingExtra without TensorFlow, ModelRefused for an op that may do more
+    than compute."""
 
     name = "tensorflow"
 
     def __init__(self, bundle: Bundle) -> None:
+        check_graph(bundle)
         tf = import_tensorflow()
         from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
