@@ -14,12 +14,11 @@ from hybrid_batch.inference.model.bundle import OutputKind
 from hybrid_batch.inference.model.cuts import Op
 from hybrid_batch.inference.model.importing.graph import list_ops, output_kind
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel
+from hybrid_batch.inference.model.runtimes.tensor_ops import TENSOR_OPS
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 
 # Functions that Keras compiles with XLA, such as grouped convolutions, stay calls in a frozen graph.
 _COMPILED_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
-# Calls, loops and branches run functions of the graph's library, whose nodes are checked like the graph's own.
-_CALLS = {"While", "If", *_COMPILED_CALLS}
 _INPUT = "image"
 
 
@@ -44,10 +43,10 @@ def freeze(model: TraceableModel) -> FrozenGraph:
         with suppress(ModelRefused), _inline_functions(tf):
             graph_def, output = _frozen(_trace(tf, model))
     _convert_to_float32(tf, graph_def)
-    if effects := sorted(node.op for node in _all_nodes(graph_def) if _has_side_effect(node)):
+    if refused := sorted(node.op for node in _all_nodes(graph_def) if _is_refused(node)):
         raise ModelRefused(
-            "The model has side effects (state, files, Python code or random ops:"
-            f" {', '.join(dict.fromkeys(effects))}) and cannot be imported; export it without them."
+            "The model has side effects or ops of unknown effect (state, files, Python code or random ops:"
+            f" {', '.join(dict.fromkeys(refused))}) and cannot be imported; export it without them."
         )
     return FrozenGraph(
         graph=graph_def.SerializeToString(deterministic=True),
@@ -153,13 +152,13 @@ def _all_nodes(graph_def: Any) -> Iterator[Any]:  # noqa: ANN401
         yield from function.node_def
 
 
-def _has_side_effect(node: Any) -> bool:  # noqa: ANN401
-    """Whether an op does more than compute numbers from numbers. Strings count, because files are named by them."""
+def _is_refused(node: Any) -> bool:  # noqa: ANN401
+    """Whether an op may do more than compute numbers from numbers. Strings count, because files are named by them."""
     from tensorflow.core.framework.types_pb2 import DT_STRING
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)
-    if definition is None or node.op == "PyFuncStateless" or (definition.is_stateful and node.op not in _CALLS):
+    if definition is None or node.op not in TENSOR_OPS:
         return True
     types = {argument.type for argument in (*definition.input_arg, *definition.output_arg)}
     return DT_STRING in types | {value.type for value in node.attr.values()}

@@ -5,18 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_batch.data.errors import HybridBatchError, ModelRefused, NotABundle
+from hybrid_batch.inference.model.importing.saved_model_ops import REFERENCE_VARIABLES, check_saved_model
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, image_input
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 
 _MODEL_FILE = "saved_model.pb"
-# Ops that run Python code, or touch files other than the model's own variables.
-_REFUSED_OPS = {
-    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"),
-    *("InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "WriteSummary", "CreateSummaryFileWriter"),
-    *("SaveDataset", "SaveDatasetV2", "LoadDataset", "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2"),
-    *("FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "MatchingFilesDataset"),
-}
-_REFERENCE_VARIABLES = {"Variable", "VariableV2"}
 
 
 def read_saved_model(path: Path, size: tuple[int, ...] | None) -> TraceableModel:
@@ -26,13 +19,14 @@ def read_saved_model(path: Path, size: tuple[int, ...] | None) -> TraceableModel
     if not (path / _MODEL_FILE).is_file():
         raise NotABundle(f"{path} is neither a bundle (no bundle.json) nor a SavedModel (no {_MODEL_FILE}).")
     tf = import_tensorflow()
-    ops = _list_op_types(path)
-    if refused := sorted(ops & _REFUSED_OPS):
-        raise ModelRefused(f"{path} runs Python code or touches files ({', '.join(refused)}); export it without them.")
+    stored = _read(path)
+    check_saved_model(path, stored)
+    nodes = (node for meta in stored.meta_graphs for node in meta.graph_def.node)
+    has_references = any(node.op in REFERENCE_VARIABLES for node in nodes)
     try:
         with suppress_output():
             # TensorFlow 1 stored variables as references, which only a session can freeze.
-            return (_load_in_session if ops & _REFERENCE_VARIABLES else _load)(tf, path, size)
+            return (_load_in_session if has_references else _load)(tf, path, size)
     except HybridBatchError:
         raise
     except Exception as error:  # TensorFlow raises any exception for a damaged file
@@ -94,14 +88,11 @@ def _serving_signature(path: Path, signatures: Mapping[str, Any]) -> Any:  # noq
     return next(iter(signatures.values()))
 
 
-def _list_op_types(path: Path) -> set[str]:
+def _read(path: Path) -> Any:  # noqa: ANN401
+    """The SavedModel message, which is only parsed."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     try:
-        stored = SavedModel.FromString((path / _MODEL_FILE).read_bytes())
+        return SavedModel.FromString((path / _MODEL_FILE).read_bytes())
     except Exception as error:  # the parser raises any exception for a damaged file
         raise NotABundle(f"{path / _MODEL_FILE} is damaged: {first_line(error)}") from error
-    graphs = [meta.graph_def for meta in stored.meta_graphs]
-    nodes = [graph.node for graph in graphs]
-    nodes += [function.node_def for graph in graphs for function in graph.library.function]
-    return {node.op for group in nodes for node in group}
