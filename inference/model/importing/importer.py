@@ -10,8 +10,8 @@ from hybrid_batch.inference.model.bundle import Bundle, is_bundle, read_bundle, 
 from hybrid_batch.inference.model.cuts import Cut, find_cuts, operations_between
 from hybrid_batch.inference.model.importing.class_names import read_classes
 from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
-from hybrid_batch.inference.model.importing.keras_applications import APP, load_application
-from hybrid_batch.inference.model.importing.keras_files import read_keras
+from hybrid_batch.inference.model.importing.keras.keras_applications import APP, load_application
+from hybrid_batch.inference.model.importing.keras.keras_files import read_keras
 from hybrid_batch.inference.model.importing.min_cut import hull_cuts
 from hybrid_batch.inference.model.importing.saved_models import read_saved_model
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
@@ -25,7 +25,8 @@ class ImportSettings:
     """The user's settings for an import. None leaves the choice to the model file or a default.
 
     `size` is (height, width) or (height, width, channels), `classes` a file of class names, `weights` of an application
-    is none, imagenet or a file. `trust` allows code in a Keras file to run."""
+    is none, imagenet or a file. `trust` allows code in a Keras file to run, and any class and
+    function that it names."""
 
     scale: Scale | None = None
     resize: Resize | None = None

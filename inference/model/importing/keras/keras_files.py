@@ -8,22 +8,16 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hybrid_batch.data.errors import ModelRefused, NotABundle
+from hybrid_batch.inference.model.importing.keras.configuration import check_configuration
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, suppress_output
 
 _CONFIG_LIMIT_BYTES = 64 << 20
 # Keras does not compress weights, so a file that unpacks to many times its size is not a model.
 _MAX_UNPACKED_RATIO = 20
-# Layers made from code or other files: Python bytecode, pickled torch modules, SavedModels.
-_CODE_LAYERS = {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer"}
-_KERAS_MODULES = {"builtins", "keras", "tf_keras"}
-# Keras 2 records TensorFlow functions as layers (`TFOpLambda`); only functions of these modules are accepted.
-_ARITHMETIC_MODULES = {"__operators__", "bitwise", "image", "linalg", "math", "nn", "signal"}
-_NOT_ARITHMETIC = re.compile(r"load_|py_func|numpy_func|print|function$|.*file")
 _ANY_JSON = Any
 
 
@@ -34,7 +28,7 @@ def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
     zipped = zipfile.is_zipfile(path)
     major, config = _read_zip_config(path) if zipped else _read_h5_config(path)
     if not trust:
-        _refuse_code(path, config)
+        check_configuration(path.name, config)
     keras = import_keras(major)
     try:
         # Keras chooses its reader by the suffix. The link makes it read the content that was checked.
@@ -52,7 +46,7 @@ def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
 
 
 def _read_zip_config(path: Path) -> tuple[int, _ANY_JSON]:
-    """The major version of Keras, and the model's configuration."""
+    """The major version of Keras, and the model's configuration without the settings of training, which Keras skips."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
@@ -64,7 +58,9 @@ def _read_zip_config(path: Path) -> tuple[int, _ANY_JSON]:
             version = json.loads(archive.read("metadata.json")).get("keras_version", "3")
     except (KeyError, ValueError, RecursionError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise NotABundle(f"{path.name} is not a complete .keras file: {first_line(error)}") from error
-    return _major(version), config
+    if isinstance(config, dict):
+        config.pop("compile_config", None)
+    return _major(str(version)), config
 
 
 def _read_h5_config(path: Path) -> tuple[int, _ANY_JSON]:
@@ -88,49 +84,6 @@ def _read_h5_config(path: Path) -> tuple[int, _ANY_JSON]:
             f" use app:NAME --weights {path.name}."
         )
     return _major(_text(version)), description
-
-
-def _refuse_code(path: Path, config: _ANY_JSON) -> None:
-    """Raise ModelRefused if a layer would run code that is not Keras' own."""
-    for item in _objects(config):
-        kind = str(item.get("class_name")).rpartition(">")[2]
-        if kind in _CODE_LAYERS:
-            raise ModelRefused(
-                f"{path.name} has a {kind} layer, which is code that would run on this machine;"
-                " if you trust the file's source, add --trust-model."
-            )
-        module = item.get("module")
-        if isinstance(module, str) and module.partition(".")[0] not in _KERAS_MODULES:
-            raise ModelRefused(
-                f"{path.name} uses {kind!r} of the Python module {module!r}, which is not Keras; export the model with"
-                " model.export('folder') where the code is, and import the folder."
-            )
-        inner = item.get("config")
-        function = inner.get("function") if kind == "TFOpLambda" and isinstance(inner, dict) else None
-        if function is not None and not _is_arithmetic(str(function)):
-            raise ModelRefused(
-                f"{path.name} calls tf.{function}, which is not arithmetic on images;"
-                " if you trust the file's source, add --trust-model."
-            )
-
-
-def _is_arithmetic(function: str) -> bool:
-    """Whether a function of TensorFlow's API, such as `math.reduce_mean` or `concat`, only computes."""
-    module, _, name = function.removeprefix("compat.v1.").rpartition(".")
-    known = module.partition(".")[0] in _ARITHMETIC_MODULES or module in ("", "keras.backend", "keras.activations")
-    return known and not _NOT_ARITHMETIC.match(name)
-
-
-def _objects(config: _ANY_JSON) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a configuration, at any depth."""
-    stack = [config]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            yield item
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
 
 
 def _text(value: str | bytes) -> str:
