@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_only_the_chosen_cut_is_calibrated():
     assert calibrate.calibrated == ["c002"]
     assert (plan.chosen.split.name, plan.chosen.codec) == ("c002", "calibrated-c002")
     assert plan.chosen.sent_bytes == pytest.approx(250 + 450 / plan.chosen.batch)
+
+
+def test_a_cut_is_calibrated_although_lossless_tensors_are_as_fast():
+    """Over a fast link the plan may prefer tensors that need no coding; the calibrated codec is a candidate all the
+    same."""
+    calibrate = Calibrations()
+    fast = profile_of(200_000, 10_000, 1e5 * MBIT, image_bytes=50_000)
+    fast = replace(fast, codecs=fast.codecs | {"q4": replace(fast.codecs["q4"], encode_us=1000.0)})
+    plan_within(fast, calibrate, PlanRequest(earliest_cut="c001"))
+    assert calibrate.calibrated
 
 
 def test_a_cut_with_a_larger_payload_than_expected_is_given_up_for_the_next():

@@ -70,7 +70,9 @@ def constrain(
         while len(measured) < _MAX_CALIBRATED:
             optimistic = replace(request, codec_choices=estimates | measured)
             chosen = make_plan(bundle, profile, optimistic, conditions=Conditions(link)).chosen
-            if chosen.cut is None or chosen.cut.id in measured or chosen.codec in (*LOSSLESS, codecs.IMAGE):
+            if chosen.cut is None or chosen.cut.id in measured or chosen.codec == codecs.IMAGE:
+                break
+            if chosen.cut.id not in estimates:  # the tail decodes no calibrated codec of this cut
                 break
             measured[chosen.cut.id] = calibrate(chosen.cut)
     return replace(request, codec_choices=measured)
