@@ -117,6 +117,11 @@ def test_the_most_frequent_reasons_of_errors_are_named_and_the_rest_is_counted(s
     assert summary(Totals(images=3, errors=3, error_reasons={"b": 3}))["errors"] == "3: 3 x b"
 
 
+def test_without_a_classified_image_no_times_and_bytes_are_shown(summary):
+    printed = summary(Totals(images=2, errors=2, cuts={"c005 fp16": 2}, tails={"http://x": 2}))
+    assert not {"ms an image", "ms waiting", "ms latency", "at the cut", "network"} & printed.keys()
+
+
 def test_the_rate_counts_classified_images(summary):
     totals = Totals(images=6, errors=2, cuts={"local none": 6}, active_us=[[0, 2_000_000]])
     assert summary(totals)["images"] == "6 in 2 s, 2 classified images/s"

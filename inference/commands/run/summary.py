@@ -86,7 +86,7 @@ def _rows(result: RunResult) -> list[tuple[str, str]]:
     rows += [("event", line) for line in totals.events[:_EVENTS]]
     if len(totals.events) > _EVENTS:
         rows.append(("event", f"and {len(totals.events) - _EVENTS} more, which --json lists"))
-    if not _is_local(totals):
+    if totals.images > totals.errors and not _is_local(totals):
         share = totals.cut_bytes / totals.image_bytes if totals.image_bytes else 0
         of_files = f"{format_number(share)} x the files' {decimal(totals.image_bytes)}"
         rows.append(("at the cut", f"{decimal(totals.cut_bytes)}, {of_files}"))
@@ -151,7 +151,9 @@ def _network(totals: Totals) -> str:
 def _times(totals: Totals) -> list[tuple[str, str]]:
     """The mean times of an image in ms; with the waiting, the parts add up to the latency. Stages that no image of the
     run passed are left out."""
-    count = max(1, totals.images - totals.errors)
+    count = totals.images - totals.errors
+    if not count:
+        return []
     unused = _UNUSED_LOCALLY if _is_local(totals) else _UNUSED_IN_PROCESS if set(totals.tails) <= {LOCAL} else ()
 
     def means(times_us: dict[str, int], names: Mapping[str, str]) -> str:
