@@ -213,7 +213,11 @@ def test_a_text_form_beside_the_checked_form_is_not_read(tf: ModuleType, tmp_pat
 
 def test_ops_that_are_never_called_are_checked(tf: ModuleType, tmp_path: Path, targets: Path) -> None:
     module = resource_module(tf, lambda: None)
-    module.unused = tf.function(tf.raw_ops.Timestamp, input_signature=[])
+
+    def unused() -> Any:
+        return tf.raw_ops.Timestamp(name="now")
+
+    module.unused = tf.function(unused, input_signature=[])
     tf.saved_model.save(module, str(tmp_path / "saved"))
     message = refusal(tmp_path / "saved", tmp_path / "made.bundle", targets)
     assert "holds the op Timestamp, which may do more than compute on tensors" in message
