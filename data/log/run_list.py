@@ -55,7 +55,7 @@ def list_run(run: RunFolder) -> RunEntry:
         images=done,
         images_total=total,
         errors=totals.get("errors"),
-        accuracy=totals["correct"] / labelled if labelled else None,
+        accuracy=totals["correct"] / labelled if labelled and "correct" in totals else None,
         created_at=settings.get("created_at"),
         is_complete=is_complete,
         weights=settings.get("weights"),

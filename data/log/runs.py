@@ -23,9 +23,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_batch.data.errors import NotARun, WrongUsage, one_line
+from hybrid_batch.data.errors import NotARun, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
+from hybrid_batch.data.log.run_files import MAX_FILE_BYTES, SETTINGS, TOTALS, FileTypes, parse_file
 from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, schema_version, upgrade
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
@@ -39,6 +40,7 @@ _FORMER_IMAGES = "_images.parquet"
 _SUCCESS = "_SUCCESS"
 _DEFAULT_ID = re.compile(r"run=[0-9a-f]{12}")  # as opposed to the name that a user chose
 _MAX_NAMES = 20
+_REASON_CHARACTERS = 200
 _RUN_ID = re.compile(r"[\w-][\w.-]{0,99}")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
@@ -73,7 +75,7 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the run."""
-        settings = self._json(_SETTINGS)
+        settings = self._json(_SETTINGS, SETTINGS)
         if settings is None:
             raise NotARun(f"{self.uri} contains no run: {_SETTINGS} is missing; give a folder named run=….")
         if settings.pop("format", None) != RUN_FORMAT:
@@ -148,23 +150,23 @@ class RunFolder:
 
     def totals(self) -> dict[str, Any] | None:
         """Return the totals of a complete run, None for an incomplete one."""
-        return self._json(_SUCCESS)
+        return self._json(_SUCCESS, TOTALS)
 
     def _images_name(self) -> str:
         """The name of the list of images; older runs have the former one."""
         is_former = any(entry.name == _FORMER_IMAGES for entry in self.storage.list_files(_FORMER_IMAGES))
         return _FORMER_IMAGES if is_former else _IMAGES
 
-    def _json(self, name: str) -> dict[str, Any] | None:
+    def _json(self, name: str, types: FileTypes) -> dict[str, Any] | None:
         try:
-            content = json.loads(self.storage.read(name))
+            return parse_file(self.storage.read(name, MAX_FILE_BYTES), types)
         except FileNotFoundError:
             return None
+        except TooLarge as error:
+            raise NotARun(f"{self.uri}/{name} is too large for a file of a run; the run cannot be used.") from error
         except ValueError as error:
-            raise NotARun(f"{self.uri}/{name} is not JSON ({error}); the run cannot be used.") from error
-        if not isinstance(content, dict):
-            raise NotARun(f"{self.uri}/{name} is not a JSON object; the run cannot be used.")
-        return content
+            reason = one_line(error)[:_REASON_CHARACTERS]
+            raise NotARun(f"{self.uri}/{name} is damaged ({reason}); the run cannot be used.") from error
 
     def _table(self, name: str) -> pa.Table:
         # A dataset reader would add a column for the folder name `run=…`.

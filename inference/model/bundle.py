@@ -7,24 +7,36 @@ bundle does not import TensorFlow and runs no code from the bundle.
 import hashlib
 import io
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from hybrid_batch import data
-from hybrid_batch.data.errors import NotABundle, StorageFailed, WrongUsage
+from hybrid_batch.data.errors import NotABundle, StorageFailed, WrongUsage, one_line
 from hybrid_batch.data.images.decode import Preprocessing
 from hybrid_batch.inference.model.atomic_directory import atomic_directory
-from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut, TensorSpec, match_cut
+from hybrid_batch.inference.model.cuts import INPUT_CUT, MAX_TENSORS, Cut, TensorSpec, match_cut
+from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
 
 FORMAT_VERSION = 1
 _LIMIT_BYTES = 64 << 20
 _BUILT_IN_FOLDER = Path(data.__file__).parent / "digits"
+_REASON_CHARACTERS = 200
 OutputKind = Literal["probabilities", "logits"]
 _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
 _WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
+_MAX_ELEMENTS = 1 << 31  # of a tensor, for one image
+
+Entry = TypeVar("Entry")
+Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+Size = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Macs = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,34 +125,106 @@ def read_bundle(path: Path) -> Bundle:
     try:
         if (path / _DESCRIPTION_FILE).stat().st_size > _LIMIT_BYTES:
             raise NotABundle(f"{path / _DESCRIPTION_FILE} is larger than 64 MiB, so it does not describe a bundle.")
-        stored: dict[str, Any] = json.loads((path / _DESCRIPTION_FILE).read_text(encoding="utf-8"))
-        if stored["format"] != FORMAT_VERSION:
+        content = (path / _DESCRIPTION_FILE).read_bytes()
+        if (version := _parse_format(content)) != FORMAT_VERSION:
             raise NotABundle(
-                f"{path} has bundle format {stored['format']}, but this version reads {FORMAT_VERSION}; import the"
-                " model again."
+                f"{path} has bundle format {version}, but this version reads {FORMAT_VERSION}; import the model again."
             )
+        stored = _parse_description(content)
         bundle = Bundle(
             path=path,
-            name=stored["name"],
-            source=stored["source"],
-            sha256=stored["sha256"],
-            input=_tensor(stored["input"]),
-            output=_tensor(stored["output"]),
-            preprocessing=Preprocessing.from_dict(stored["preparation"]),
-            labels=tuple(stored["labels"]),
-            output_kind=stored["output_kind"],
-            cuts=tuple(_cut(cut) for cut in stored["cuts"]),
-            has_random_weights=stored.get(_WEIGHTS) == _RANDOM,
+            name=stored.name,
+            source=stored.source,
+            sha256=stored.sha256,
+            input=_tensor(stored.input),
+            output=_tensor(stored.output),
+            preprocessing=Preprocessing.from_dict(stored.preparation),
+            labels=tuple(stored.labels),
+            output_kind=stored.output_kind,
+            cuts=tuple(_cut(cut) for cut in stored.cuts),
+            has_random_weights=stored.weights == _RANDOM,
         )
         with bundle.graph_path.open("rb") as graph:
             actual_sha256 = _hash(_content(bundle), graph)
     except OSError as error:
         raise NotABundle(f"{path} is not a bundle: {error.strerror} ({error.filename}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotABundle(f"{path / _DESCRIPTION_FILE} is damaged ({error!r}); import the model again.") from error
+    except (ValueError, WrongUsage) as error:
+        if isinstance(error, NotABundle):
+            raise
+        reason = one_line(error)[:_REASON_CHARACTERS]
+        raise NotABundle(f"{path / _DESCRIPTION_FILE} is damaged ({reason}); import the model again.") from error
     if actual_sha256 != bundle.sha256:
         raise NotABundle(f"{path} was altered after import (its hash differs); import the model again.")
     return bundle
+
+
+class _TensorEntry(msgspec.Struct, frozen=True):
+    """A tensor, without the batch."""
+
+    name: Name
+    shape: Annotated[list[Size], Meta(max_length=7)]
+    datatype: str
+
+
+class _CutEntry(msgspec.Struct, frozen=True):
+    """A cut; its number of elements follows from its boundary."""
+
+    id: Name
+    name: Name
+    boundary: Annotated[list[_TensorEntry], Meta(min_length=1, max_length=MAX_TENSORS)]
+    head_macs: Macs
+    tail_macs: Macs
+
+
+class _Description(msgspec.Struct, frozen=True):
+    """The content of `bundle.json`. Only `weights` may be missing."""
+
+    format: int
+    name: Name
+    source: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    input: _TensorEntry
+    output: _TensorEntry
+    preparation: dict[str, Any]
+    labels: Annotated[list[str], Meta(min_length=1)]
+    output_kind: OutputKind
+    cuts: Annotated[list[_CutEntry], Meta(min_length=1)]
+    weights: str | None = None
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format: int
+
+
+def _parse_format(content: bytes) -> int:
+    """The version of the format of `bundle.json`. Raises ValueError, with the reason as the end of a sentence."""
+    return _decode(content, _Header).format
+
+
+def _parse_description(content: bytes) -> _Description:
+    """Parse `bundle.json`. Raises ValueError, with the reason as the end of a sentence."""
+    found = _decode(content, _Description)
+    tensors = [found.input, found.output, *(tensor for cut in found.cuts for tensor in cut.boundary)]
+    for tensor in tensors:
+        if tensor.datatype not in NUMPY_DTYPES:
+            raise ValueError(f"tensor {tensor.name[:80]!r} has datatype {tensor.datatype[:20]!r}")
+        if math.prod(tensor.shape) > _MAX_ELEMENTS:
+            raise ValueError(f"tensor {tensor.name[:80]!r} has shape {tensor.shape}, which is too large")
+    if found.cuts[0].id != INPUT_CUT or len(found.cuts[0].boundary) != 1:
+        raise ValueError(f"the first cut is not {INPUT_CUT}")
+    if len({cut.id for cut in found.cuts}) != len(found.cuts):
+        raise ValueError("two cuts have the same id")
+    outputs = math.prod(found.output.shape)
+    if len(found.labels) != (2 if outputs == 1 else outputs):  # one output is the score of the second of two classes
+        raise ValueError(f"there are {len(found.labels)} classes for an output of shape {found.output.shape}")
+    return found
+
+
+def _decode(content: bytes, kind: type[Entry]) -> Entry:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _content(bundle: Bundle) -> dict[str, Any]:
@@ -174,15 +258,15 @@ def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:
     return {"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype}
 
 
-def _tensor(stored: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(stored["name"], tuple(int(n) for n in stored["shape"]), stored["datatype"])
+def _tensor(stored: _TensorEntry) -> TensorSpec:
+    return TensorSpec(stored.name, tuple(stored.shape), stored.datatype)
 
 
-def _cut(stored: Mapping[str, Any]) -> Cut:
+def _cut(stored: _CutEntry) -> Cut:
     return Cut(
-        id=stored["id"],
-        name=stored["name"],
-        boundary=tuple(_tensor(tensor) for tensor in stored["boundary"]),
-        head_macs=int(stored["head_macs"]),
-        tail_macs=int(stored["tail_macs"]),
+        id=stored.id,
+        name=stored.name,
+        boundary=tuple(map(_tensor, stored.boundary)),
+        head_macs=stored.head_macs,
+        tail_macs=stored.tail_macs,
     )

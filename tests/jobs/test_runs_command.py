@@ -119,7 +119,7 @@ def test_old_and_damaged_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr()
     (entry,) = json.loads(printed.out)
     assert (entry["run"], entry["images"], entry["images_total"], entry["created_at"]) == ("old", 2, 3, None)
-    assert printed.err.startswith(f"Warning: {tmp_path}/run=bad/_run.json is not JSON")
+    assert printed.err.startswith(f"Warning: {tmp_path}/run=bad/_run.json is damaged")
     assert printed.err.count("\n") == 1
 
 
