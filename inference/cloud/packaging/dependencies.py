@@ -18,11 +18,11 @@ from hybrid_batch.inference.model.cache import cache_folder
 # more; python3.12 runs on Amazon Linux 2023 with glibc 2.34.
 PYTHON = "3.12"
 _TAIL = (
-    "numpy", "openvino", "pillow", "zstandard",
+    "msgspec", "numpy", "openvino", "pillow", "zstandard",
     "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3",
 )  # fmt: skip
 _COMMANDS = (  # of the commands in a container
-    "anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "markdown-it-py", "mdurl", "msgspec", "psutil",
+    "anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "markdown-it-py", "mdurl", "psutil",
     "pyarrow", "pygments", "rich", "starlette", "typing_extensions", "uvicorn",
 )  # fmt: skip
 # The last OpenVINO for ARM that runs with glibc 2.34 and the libstdc++ of GCC 11, and a NumPy that it supports.
