@@ -86,20 +86,22 @@ class S3Storage:
         self, name: str, limit: int | None, more: Mapping[str, Any] = _WHOLE
     ) -> "tuple[bytes, GetObjectOutputTypeDef]":
         from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        from urllib3.exceptions import ProtocolError
 
         with self._failures("read", name):
             for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
-                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **more)
-                size = answer["ContentLength"]
-                with closing(answer["Body"]) as body:
-                    if limit is not None and size > limit:
-                        raise TooLarge(f"{self._name(name)} has {size} bytes; at most {limit} are allowed.")
-                    try:
+                try:
+                    answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, **more)
+                    size = answer["ContentLength"]
+                    with closing(answer["Body"]) as body:
+                        if limit is not None and size > limit:
+                            raise TooLarge(f"{self._name(name)} has {size} bytes; at most {limit} are allowed.")
                         return body.read(), answer
-                    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-                        # boto3 retries until the response begins; a connection lost in its body is retried here.
-                        if is_last:
-                            raise
+                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, ProtocolError):
+                    # boto3 retries until the response begins; a connection lost in its body is retried here. The body
+                    # of an error is read by boto3, which lets the exception of urllib3 pass.
+                    if is_last:
+                        raise
         raise AssertionError("the last attempt returns or raises")
 
     def replace(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
@@ -155,6 +157,7 @@ class S3Storage:
     @contextmanager
     def _failures(self, verb: str, name: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
@@ -162,7 +165,7 @@ class S3Storage:
             if _code(error) in _ABSENT:
                 raise FileNotFoundError(errno.ENOENT, "No such object", self._name(name)) from error
             raise StorageFailed(f"Cannot {verb} {self._name(name)}: {self._reason(error)}.") from error
-        except BotoCoreError as error:
+        except (BotoCoreError, HTTPError) as error:
             raise StorageFailed(f"Cannot {verb} {self._name(name)}: {_local_reason(error)}.") from error
 
     def _reason(self, error: Exception) -> str:

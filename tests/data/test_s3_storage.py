@@ -169,8 +169,15 @@ def test_a_truncated_response_is_retried(script: Script) -> None:
     assert script.requests == 3
 
 
-def test_endless_truncated_responses_fail(script: Script) -> None:
-    script.answers = [(200, "cut short", b"half")]
+def test_a_truncated_error_is_retried(script: Script) -> None:
+    script.answers = [(500, "cut short", b"half"), (200, "", b"whole")]
+    assert open_storage("s3://bucket").read("image.png") == b"whole"
+    assert script.requests == 2
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_endless_truncated_responses_fail(script: Script, status: int) -> None:
+    script.answers = [(status, "cut short", b"half")]
     with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/image.png"):
         open_storage("s3://bucket").read("image.png")
 
