@@ -147,12 +147,15 @@ def _deploy(options: DeployOptions) -> None:
     from hybrid_batch.data.aws.poll_schedule import PollSchedule
     from hybrid_batch.data.errors import Interrupted
     from hybrid_batch.inference.cloud.deploy import apply_deployment, find_site, plan_deployment
+    from hybrid_batch.inference.cloud.deployment_spec import check_name
     from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
     from hybrid_batch.inference.cloud.stack.api import check_credentials, open_aws
     from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
     # What AWS or the user may refuse comes before the work: the import of a model, and the package.
+    if options.name is not None:
+        check_name(options.name)
     check_confirmation(yes=options.yes or options.dry_run)
     aws = open_aws()
     check_credentials(aws)
