@@ -170,7 +170,7 @@ def test_without_confirmation_nothing_is_sent_to_paid_tails(capsys):
         (("--plot", "/no/such/folder/x.png"), 2, "Cannot draw to /no/such/folder/x.png"),
         (("--plot", "x.doc"), 2, "with the suffix .png, .svg or .pdf"),
         (("-o", "/dev/null/x"), 2, "Cannot write to /dev/null/x"),
-        (("--prices", "/no/prices"), 2, "/no/prices is not a price table (No such file or directory)"),
+        (("--prices", "/no/prices"), 2, "Cannot read the prices in /no/prices: No such file or directory"),
         (("--tail", f"http://127.0.0.1:{free_port()}", "--cut", "c010"), 1, "hybrid-batch serve"),
     ],
 )

@@ -69,8 +69,36 @@ def test_expired_credentials_are_reported_without_retries(expired, use):
 @pytest.mark.parametrize(
     ("service", "arguments"),
     [
-        ("sqs", ["run", str(ROOT / "data/digits/images"), "--split", "c005", "--tail", "sqs:work", "--log", "LOG"]),
-        ("lambda", ["run", str(ROOT / "data/digits/images"), "--split", "c005", "--tail", "lambda:f", "--log", "LOG"]),
+        (
+            "sqs",
+            [
+                "run",
+                str(ROOT / "data/digits/images"),
+                "--split",
+                "c005",
+                "--tail",
+                "sqs:work",
+                "--log",
+                "LOG",
+                "--model",
+                "digits",
+            ],
+        ),
+        (
+            "lambda",
+            [
+                "run",
+                str(ROOT / "data/digits/images"),
+                "--split",
+                "c005",
+                "--tail",
+                "lambda:f",
+                "--log",
+                "LOG",
+                "--model",
+                "digits",
+            ],
+        ),
         ("sqs", ["worker", "digits", "--queue", "work"]),
         ("cloudformation", ["cloud", "status"]),
         ("s3", ["evaluate", "s3://bucket/logs/run=1"]),

@@ -365,7 +365,7 @@ def test_without_a_reachable_tail_an_adaptive_run_is_local_and_a_fixed_split_fai
     assert json.loads(out)["cuts"] == {"local none": 360}
     assert err.count("No answer from") == 1
     assert "Running locally until the tail responds." in err
-    assert main([*command, "--split", "c004"]) == 1
+    assert main([*command, "--split", "c004", "--patience", "0"]) == 1
 
 
 def test_no_more_batches_are_admitted_than_requests_in_flight(bundle):

@@ -228,7 +228,7 @@ def test_oversized_requests_and_replies_go_through_s3(work_queue, start_worker, 
     spill = f"s3://{bucket}/spill"
     start_worker(work_queue, "--spill", spill)
     address = f"sqs:{work_queue.name}"
-    done = run(tmp_path / "log", "--tail", address, "--batch-size", "360")
+    done = run(tmp_path / "log", "--tail", address, "--batch-size", "360", "--quiet")
     assert done.returncode == 1
     assert "--batch-size" in done.stderr
     assert "--spill s3://BUCKET/PREFIX" in done.stderr

@@ -241,5 +241,5 @@ def test_an_interrupted_run_deletes_its_images(bucket, tmp_path):
     _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("hybrid-batch: Interrupted; 0 shards")
+    assert said.splitlines()[-1].startswith("hybrid-batch: Interrupted; 0 of 1 shard (0 of 36 images) are committed")
     assert left(bucket) == []
