@@ -22,6 +22,7 @@ from hybrid_batch.inference.planner.profile.sample import ImageSample, take_samp
 from hybrid_batch.inference.planner.profile.target import ProfileTarget
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.tails.http import HttpTransport, open_http_tail
+from hybrid_batch.inference.tails.local import LocalTail
 from hybrid_batch.inference.tails.remote import RemoteTail
 from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import ROOT, free_port
@@ -260,6 +261,12 @@ def test_a_tail_whose_work_slows_local_work_shares_the_cores(local, digits_serve
         found = measure_remote(target, tail, sample_of(local).files, ["fp16"], lambda: next(remaining), budget_s=0)
     assert found.tail.shares_cores is shares
     assert not list(remaining)
+
+
+def test_a_tail_in_this_process_shares_the_cores(local):
+    target = replace(local, tail=LocalTail(local.bundle, local.runtime), address="local")
+    found = measure_remote(target, target.tail, sample_of(local).files, ["fp16"], lambda: 100.0, budget_s=0)
+    assert found.tail.shares_cores
 
 
 def test_implausible_reported_times_are_replaced_by_measured_ones(local, digits_server):

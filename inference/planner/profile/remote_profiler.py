@@ -26,6 +26,7 @@ from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.infer_response import InferResponse
 from hybrid_batch.inference.protocol.wire import Frame
 from hybrid_batch.inference.tails import Tail
+from hybrid_batch.inference.tails.local import LocalTail
 
 _CUTS, _CALLS, _OVERHEAD_REQUESTS = 5, 3, 12
 _EMPTY_FRAMES = 4
@@ -81,7 +82,8 @@ def measure_remote(
     link = measure_link(bundle, tail)
     samples = list(_sample_cuts(target, tail, link, deadline))
     mismatch = timing_mismatch(samples)
-    shares_cores = all(_slows_local_work(bundle, tail, time_local_work) for _ in range(_REPEATS))
+    in_process = isinstance(tail, LocalTail)
+    shares_cores = in_process or all(_slows_local_work(bundle, tail, time_local_work) for _ in range(_REPEATS))
     image_decode_us = _image_decode_us(bundle, tail, image_files)
     decode_us = _decode_us(bundle, tail, codec_names)
     client_overhead_us, server_overhead_us = _request_overheads(bundle, tail)
