@@ -93,7 +93,8 @@ def _print_costs(report: Report, console: "Console") -> None:
     cuts = report["slices"]["cut"]
     for cut in cuts:
         console.print(f"\n{_cut_title(cut)}", markup=False, soft_wrap=True)
-        console.print(terminal_tables.times(cut["stages"]))
+        if cut["records"] > cut["errors"]:
+            console.print(terminal_tables.times(cut["stages"]))
         if cut["accounted"] is not None:
             parts = sum(cut["stages"][part]["mean_us"] for part in LATENCY_PARTS)
             mean = units.duration(cut["stages"]["latency"]["mean_us"])
@@ -101,7 +102,7 @@ def _print_costs(report: Report, console: "Console") -> None:
                 f"stages and waits add up to {units.duration(parts)}, {cut['accounted']:.1%} of the latency of {mean}"
             )
             console.print(line, markup=False, soft_wrap=True)
-    if any(cut["stages"] for cut in cuts):
+    if any(cut["records"] > cut["errors"] for cut in cuts):
         console.print(STAGE_NOTE, markup=False, soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -35,7 +36,10 @@ def write_csv(run: RunFolder, out: BinaryIO) -> None:
                 column = batch.column(field.name)
                 if pa.types.is_nested(column.type):
                     column = pa.array(
-                        [None if top is None else json.dumps(top, ensure_ascii=False) for top in column.to_pylist()],
+                        [
+                            None if top is None else json.dumps(_with_short_scores(top), ensure_ascii=False)
+                            for top in column.to_pylist()
+                        ],
                         pa.string(),
                     )
                 column = column.cast(field.type)
@@ -49,6 +53,8 @@ def write_jsonl(run: RunFolder, out: BinaryIO) -> None:
         for row in batch.to_pylist():
             started_at = row["started_at"]
             row["started_at"] = None if started_at is None else started_at.isoformat()
+            row["confidence"] = _short(row["confidence"])
+            row["top5"] = row["top5"] and _with_short_scores(row["top5"])
             out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
@@ -87,6 +93,15 @@ BINARY_FORMATS = frozenset({"parquet"})
 _ROW_GROUP = 65_536
 
 
+def _short(score: float | None) -> float | None:
+    """A float32 with the fewest digits that identify it, as in CSV files."""
+    return None if score is None else float(str(np.float32(score)))
+
+
+def _with_short_scores(top: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"label": entry["label"], "score": _short(entry["score"])} for entry in top]
+
+
 def _write_items(items: "Iterator[dict[str, Any]] | list[dict[str, Any]]", out: BinaryIO) -> None:
     for place, item in enumerate(items):
         out.write((",\n" if place else "\n").encode() + json.dumps(item, ensure_ascii=False).encode())
@@ -116,7 +131,7 @@ def _coco_annotations(run: RunFolder, ids: Mapping[str, int]) -> Iterator[dict[s
                 "id": number,
                 "image_id": number,
                 "category_id": ids[row["prediction"]],
-                "score": row["confidence"],
+                "score": _short(row["confidence"]),
                 "iscrowd": 0,
             }
             if row["width"] is not None and row["height"] is not None:

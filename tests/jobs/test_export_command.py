@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -164,3 +165,14 @@ def test_the_memory_does_not_grow_with_the_run(tmp_path: Path, name: str, monkey
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("format_name", ["csv", "jsonl", "coco"])
+def test_scores_have_the_digits_of_a_float32(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], format_name: str
+) -> None:
+    scored = replace(RECORDS[0], confidence=0.6564761, top5=((str(RECORDS[0].prediction), 0.6564761),))
+    write_run(str(tmp_path / "run=one"), [scored], 6)
+    text = export(capsys, tmp_path, "--format", format_name)
+    assert "0.6564761" in text
+    assert "0.656476080" not in text
