@@ -127,7 +127,7 @@ def _coco_annotations(run: RunFolder, ids: Mapping[str, int]) -> Iterator[dict[s
             number += 1
             if row["prediction"] is None:
                 continue
-            annotation = {
+            annotation: dict[str, Any] = {
                 "id": number,
                 "image_id": number,
                 "category_id": ids[row["prediction"]],
