@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.terminal.messages import print_detail, print_message, print_note
@@ -27,8 +27,8 @@ class RunResult:
     those of a run that was complete before, each as one phrase."""
 
     folder: "RunFolder"
-    bundle: "Bundle"
-    images: "ImageSet"
+    bundle: "Bundle" = field(repr=False)
+    images: "ImageSet" = field(repr=False)
     totals: "Totals"
     not_applied: tuple[str, ...] = ()
 
