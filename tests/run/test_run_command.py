@@ -164,13 +164,14 @@ def test_the_same_command_again_finds_its_run_complete(capsys, tmp_path):
 
 
 def test_a_run_resumes_with_another_tail(capsys, tmp_path, digits_server):
-    first = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 100)
+    options = [IMAGES, "--log", tmp_path, "--split", "c010"]
+    first = run(capsys, *options, "--shard-size", 100)
     (folder,) = tmp_path.iterdir()
     before = without_times(read_records(tmp_path))
     (folder / "_SUCCESS").unlink()
     (folder / "part-00002.parquet").unlink()
     kept = (folder / "part-00001.parquet").stat().st_mtime_ns
-    again = run(capsys, IMAGES, "--log", tmp_path, "--shard-size", 7, "--tail", digits_server.url)
+    again = run(capsys, *options, "--shard-size", 7, "--tail", digits_server.url)
     assert (folder / "part-00001.parquet").stat().st_mtime_ns == kept
     after = without_times(read_records(tmp_path))
     assert [record["image"] for record in after] == [record["image"] for record in before]
