@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,21 +14,28 @@ from hybrid_batch.data.errors import StorageFailed
 def replaced_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a file to write, and put it in the place of `path` when the block ends without an exception.
 
-    A device or pipe is written directly. Raises StorageFailed when the file cannot be written."""
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            yield file
-        return
-    path = path.resolve()  # a link keeps its name
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    A link keeps its name. A device or pipe is written directly. Raises StorageFailed when the file cannot be written.
+    """
+    in_place = _is_device(path)
+    target = path if in_place else path.resolve()
+    written = target if in_place else target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written.open("wb" if in_place else "xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            if not in_place:
+                os.fsync(file.fileno())
+        if not in_place:
+            written.replace(target)
     except OSError as error:
         raise StorageFailed(f"Cannot write {path}: {error.strerror or error}; choose another file.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if not in_place:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    # What /dev/stdout leads to may be a regular file, whose name the shell, not this program, has to keep.
+    return path.parts[:2] in (("/", "dev"), ("/", "proc")) or (path.exists() and not path.is_file())

@@ -176,3 +176,10 @@ def test_scores_have_the_digits_of_a_float32(
     text = export(capsys, tmp_path, "--format", format_name)
     assert "0.6564761" in text
     assert "0.656476080" not in text
+
+
+def test_a_full_device_is_reported_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(str(tmp_path / "run=one"), RECORDS, 6)
+    assert main(["export", str(tmp_path), "--output", "/dev/full", "--format", "jsonl"]) == 1
+    message = "hybrid-batch: Cannot write /dev/full: No space left on device; choose another file.\n"
+    assert capsys.readouterr().err == message
