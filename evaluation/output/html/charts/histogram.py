@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hybrid_batch.evaluation.output.html.charts.plot import (
     LEFT,
+    QUARTERS,
     RIGHT,
     Scale,
     Tick,
@@ -20,7 +21,6 @@ from hybrid_batch.evaluation.output.html.charts.short_count import short_count
 from hybrid_batch.evaluation.output.html.markup import Markup, element
 
 _HEIGHT, _TOP, _BOTTOM = 224, 12, 168
-_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +58,5 @@ def count_bars(bars: Sequence[Bar], x: Scale, panel: tuple[float, float], along:
 
 
 def percent_ticks(scale: Scale) -> list[Tick]:
-    """0 %, 25 %, … 100 %, of which the quarters are left out first where there is no room."""
-    return [Tick(scale(value), f"{value:.0%}", int(value in (0.25, 0.75))) for value in _QUARTERS]
+    """Ticks at 0 %, 25 %, … 100 %. Where space is short, those at 25 % and 75 % are left out first."""
+    return [Tick(scale(value), f"{value:.0%}", int(value in (0.25, 0.75))) for value in QUARTERS]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hybrid_batch.evaluation.output import units
 from hybrid_batch.evaluation.output.html.charts.plot import (
     LEFT,
+    QUARTERS,
     RIGHT,
     Scale,
     Tick,
@@ -22,7 +23,6 @@ from hybrid_batch.evaluation.output.html.markup import Markup, element
 from hybrid_batch.evaluation.report_schema import Histogram
 
 _HEIGHT, _TOP, _BOTTOM = 286, 12, 230
-_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def latency_curves(lines: Sequence[LatencyCurve]) -> Markup:
         "Share of images completed within a time, one line for each cut",
         _HEIGHT,
         x_axis(_time_ticks(low, high, x), [(_TOP, _BOTTOM)]),
-        y_axis(Tick(y(share), f"{share:.0%}") for share in _QUARTERS),
+        y_axis(Tick(y(share), f"{share:.0%}") for share in QUARTERS),
         frame(_TOP, _BOTTOM),
         *(_curve(line, place, low, x, y) for place, line in enumerate(lines)),
         y_title("images completed", _TOP, _BOTTOM),

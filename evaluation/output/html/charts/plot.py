@@ -7,6 +7,7 @@ from hybrid_batch.evaluation.output.html.markup import Markup, element, join
 
 WIDTH = 440
 LEFT, RIGHT = 62, 424
+QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a share: the places of its ticks
 LETTER = 10.2  # the width of a letter of the largest text, 15 units on a phone
 _GAP = 8
 _STEPS = (10, 20, 25, 50)  # tenths
