@@ -47,7 +47,7 @@ def _sections(
         if command is None:
             similar = nearest(name, known)
             hint = f"did you mean [{prefix}{similar}]?" if similar else f"the commands are {', '.join(known)}."
-            raise WrongUsage(f"{path} has the section [{section}], which is no command; {hint}")
+            raise WrongUsage(f"{path} has a section [{section}], but hybrid-batch has no such command; {hint}")
         if not isinstance(content, dict):
             raise WrongUsage(f"{path} sets {section!r} to a value, but it is a command; write a section [{section}].")
         if isinstance(command, click.Group):
@@ -63,7 +63,7 @@ def _options(content: Mapping[str, Any], path: Path, section: str, command: clic
         if key not in parameters:
             similar = nearest(key, parameters)
             hint = f"did you mean {similar!r}?" if similar else f"`hybrid-batch {section} --help` lists the options."
-            raise WrongUsage(f"{path} sets {written!r} in [{section}], which is no option of it; {hint}")
+            raise WrongUsage(f"{path} sets {written!r} in [{section}], but that command has no such option; {hint}")
         parameter = parameters[key]
         if problem := _problem(value, parameter):
             raise WrongUsage(f"{path} sets {written!r} in [{section}] to {_shown(value)}, but {problem}.")

@@ -38,7 +38,7 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class SkippedFiles:
-    """The files below the root that are no images: numbers of hidden files, of files of each other suffix, of the files
+    """The files below the root that are not images: numbers of hidden files, of files of each other suffix, of files
     of runs, and of pipes, sockets and devices. `unreadable_folders` maps a folder to the reason, in one sentence."""
 
     hidden: int = 0
@@ -105,7 +105,7 @@ def _find_below(uri: str) -> ImageSet:
     parent, name = open_file(uri)
     for entry in parent.list_files(name):
         if entry.name == name and _other_suffix(name):
-            raise NoImages(f"{uri!r} is no image; give a folder or an image, or @{uri} for a list with one a line.")
+            raise NoImages(f"{uri!r} is not an image; give a folder or an image, or @{uri} for a list of files.")
         if entry.name == name:
             return ImageSet(parent, _table([name], [entry.size]))
     if isinstance(root, LocalStorage) and root.folder.is_dir():
@@ -142,7 +142,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _other_suffix(name: str) -> str:
-    """The suffix of a file that is no image, in lower case; empty for an image."""
+    """The suffix of a file of another kind, in lower case; empty for an image."""
     suffix = splitext(name)[1].lower()
     return suffix if suffix in _OTHER_SUFFIXES else ""
 

@@ -75,7 +75,7 @@ def parse_file(content: bytes, types: FileTypes) -> dict[str, Any]:
     """Parse a file, an object with values of these types. Raises ValueError, with the reason for a sentence."""
     try:
         stored = json.loads(content, parse_constant=_refuse)
-        json.dumps(stored, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        json.dumps(stored, ensure_ascii=False).encode()  # refuses half of a surrogate pair
     except UnicodeError as error:
         raise ValueError("it is not UTF-8 text") from error
     except (ValueError, RecursionError) as error:

@@ -216,7 +216,7 @@ def open_log(uri: str) -> list[RunFolder]:
     if "://" not in uri and not Path(uri).exists():
         near = get_close_matches(Path(uri).name, [path.name for path in Path(uri).absolute().parent.glob("*/")], 1)
         hint = f"did you mean {Path(uri).with_name(near[0])}?" if near else "name the folder of a run or of a log."
-        raise NotARun(f"There is no folder {uri}; {hint}")
+        raise NotARun(f"No folder {uri}; {hint}")
     run = RunFolder(storage)
     run.settings()  # raises NotARun
     return [run]

@@ -127,7 +127,7 @@ def build_comparison(counts: JoinCounts, skip_unreadable: bool = False) -> Compa
         stages=_ratios(*(_sum([stages for (run, _), stages in times.items() if run == side]) for side in SIDES)),
         cuts={cut: _ratios(times["a", cut], times["b", cut]) for cut in shared},
         bytes={name: _ratio(*(counts.get(("bytes", side, name), 0) for side in SIDES)) for name in BYTE_COLUMNS},
-        notes=[f"There are no slices by {column}: it has too many values." for column in overflows],
+        notes=[f"No slices by {column}: it has too many values." for column in overflows],
         bad_parts=first_names(counts, "bad part"),
     )
 

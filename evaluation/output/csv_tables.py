@@ -20,7 +20,7 @@ Row = Sequence[str | int | float | None]
 def csv_files(report: Report) -> dict[str, bytes]:
     """`confusion.csv`, `per_class.csv`, `slices.csv`, `latency.csv` and `failures.csv` by name, in UTF-8.
 
-    Unknown values are empty cells; texts are no formulas. Bytes are sums over classified records.
+    Unknown values are empty cells; texts that start a formula are escaped. Bytes are sums over classified records.
     """
     return {
         "confusion.csv": _csv(["label", "prediction", "records"], _confusion(report)),

@@ -27,9 +27,9 @@ def _coverage(report: Report) -> Iterator[str]:
     coverage = report["coverage"]
     records, labelled = coverage["records"], coverage["labelled"]
     if not records:
-        yield "There are no records."
+        yield "The runs have no records."
     elif coverage["errors"] == records:
-        yield f"Not one of the {records:,} records was classified; their `error` says why."
+        yield f"None of the {records:,} records was classified; the column `error` has the reasons."
     elif not labelled:
         yield "No classified record has a label, so accuracy and confusions are unknown."
     missing = labelled - report["calibration"]["records"]
@@ -94,7 +94,7 @@ def _waits(report: Report, missing: int) -> Iterator[str]:
 
 def _sliced(overflows: Sequence[str]) -> Iterator[str]:
     for name in sorted(overflows):
-        yield f"There are no slices by {name}: it has more than {MAX_VALUES:,} values."
+        yield f"No slices by {name}: it has more than {MAX_VALUES:,} values."
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def list_models(prefix: str) -> Iterator[str]:
 
 
 def list_cuts(model: str) -> Iterator[tuple[str, str]]:
-    """Id and name of each cut of a bundle, from the input to the output; none for a model that is no bundle."""
+    """Id and name of each cut of a bundle, from the input to the output; none for other models."""
     folder = Path(model)
     if model == BUILT_IN and not folder.exists():
         folder = _DATA / BUILT_IN / f"{BUILT_IN}.bundle"

@@ -28,7 +28,7 @@ _CSV_SCHEMA = pa.schema(
 
 
 def write_csv(run: RunFolder, out: BinaryIO) -> None:
-    """One row for each record, with a header. `top5` is a JSON list; null is empty; texts are no formulas."""
+    """One row for each record, with a header. `top5` is a JSON list, null is empty, and formulas are escaped."""
     with pyarrow.csv.CSVWriter(out, _CSV_SCHEMA) as writer:
         for batch in run.iter_records():
             columns = []

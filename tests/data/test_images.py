@@ -206,7 +206,9 @@ def test_s3_and_local_files_are_not_mixed(tmp_path: Path, bucket: str) -> None:
 
 def test_a_list_without_its_mark_is_explained(tmp_path: Path) -> None:
     put(str(tmp_path), "list.txt")
-    with pytest.raises(NoImages, match=rf"list.txt' is no image; give a folder or an image, or @{tmp_path}/list.txt"):
+    with pytest.raises(
+        NoImages, match=rf"list.txt' is not an image; give a folder or an image, or @{tmp_path}/list.txt"
+    ):
         find(tmp_path / "list.txt")
 
 

@@ -158,7 +158,7 @@ def test_a_column_with_too_many_values_is_not_sliced(monkeypatch: pytest.MonkeyP
     assert built["slices"]["image"] == []
     assert built["coverage"]["records"] == 60
     assert len(built["slices"]["cut"]) == 3
-    assert "There are no slices by image: it has more than" in built["notes"][-1]
+    assert "No slices by image: it has more than" in built["notes"][-1]
 
 
 def test_every_column_can_be_sliced_by() -> None:

@@ -107,7 +107,7 @@ def test_an_unfinished_run_is_compared_with_a_note(
     ("arguments", "sentence"),
     [
         (["{a}"], "Missing argument 'RUN_B'"),
-        (["{a}", "{a}/absent"], "There is no folder"),
+        (["{a}", "{a}/absent"], "No folder"),
         (["{a}", "{b}", "--engine", "abacus"], "'abacus' is not one of"),
         (["{a}", "{b}", "--fail-if", "accuracy_drop > 1"], "has the unit pt"),
         (["{a}", "{b}", "--by", "colour"], "no column 'colour' to slice by"),

@@ -111,7 +111,7 @@ def test_a_part_removed_after_listing_is_reported(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_called_missing_and_a_similar_one_is_named(tmp_path: Path) -> None:
     write_run(str(tmp_path / "mylog"), RECORDS[:1], 1)
-    with pytest.raises(NotARun, match=f"There is no folder {tmp_path}/mylgo; did you mean {tmp_path}/mylog\\?"):
+    with pytest.raises(NotARun, match=f"No folder {tmp_path}/mylgo; did you mean {tmp_path}/mylog\\?"):
         list_parts([f"{tmp_path}/mylgo"])
 
 

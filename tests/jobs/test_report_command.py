@@ -187,7 +187,7 @@ def test_all_runs_of_a_log_are_reported_without_their_bad_parts(
     ("arguments", "code", "sentence"),
     [
         ([], 2, "Missing argument"),
-        (["{log}/absent"], 2, "There is no folder"),
+        (["{log}/absent"], 2, "No folder"),
         (["{log}", "--by", "colour"], 2, "no column 'colour'"),
         (["{log}", "--output", "{log}/file/below.html"], 1, "Cannot write"),
         (["{log}", "--output", "{log}"], 2, "is a folder; give the name of a file"),
