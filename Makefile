@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check emr-wheels lint format soak spark4 bench docs modules lock digits clean
+.PHONY: help install demo test check emr-wheels lint format fuzz load soak sbom spark4 bench docs modules lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -45,8 +45,14 @@ format: $(READY)  ## correct the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(READY)  ## 10,000 images through a queue while its workers are killed at random
-	$(BIN)/python -m pytest -s tests/queue/soak.py
+fuzz: $(READY)  ## mutated models, bundles, images, frames and requests; `make test` has short forms
+	$(BIN)/python -m pytest -s tests/fuzz --long
+
+load: $(READY)  ## 1 to 2,000 clients of one server, slow and hostile ones among them
+	$(BIN)/python -m pytest -s tests/load --long
+
+soak: $(READY)  ## faults while images are classified: killed runners, servers and workers, failing S3, stalled links
+	$(BIN)/python -m pytest -s tests/soak tests/queue/soak.py --long
 
 spark4: $(READY)  ## the engines' tests with the newest Spark 4, which takes a Java 17 of the machine
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .spark4 'pyspark>=4,<5'

@@ -34,6 +34,18 @@ NO_REAL_MODELS = "the real models and images, which are not part of this reposit
 SLOW_FIXTURES = {"ministack", "rclone", "digits_server", "packages", "wheels", "browser", "keras", "tf", "tf_keras"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: the full numbers of `make fuzz`, `make load` and `make soak` instead of short ones."""
+    parser.addoption("--long", action="store_true", help="run fuzz, load and soak tests with their full numbers")
+
+
+@pytest.fixture(scope="session")
+def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`rounds(short, long)`: the number of repetitions of a test, `long` with --long."""
+    is_long = bool(request.config.getoption("--long"))
+    return lambda short, long: long if is_long else short
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow the tests that use a slow fixture, directly or through another."""
     for item in items:
