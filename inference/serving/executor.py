@@ -1,8 +1,8 @@
 """Executes the tails of one bundle: decodes frames and computes scores."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +11,13 @@ from hybrid_batch.data.images.decode import UndecodableImage, decode
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
-from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_tail
+from hybrid_batch.inference.model.runtimes import Runtime, compile_tail
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.wire import BUNDLE, Frame
+from hybrid_batch.inference.serving.segment_cache import SegmentCache
+
+# Measured with both runtimes: copies of the weights in a compiled tail, and of the largest boundary during a call.
+_COPIES, _WORKING_COPIES, _ELEMENT_BYTES = 4, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +44,20 @@ class DecodedBatch:
 
 
 class TailExecutor:
-    """Executes the tails of one bundle with one runtime. Thread-safe. A tail is compiled when it is first used."""
+    """Executes the tails of one bundle with one runtime. Thread-safe. A tail is compiled when it is first used, and
+    again after it was evicted, because all compiled tails together hold at most `max_compiled_bytes`, if given. A call
+    of the runtime takes at most half of that."""
 
-    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime, max_compiled_bytes: int | None = None) -> None:
         self.bundle = bundle
-        self._runtime = runtime
-        self._segments: dict[str, Segment] = {}
-        self._compiling = threading.Lock()
+        self.segments = SegmentCache(
+            partial(compile_tail, runtime, bundle), _COPIES * bundle.graph_path.stat().st_size, max_compiled_bytes
+        )
+        self._max_call_bytes = None if max_compiled_bytes is None else max_compiled_bytes // 2
 
-    def segment(self, cut: Cut) -> Segment:
-        """The compiled tail of a cut."""
-        found = self._segments.get(cut.id)
-        if found is None:
-            with self._compiling:
-                found = self._segments.get(cut.id) or compile_tail(self._runtime, self.bundle, cut)
-                self._segments[cut.id] = found
-        return found
+    def compile_cut(self, cut: Cut) -> None:
+        """Compile a tail, unless it is compiled. Raises Overloaded if there is no room for it."""
+        self.segments.get(cut, computes=False).release()
 
     def check_bundle(self, frame: Frame) -> None:
         """Raises BundleMismatch if the frame names another bundle."""
@@ -81,8 +83,22 @@ class TailExecutor:
         """Compute scores, float32 (batch, *output shape), from boundary tensors, each (batch, *shape)."""
         if len(tensors[0]) == 0:
             return np.zeros((0, *self.bundle.output.shape), np.float32)
-        (scores,) = self.segment(cut)(tensors)
-        return scores.astype(np.float32, copy=False)
+        parts: list[np.ndarray] = []
+        per_image = self._working_bytes(cut)
+        together = len(tensors[0])
+        if self._max_call_bytes is not None:
+            together = max(1, min(together, self._max_call_bytes // per_image))
+        with self.segments.get(cut) as lease:
+            lease.reserve_working(together * per_image)
+            for start in range(0, len(tensors[0]), together):
+                (scores,) = lease.segment([tensor[start : start + together] for tensor in tensors])
+                parts.append(scores.astype(np.float32, copy=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _working_bytes(self, cut: Cut) -> int:
+        """Estimate the working memory of the runtime for one image, from the largest boundary in the tail."""
+        largest = max(later.elements for later in self.bundle.cuts if later.tail_macs <= cut.tail_macs)
+        return _WORKING_COPIES * _ELEMENT_BYTES * largest
 
     def _decode_images(self, files: Sequence[memoryview]) -> DecodedBatch:
         images: list[np.ndarray] = []

@@ -69,7 +69,7 @@ class RequestHandler:
 
     def compile_cut(self, cut: Cut) -> None:
         """Compile a cut, so that no request waits for it."""
-        self.executor.segment(cut)
+        self.executor.compile_cut(cut)
 
     def handle(self, request: Request) -> Reply:
         """The reply to a request. Never raises: an error is a reply too."""

@@ -26,7 +26,7 @@ class LocalTail:
 
     def check(self, cut_id: str) -> None:
         """See Tail."""
-        self._executor.segment(self._bundle.cut(cut_id))
+        self._executor.compile_cut(self._bundle.cut(cut_id))
 
     def infer(self, cut_id: str, frame: Frame) -> InferResponse:
         """See Tail."""

@@ -7,7 +7,7 @@ table imports neither numpy nor a runtime, so that commands can list the names i
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hybrid_batch.data.errors import WrongUsage
 
@@ -34,6 +34,25 @@ class Segment(Protocol):
 
     def __call__(self, tensors: "Sequence[np.ndarray]") -> "list[np.ndarray]":
         """Compute the outputs from the inputs, each (batch, …) and in the order of `compile`. The caller owns them."""
+        ...
+
+
+@runtime_checkable
+class MeasuredSegment(Protocol):
+    """A Segment that states its size."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that it holds between calls, estimated from its weights, without working memory."""
+        ...
+
+
+@runtime_checkable
+class ReleasableSegment(Protocol):
+    """A Segment that keeps the working memory of its largest call."""
+
+    def release_memory(self) -> None:
+        """Free the working memory; the next call takes it again. Thread-safe."""
         ...
 
 
