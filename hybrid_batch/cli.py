@@ -16,8 +16,7 @@ import click
 from click.core import ParameterSource
 
 from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
-from hybrid_batch.data.terminal.escapes import escape_controls
-from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_note, set_verbosity
+from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_error, print_note, set_verbosity
 
 if TYPE_CHECKING:
     from hybrid_batch.data.errors import HybridBatchError
@@ -42,6 +41,7 @@ COMMANDS = {
 }
 _PROGRAM = "hybrid-batch"
 _COMPLETION = "_HYBRID_BATCH_COMPLETE"  # set by the completion scripts of shells
+_SAFE_PATH = "PYTHONSAFEPATH"  # child processes of Python do not import modules of the working folder
 _CLOSED = 141  # 128 + SIGPIPE, the code of programs that this signal ends
 
 
@@ -77,17 +77,18 @@ def cli(ctx: click.Context) -> None:
     The first layers run on this machine, the others in another process or in the cloud. Every prediction is logged
     exactly once, and MapReduce jobs evaluate the log: accuracy, latency and bytes sent.
 
-    Defaults of options can be set in hybrid-batch.toml ([run] batch-size = 64) and in environment variables
-    (HYBRID_BATCH_RUN_BATCH_SIZE=64).
+    Defaults of options can be set in ~/.config/hybrid-batch/config.toml ([run] batch-size = 64) and in environment
+    variables (HYBRID_BATCH_RUN_BATCH_SIZE=64). The file hybrid-batch.toml in the working folder sets harmless options.
 
     \b
     Example:
       hybrid-batch run ./images --model digits --split c005
       hybrid-batch evaluate hybrid-batch-log
     """
-    from hybrid_batch.configuration import CONFIG_FILE, read_configuration, unknown_variables
+    from hybrid_batch.configuration.files import read_configuration
+    from hybrid_batch.configuration.variables import unknown_variables
 
-    ctx.default_map = read_configuration(CONFIG_FILE, cli, ctx)
+    ctx.default_map = read_configuration(cli, ctx)
     for sentence in unknown_variables(os.environ, cli, ctx):
         print_note(sentence)
 
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hybrid_batch.data.terminal.streams import protect_streams
 
     protect_streams()
+    if arguments is None:  # this process is the command
+        os.environ.setdefault(_SAFE_PATH, "1")
     set_verbosity(Verbosity.NORMAL)
     if _COMPLETION in os.environ:
         from hybrid_batch.completion import register_shells
@@ -146,7 +149,7 @@ def _fail_command(error: "HybridBatchError") -> int:
     if is_verbose():
         import traceback
 
-        click.echo(escape_controls("".join(traceback.format_exception(error)).rstrip()), err=True)
+        print_error("".join(traceback.format_exception(error)).rstrip())
     return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
 
 
@@ -161,7 +164,7 @@ def _fail_output(error: BaseException, cause: BaseException | None) -> int:
 
 def _fail(message: str, code: int) -> int:
     with suppress(OSError):  # stderr may be on the same full disk
-        click.echo(escape_controls(f"{_PROGRAM}: {message}"), err=True)
+        print_error(f"{_PROGRAM}: {message}")
     return code
 
 

@@ -164,9 +164,17 @@ def test_quiet_prints_results_without_notes_and_verbose_prints_the_trace(capsys,
     assert last.startswith("hybrid-batch: No model at gone.bundle")
 
 
+def write_settings(folder, monkeypatch, text):
+    """Write the user's configuration file."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "settings"))
+    path = folder / "settings" / "hybrid-batch" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
 def test_the_environment_overrides_the_file_and_the_command_line_overrides_both(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "hybrid-batch.toml").write_text('[run]\nsplit = "local"\nlog = "from-file"\nbatch-size = 9\n')
+    write_settings(tmp_path, monkeypatch, '[run]\nsplit = "local"\nlog = "from-file"\nbatch-size = 9\n')
     images = str(ROOT / "data/digits/images")
 
     def cut_and_log(*arguments: str) -> tuple[str, str]:
@@ -294,7 +302,7 @@ def test_output_that_a_command_left_in_the_buffer_is_not_lost_in_silence(output,
 
 def test_a_typed_verbosity_overrides_that_of_the_file(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "hybrid-batch.toml").write_text("[run]\nquiet = true\n")
+    write_settings(tmp_path, monkeypatch, "[run]\nquiet = true\n")
     arguments = ["run", str(ROOT / "data/digits/images/3"), "--split", "c005"]
     assert main(arguments) == 0
     assert capsys.readouterr().err == ""

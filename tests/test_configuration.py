@@ -1,16 +1,19 @@
-"""The configuration file: types, ranges and unknown names are refused in one sentence that names file, section, key."""
+"""The configuration file: types, ranges and unknown names are refused in one sentence with file, section and key."""
 
 import pytest
 
 from hybrid_batch.cli import main
-from hybrid_batch.configuration import CONFIG_FILE
 
 NO_INTEGER = "but it takes an integer, not"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def user_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    path = tmp_path / "hybrid-batch" / "config.toml"
+    path.parent.mkdir()
+    return path
 
 
 @pytest.mark.parametrize(
@@ -47,37 +50,37 @@ def folder(tmp_path, monkeypatch):
     ],
     ids=lambda value: repr(value)[:40] if value is not None else "",
 )
-def test_a_wrong_value_or_name_is_one_sentence(text, sentence, capsys):
-    CONFIG_FILE.write_bytes(text if isinstance(text, bytes) else text.encode())
+def test_a_wrong_value_or_name_is_one_sentence(text, sentence, capsys, user_file):
+    user_file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["cuts"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("hybrid-batch: ")
-    assert "hybrid-batch.toml" in captured.err
+    assert "hybrid-batch/config.toml" in captured.err
     assert sentence in captured.err
 
 
-def test_right_values_are_the_defaults_of_options(capsys):
-    CONFIG_FILE.write_text(
+def test_right_values_are_the_defaults_of_options(capsys, user_file):
+    user_file.write_text(
         '[cuts]\njson = true\nmulti-tensor = true\n[evaluate]\nby = ["label"]\n'
         '[run]\nmax-accuracy-drop = 1\ncodec = "auto"\n[cloud.deploy]\nmax-workers = 3\nspot = true\n'
     )
     assert main(["cuts"]) == 0
     assert capsys.readouterr().out.startswith("[")
-    CONFIG_FILE.write_text("[cloud.deploy]\nmax-workers = 101\n")
+    user_file.write_text("[cloud.deploy]\nmax-workers = 101\n")
     assert main(["cloud", "deploy", "--help"]) == 2
     assert "101 is not in the range 0<=x<=100" in capsys.readouterr().err
 
 
-def test_a_file_that_is_too_large_or_no_file_is_one_sentence(capsys):
-    CONFIG_FILE.write_bytes(b"#" * (1 << 20) + b"#")
+def test_a_file_that_is_too_large_or_no_file_is_one_sentence(capsys, user_file):
+    user_file.write_bytes(b"#" * (1 << 20) + b"#")
     assert main(["cuts"]) == 2
-    assert "hybrid-batch.toml is larger than 1 MiB, too large for configuration" in capsys.readouterr().err
-    CONFIG_FILE.unlink()
-    CONFIG_FILE.mkdir()
+    assert "config.toml is larger than 1 MiB, too large for configuration" in capsys.readouterr().err
+    user_file.unlink()
+    user_file.mkdir()
     assert main(["cuts"]) == 2
-    assert "Cannot read the configuration in hybrid-batch.toml: Is a directory" in capsys.readouterr().err
+    assert f"Cannot read the configuration in {user_file}: Is a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ def read_text_file(
             data = file.read(limit_bytes + 1)
     except OSError as error:
         raise refusal(f"Cannot read the {content} in {path}: {error.strerror or error}; check the path.") from error
+    return decode_text(data, path, content, limit_bytes, refusal)
+
+
+def decode_text(
+    data: bytes, path: Path, content: str, limit_bytes: int = LIMIT_BYTES, refusal: type[WrongUsage] = WrongUsage
+) -> str:
+    """The text of at most `limit_bytes` of UTF-8, read from `path`. Raises `refusal`."""
     if len(data) > limit_bytes:
         raise refusal(f"{path} is larger than {_size(limit_bytes)}, too large for {content}; check the path.")
     try:

@@ -1,13 +1,18 @@
 """Groups of commands that suggest the nearest name for a misspelt one, and -v and -q for every command."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.terminal.messages import Verbosity, set_verbosity
+from hybrid_batch.data.terminal.messages import Verbosity, print_note, set_verbosity
+
+# By section and parameter: the key in a configuration file, and the file. In the `meta` of contexts under this name.
+SettingSources = dict[str, dict[str, tuple[str, str]]]
+SETTING_SOURCES = f"{__name__}.sources"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -43,7 +48,34 @@ def with_verbosity(command: click.Command) -> click.Command:
             _option(("-v", "--verbose"), Verbosity.VERBOSE, "Print details on stderr, and the trace of an error."),
             _option(("-q", "--quiet"), Verbosity.QUIET, "Print no notes and progress, only errors and results."),
         ]
+        if command.callback is not None and not isinstance(command, click.Group):
+            command.callback = _noting_sources(command.callback)
     return command
+
+
+def _noting_sources(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback of a command, after a note about the files that set its options."""
+
+    @wraps(callback)
+    def noted(*arguments: Any, **values: Any) -> Any:  # noqa: ANN401 - click's
+        ctx = click.get_current_context()
+        if sentence := _describe_sources(ctx):
+            print_note(sentence)
+        return callback(*arguments, **values)
+
+    return noted
+
+
+def _describe_sources(ctx: click.Context) -> str:
+    """Which options of the command are in force from which file; empty if none is."""
+    section = ".".join(ctx.command_path.split()[1:])
+    sources: SettingSources = ctx.meta.get(SETTING_SOURCES, {})
+    keys: dict[str, list[str]] = {}
+    for name, (key, file) in sources.get(section, {}).items():
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+            keys.setdefault(file, []).append(key)
+    listed = " and ".join(f"{', '.join(names)} from {file}" for file, names in keys.items())
+    return f"{section.replace('.', ' ')} uses {listed}." if listed else ""
 
 
 def _option(names: tuple[str, str], verbosity: Verbosity, text: str) -> click.Option:

@@ -60,7 +60,12 @@ def print_detail(line: str) -> None:
 
 def print_warning(sentence: str) -> None:
     """Print a sentence on stderr as a warning, also when quiet."""
-    click.echo(escape_controls(f"Warning: {sentence}"), err=True)
+    print_error(f"Warning: {sentence}")
+
+
+def print_error(text: str) -> None:
+    """Print text on stderr, also when quiet."""
+    click.echo(escape_controls(text), err=True)
 
 
 def print_line(line: str) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybrid_batch.data.errors import MissingExtra, WrongUsage
+from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.inference.benchmark.benchmark import BenchmarkResult
 from hybrid_batch.inference.benchmark.latency.trial import TailRow
 from hybrid_batch.inference.benchmark.load.level import LevelRow
+from hybrid_batch.inference.planner.plan.plot import import_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +20,9 @@ _LABELS = ("local: decode, head, encode", "overhead: link, waiting, server", "co
 def draw_result(result: BenchmarkResult, path: Path) -> None:
     """Write the figure in the format of the path's suffix. Raises WrongUsage if the file cannot be written,
     MissingExtra without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("--plot needs matplotlib: pip install matplotlib.") from error
-
-    figure = Figure(figsize=(max(7.0, 0.5 * len(result.tails)), 9 if result.users else 4.5), layout="constrained")
+    figure = import_figure()(
+        figsize=(max(7.0, 0.5 * len(result.tails)), 9 if result.users else 4.5), layout="constrained"
+    )
     if result.users:
         axes = figure.subplot_mosaic([["tails", "tails"], ["p99", "cpu"]])
         _draw_users(axes["p99"], result.users, "p99, ms", [row.latency.p99 for row in result.users])

@@ -1,11 +1,17 @@
 """A chart of a plan: the stages of each candidate as stacked bars, the bottleneck outlined."""
 
 from collections.abc import Sequence
+from contextlib import chdir
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hybrid_batch.data.errors import MissingExtra, WrongUsage
 from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.planner.plan.candidates import STAGES, Candidate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MAX_WIDTH = 300.0  # inches, within the limit of an image's size
 
@@ -15,13 +21,9 @@ def draw_plan(candidates: Sequence[Candidate], path: Path, title: str) -> None:
 
     The first candidate is the chosen one, whose name is bold. `title` names model, machine and link. Raises WrongUsage
     if the file cannot be written, MissingExtra without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("--plot needs matplotlib: pip install matplotlib.") from error
-
+    figure_class = import_figure()
     width = min(_MAX_WIDTH, max(6.0, 0.28 * len(candidates)))
-    figure = Figure(figsize=(width, 6), layout="constrained")
+    figure = figure_class(figsize=(width, 6), layout="constrained")
     axes = figure.subplots()
     bottoms = [0.0] * len(candidates)
     for stage in STAGES:
@@ -39,6 +41,17 @@ def draw_plan(candidates: Sequence[Candidate], path: Path, title: str) -> None:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise WrongUsage(f"Cannot draw to {path} ({error}); choose a writable file such as plan.png.") from error
+
+
+def import_figure() -> "type[Figure]":
+    """matplotlib's Figure. A file `matplotlibrc` in the working folder is not read: the import reads that of the
+    current folder, which is another one meanwhile. Raises MissingExtra without matplotlib."""
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise MissingExtra("--plot needs matplotlib: pip install matplotlib.")
+    with chdir(Path(found.origin).parent):
+        from matplotlib.figure import Figure
+    return Figure
 
 
 def label(candidate: Candidate) -> str:
