@@ -1,10 +1,12 @@
 """Options that several commands share, and the types of their values."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from hybrid_batch.inference.model.runtimes import DEFAULT_RUNTIME, RUNTIMES
@@ -121,14 +123,40 @@ plot_option = click.option("--plot", type=FigureFile(), help="Draw the result to
 
 
 def auth_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `--spill` and `--token-file`."""
+    """Add `--spill` and `--token-file` to a command with `--tail`."""
     spill = click.option("--spill", metavar="s3://…", help="S3 prefix for frames that are too large for the tail.")
     token_file = click.option(
         "--token-file",
         type=click.Path(),
-        help="File with the access token of the tail.  [default: $HYBRID_BATCH_TAIL_TOKEN]",
+        help="File with the access token of the tail.  [default: that of its host in credentials.toml, else "
+        "$HYBRID_BATCH_TAIL_TOKEN]",
     )
-    return spill(token_file(command))
+
+    @wraps(command)
+    def with_own_token(**values: Any) -> None:  # noqa: ANN401 - click's
+        command(**values | {"token_file": _own_token_file(values["tail"], values["token_file"])})
+
+    return spill(token_file(with_own_token))
+
+
+def _own_token_file(tail: str | Sequence[str] | None, token_file: str | None) -> str | None:
+    """The token file, if it belongs to these tails. Prints a warning if others can read it. Raises WrongUsage."""
+    tails = [tail] if isinstance(tail, str) else list(tail or ())
+    if not any(":" in address for address in tails):  # local: no token is read
+        return token_file
+    from hybrid_batch.data.terminal.messages import print_warning
+    from hybrid_batch.inference.tails.access.token_scope import is_exposed, limit_token
+
+    source = click.get_current_context().get_parameter_source
+    own = limit_token(
+        tails,
+        token_file,
+        is_tail_in_file=source("tail") is ParameterSource.DEFAULT_MAP,
+        is_token_in_file=source("token_file") is ParameterSource.DEFAULT_MAP,
+    )
+    if is_exposed(own):
+        print_warning(f"other users can read the token file {own}; run `chmod 600 {own}`.")
+    return own
 
 
 def tail_options(purpose: str, default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -15,8 +15,8 @@ from hybrid_batch.data.errors import InvalidFrame, WrongUsage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.protocol.transport import NoResponse, Reply, Request
 from hybrid_batch.inference.tails import redacted_address
-from hybrid_batch.inference.tails.auth import find_auth
-from hybrid_batch.inference.tails.proxy import find_proxy
+from hybrid_batch.inference.tails.access.auth import find_auth
+from hybrid_batch.inference.tails.access.proxy import find_proxy
 from hybrid_batch.inference.tails.remote import RemoteTail
 from hybrid_batch.inference.tails.settings import TailSettings
 

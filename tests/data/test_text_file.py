@@ -9,7 +9,7 @@ from hybrid_batch.data.errors import BadLabels, NotABundle, WrongUsage
 from hybrid_batch.data.storage.text_file import read_text_file
 from hybrid_batch.inference.model.bundle import read_bundle
 from hybrid_batch.inference.planner.plan.prices import read_prices
-from hybrid_batch.inference.tails.auth import find_auth
+from hybrid_batch.inference.tails.access.auth import find_auth
 
 
 def test_a_file_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:

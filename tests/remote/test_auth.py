@@ -11,7 +11,7 @@ import urllib3
 from urllib3.util import parse_url
 
 from hybrid_batch.data.errors import TailRefused, WrongUsage
-from hybrid_batch.inference.tails.auth import BasicAuth, BearerAuth, SigV4Auth, find_auth
+from hybrid_batch.inference.tails.access.auth import BasicAuth, BearerAuth, SigV4Auth, find_auth
 from hybrid_batch.inference.tails.http import HttpTransport, open_http_tail
 from hybrid_batch.inference.tails.settings import TailSettings
 from tests.scripted_server import error, reply

@@ -1,10 +1,8 @@
 """Authentication of requests to a tail behind HTTP: bearer token, user name and password, or AWS signature."""
 
-import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -12,9 +10,8 @@ from urllib3.util import Url
 
 from hybrid_batch.data.aws.session import aws_session
 from hybrid_batch.data.errors import TailRefused, WrongUsage, one_line
+from hybrid_batch.inference.tails.access.tokens import find_token
 
-TOKEN_VARIABLE = "HYBRID_BATCH_TAIL_TOKEN"  # noqa: S105 - its name
-_MAX_TOKEN_LENGTH = 4096
 _GATEWAYS = {
     "execute-api": re.compile(r"[a-z0-9-]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"),
     "lambda": re.compile(r"[a-z0-9-]+\.lambda-url\.([a-z0-9-]+)\.on\.aws"),
@@ -83,11 +80,10 @@ class SigV4Auth:
 
 
 def find_auth(url: Url, token_file: str | None) -> Auth | None:
-    """The authentication for the tail at a URL: the token in the file, else the token in HYBRID_BATCH_TAIL_TOKEN, else
-    an AWS signature for an address of an AWS gateway, else the user name and password in the URL, else none. Raises
-    WrongUsage for an unreadable token and for a secret that would be sent unencrypted, TailRefused for unusable AWS
-    settings."""
-    token = _read_token(token_file)
+    """The authentication for the tail at a URL: its token (see find_token), else an AWS signature for an address of an
+    AWS gateway, else the user name and password in the URL, else none. Raises WrongUsage for an unusable token and for
+    a secret that would be sent unencrypted, TailRefused for unusable AWS settings."""
+    token = find_token(url, token_file)
     secret = "token" if token is not None else "password" if url.auth else None
     if secret is not None and url.scheme != "https" and not is_loopback(url):
         raise WrongUsage(f"Refusing to send the {secret} to {url.host} unencrypted; use https://, or give no {secret}.")
@@ -111,21 +107,3 @@ def is_loopback(url: Url) -> bool:
 
 def _signing_failed(error: Exception) -> TailRefused:
     return TailRefused(f"Requests cannot be signed ({one_line(error)}); correct or renew the AWS credentials.")
-
-
-def _read_token(path: str | None) -> str | None:
-    if path is None:
-        token, source = os.environ.get(TOKEN_VARIABLE), f"The variable {TOKEN_VARIABLE}"
-        if token is None:
-            return None
-    else:
-        source = f"The token file {path}"
-        try:
-            with Path(path).open(encoding="utf-8") as file:
-                token = file.read(_MAX_TOKEN_LENGTH + 1)
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongUsage(f"{source} cannot be read ({getattr(error, 'strerror', None) or 'not text'}).") from error
-    token = token.strip()
-    if not token or len(token) > _MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable() or " " in token:
-        raise WrongUsage(f"{source} does not hold a token; give one line of printable ASCII characters without spaces.")
-    return token

@@ -8,7 +8,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.inference.tails.auth import basic_credentials, is_loopback
+from hybrid_batch.inference.tails.access.auth import basic_credentials, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
