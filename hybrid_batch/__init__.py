@@ -31,20 +31,24 @@ def import_model(
     classes: str | Path | None = None,
     weights: str = "none",
     trust_model: bool = False,
+    max_memory_gb: float = 16.0,
+    max_time: float = 900.0,
 ) -> "Bundle":
     """Import a model file, a SavedModel folder or `app:NAME` into the bundle folder `output`, and return the bundle.
 
     `size` is (height, width) in pixels, or (height, width, channels), `classes` a file of class names in output order.
-    None leaves the choice to the model file or a default. `trust_model` allows code in a Keras file to run. Raises
+    None leaves the choice to the model file or a default. `trust_model` allows code in a Keras file to run. TensorFlow
+    runs in another process, without network, with at most `max_memory_gb` GiB and `max_time` seconds. Raises
     NotABundle, ModelRefused, BadLabels, WrongUsage, StorageFailed and MissingExtra."""
     from hybrid_batch.inference.model.importing.importer import ImportSettings
-    from hybrid_batch.inference.model.importing.importer import import_model as importer
+    from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
+    from hybrid_batch.inference.model.importing.sandbox.limits import GIBIBYTE, ImportLimits
 
     path = None if classes is None else Path(classes)
     settings = ImportSettings(scale, resize, colour, size, path, weights, trust_model)
-    result = importer(model, Path(output), settings)
-    random = result.bundle.random_weights_note
-    _warn((*result.notes, random) if random else result.notes)
+    result = import_isolated(model, Path(output), settings, ImportLimits(int(max_memory_gb * GIBIBYTE), max_time))
+    missing = result.protections.describe_missing() if result.protections else None
+    _warn([*result.notes, *(note for note in (missing, result.bundle.random_weights_note) if note)])
     return result.bundle
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import print_json, print_line, print_note
+from hybrid_batch.data.terminal.messages import print_detail, print_json, print_line, print_note
 from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.options import ModelReference
 
@@ -62,14 +62,32 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]
     is_flag=True,
     help="Allow Lambda layers, which run the model author's Python, and all other classes and functions of a file.",
 )
+@click.option(
+    "--max-memory-gb",
+    type=click.FloatRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Memory for the import, in GiB; a model needs about 20 times its weights.",
+)
+@click.option(
+    "--max-time",
+    type=click.FloatRange(1),
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for the import.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print a description of the bundle as JSON on stdout.")
-def command(model: str, output: Path | None, force: bool, as_json: bool, **stated: Any) -> None:  # noqa: ANN401
+def command(model: str, output: Path | None, *, force: bool, as_json: bool, **stated: Any) -> None:  # noqa: ANN401
     """Import MODEL into a bundle, the format of all other commands.
 
     MODEL is a Keras file (.keras, .h5 or .hdf5 of Keras 1, 2 or 3), a SavedModel folder, or app:NAME for a model of
     keras.applications. The bundle stores how images are preprocessed. If MODEL is a bundle, --scale, --resize,
     --colour and --classes are set anew in a copy, without TensorFlow.
+
+    TensorFlow runs in a process of its own, which has no network (but for --weights imagenet), reads only MODEL and
+    libraries, and writes only its output; -v prints what the system enforces.
 
     \b
     Example:
@@ -77,14 +95,21 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     """
     from hybrid_batch.data.errors import WrongUsage
     from hybrid_batch.inference.model.bundle import is_bundle
-    from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model
+    from hybrid_batch.inference.model.importing.importer import ImportSettings
+    from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
+    from hybrid_batch.inference.model.importing.sandbox.limits import GIBIBYTE, ImportLimits
 
     path = output or Path(f"{Path(model).stem.removeprefix('app:')}.bundle")
     if path.exists() and not (force and is_bundle(path)):
         remedy = "; add --force to replace it" if is_bundle(path) else " and is not a bundle; choose another --output"
         raise WrongUsage(f"{path} exists{remedy}.")
-    imported = import_model(model, path, ImportSettings(**stated))
-    bundle = imported.bundle
+    limits = ImportLimits(int(stated.pop("max_memory_gb") * GIBIBYTE), stated.pop("max_time"))
+    imported = import_isolated(model, path, ImportSettings(**stated), limits)
+    bundle, protections = imported.bundle, imported.protections
+    if protections is not None:
+        print_detail(protections.describe())
+        if missing := protections.describe_missing():
+            print_note(f"{missing}.")
     for note in imported.notes:
         print_note(f"{note}")
     if random := bundle.random_weights_note:
@@ -92,7 +117,8 @@ def command(model: str, output: Path | None, force: bool, as_json: bool, **state
     singles = sum(not cut.is_multi_tensor for cut in bundle.cuts)
     if as_json:
         facts = {"bundle": str(path), "name": bundle.name, "sha256": bundle.sha256, "classes": len(bundle.labels)}
-        print_json(facts | {"cuts": singles, "multi_tensor_cuts": len(bundle.cuts) - singles})
+        facts |= {"cuts": singles, "multi_tensor_cuts": len(bundle.cuts) - singles}
+        print_json(facts | {"protections": None if protections is None else protections.to_dict()})
         return
     shape = "x".join(map(str, bundle.input.shape))
     print_line(

@@ -30,6 +30,7 @@ _BUILT_IN_FOLDER = Path(data.__file__).parent / "digits"
 _REASON_CHARACTERS = 200
 OutputKind = Literal["probabilities", "logits"]
 _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
+BUNDLE_FILES = (_DESCRIPTION_FILE, _GRAPH_FILE)
 _WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
 _MAX_ELEMENTS = 1 << 31  # of a tensor, for one image
 
@@ -94,6 +95,27 @@ def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:
     """Write the folder `bundle.path` atomically, in place of an older bundle, and return the bundle with its hash.
 
     Raises WrongUsage if the folder holds other files, StorageFailed if it cannot be written."""
+    try:
+        check_replaceable(bundle.path)
+        with atomic_directory(bundle.path) as folder:
+            return store_bundle(folder, bundle, graph)
+    except OSError as error:
+        raise unwritable(bundle.path, error) from error
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise WrongUsage if a folder holds other files than a bundle, OSError if it cannot be read."""
+    if path.exists() and not is_bundle(path) and any(path.iterdir()):
+        raise WrongUsage(f"{path} holds other files; choose another folder for the bundle.")
+
+
+def unwritable(path: Path, error: OSError) -> StorageFailed:
+    """The error for a bundle whose folder cannot be written."""
+    return StorageFailed(f"Cannot write the bundle {path}: {error.strerror or error}.")
+
+
+def store_bundle(folder: Path, bundle: Bundle, graph: bytes) -> Bundle:
+    """Write the files of a bundle into an existing folder, and return the bundle with its hash. Raises OSError."""
     content = _content(bundle)
     bundle = replace(bundle, sha256=_hash(content, io.BytesIO(graph)))
     head: dict[str, Any] = {
@@ -104,14 +126,8 @@ def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:
     }
     if bundle.has_random_weights:
         head[_WEIGHTS] = _RANDOM
-    try:
-        if bundle.path.exists() and not is_bundle(bundle.path) and any(bundle.path.iterdir()):
-            raise WrongUsage(f"{bundle.path} holds other files; choose another folder for the bundle.")
-        with atomic_directory(bundle.path) as folder:
-            (folder / _GRAPH_FILE).write_bytes(graph)
-            (folder / _DESCRIPTION_FILE).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageFailed(f"Cannot write the bundle {bundle.path}: {error.strerror or error}.") from error
+    (folder / _GRAPH_FILE).write_bytes(graph)
+    (folder / _DESCRIPTION_FILE).write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
     return bundle
 
 

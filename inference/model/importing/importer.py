@@ -13,7 +13,8 @@ from hybrid_batch.inference.model.importing.freeze import FrozenGraph, freeze
 from hybrid_batch.inference.model.importing.keras.keras_applications import APP, load_application
 from hybrid_batch.inference.model.importing.keras.keras_files import read_keras
 from hybrid_batch.inference.model.importing.min_cut import hull_cuts
-from hybrid_batch.inference.model.importing.saved_models import read_saved_model
+from hybrid_batch.inference.model.importing.sandbox.limits import Protections
+from hybrid_batch.inference.model.importing.saved_model.saved_models import read_saved_model
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
 
 _KERAS_SUFFIXES = {".keras", ".h5", ".hdf5"}
@@ -39,27 +40,58 @@ class ImportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The bundle, and a note for each value that was assumed because the user did not give it."""
+    """The bundle, and a note for each value that was assumed because the user did not give it.
+
+    `protections` are those of the process that imported the model; None for a bundle, which needs none."""
 
     bundle: Bundle
+    notes: tuple[str, ...]
+    protections: Protections | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBundle:
+    """A bundle that is not yet stored, its serialised graph, and a note for each value that was assumed."""
+
+    bundle: Bundle
+    graph: bytes
     notes: tuple[str, ...]
 
 
 def import_model(reference: str, path: Path, settings: ImportSettings) -> ImportResult:
-    """Import a model file, a SavedModel folder or `app:NAME` into the folder `path`; of a bundle, only the input
-    preparation and the class names can be set anew.
+    """Import a model file, a SavedModel folder or `app:NAME` into the folder `path`, in this process; of a bundle, only
+    the input preparation and the class names can be set anew.
 
-    Raises NotABundle (missing or unreadable), ModelRefused (cannot be cut, or would run code), BadLabels (the classes
-    file does not match the outputs), WrongUsage (an impossible setting), MissingExtra (no TensorFlow).
+    Commands import the models of strangers with `isolated_import.import_isolated`. Raises NotABundle (missing or
+    unreadable), ModelRefused (cannot be cut, or would run code), BadLabels (the classes file does not match the
+    outputs), WrongUsage (an impossible setting), StorageFailed, MissingExtra (no TensorFlow).
     """
-    if is_bundle(Path(reference)):
-        return _import_bundle(read_bundle(Path(reference)), path, settings)
+    if not reference.startswith(APP) and is_bundle(Path(reference)):
+        return import_bundle(read_bundle(Path(reference)), path, settings)
+    built = build_bundle(reference, path, settings)
+    return ImportResult(write_bundle(built.bundle, built.graph), built.notes)
+
+
+def check_reference(reference: str) -> None:
+    """Raise NotABundle if there is no model at `reference`, or its name is that of another kind of file."""
+    path = Path(reference)
+    if reference.startswith(APP) or path.is_dir():
+        return
+    if not path.exists():
+        raise NotABundle(f"No model at {reference}; give a model file, a SavedModel folder or app:NAME.")
+    if path.suffix.lower() not in _KERAS_SUFFIXES:
+        raise NotABundle(
+            f"{reference} is not a model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME."
+        )
+
+
+def build_bundle(reference: str, path: Path, settings: ImportSettings) -> BuiltBundle:
+    """Make the bundle of a model, for the folder `path`, without writing it. Raises as `import_model` does."""
     classes = None if settings.classes is None else len(read_classes(settings.classes).names)
-    model = _load(reference, settings, classes)
-    return import_traceable_model(model, Path(reference).name, path, settings)
+    return _build(_load(reference, settings, classes), Path(reference).name, path, settings)
 
 
-def _import_bundle(bundle: Bundle, path: Path, settings: ImportSettings) -> ImportResult:
+def import_bundle(bundle: Bundle, path: Path, settings: ImportSettings) -> ImportResult:
     """Copy a bundle with the preparation and the class names of `settings`. Raises WrongUsage, BadLabels."""
     before = bundle.preprocessing
     if settings.size is not None or settings.weights != "none":
@@ -80,22 +112,24 @@ def _import_bundle(bundle: Bundle, path: Path, settings: ImportSettings) -> Impo
 
 
 def _load(reference: str, settings: ImportSettings, classes: int | None) -> TraceableModel:
+    check_reference(reference)
     if reference.startswith(APP):
         return load_application(reference, settings.size, settings.weights, classes)
     path = Path(reference)
     if path.is_dir():
         return read_saved_model(path, settings.size)
-    if not path.exists():
-        raise NotABundle(f"No model at {reference}; give a model file, a SavedModel folder or app:NAME.")
-    if path.suffix.lower() in _KERAS_SUFFIXES:
-        return wrap_keras_model(read_keras(path, trust=settings.trust), settings.size)
-    raise NotABundle(f"{reference} is not a model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME.")
+    return wrap_keras_model(read_keras(path, trust=settings.trust), settings.size)
 
 
 def import_traceable_model(model: TraceableModel, source: str, path: Path, settings: ImportSettings) -> ImportResult:
     """Import a model in memory into the folder `path`. The bundle stores `source` as its origin.
 
     Raises ModelRefused, BadLabels, WrongUsage, StorageFailed."""
+    built = _build(model, source, path, settings)
+    return ImportResult(write_bundle(built.bundle, built.graph), built.notes)
+
+
+def _build(model: TraceableModel, source: str, path: Path, settings: ImportSettings) -> BuiltBundle:
     colour, (scale, notes) = _colour(settings.colour, model.shape[2]), _scale(settings.scale, model)
     frozen = freeze(model)
     tensors = {spec.name: spec for op in frozen.ops for spec in op.outputs if spec is not None}
@@ -120,7 +154,7 @@ def import_traceable_model(model: TraceableModel, source: str, path: Path, setti
         has_random_weights=model.has_random_weights,
     )
     notes = (*notes, *_output_notes(bundle), *label_notes)
-    return ImportResult(write_bundle(bundle, frozen.graph), notes)
+    return BuiltBundle(bundle, frozen.graph, notes)
 
 
 def _output_notes(bundle: Bundle) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_batch.data.errors import HybridBatchError, ModelRefused, NotABundle
-from hybrid_batch.inference.model.importing.saved_model_ops import REFERENCE_VARIABLES, check_saved_model
+from hybrid_batch.inference.model.importing.saved_model.allowed_ops import REFERENCE_VARIABLES, check_saved_model
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, image_input
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_tensorflow, suppress_output
 

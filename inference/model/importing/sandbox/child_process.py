@@ -1,0 +1,108 @@
+"""The process that imports a model: it limits itself before TensorFlow is loaded, imports, and replies on its stdout.
+
+The parent starts it with an ImportRequest as one line of JSON. The reply has two lines: the protections that are in
+force, and the result or the error.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hybrid_batch.inference.model.importing.sandbox.landlock import FileAccess, landlock_version, restrict_files
+from hybrid_batch.inference.model.importing.sandbox.limits import ImportLimits, Protections, limit_process
+from hybrid_batch.inference.model.importing.sandbox.seccomp import restrict_calls
+
+if TYPE_CHECKING:
+    from hybrid_batch.inference.model.importing.importer import ImportSettings
+
+_PARENT_DEATH_SIGNAL = 1
+_OUT_OF_MEMORY = {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"}
+UNEXPECTED = "Unexpected"
+TOO_LARGE = "OutOfMemory"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What the parent asks for: a model, the folder `output` for its bundle, and what the process may use."""
+
+    reference: str
+    output: Path
+    settings: "ImportSettings"
+    limits: ImportLimits
+    access: FileAccess
+    network: bool
+
+    def to_json(self) -> str:
+        """The request as JSON."""
+        return json.dumps(asdict(self), default=str)
+
+
+def run(line: str) -> None:
+    """Import the model of a request, and write the reply. Called by the program that the parent starts."""
+    stored = json.loads(line)
+    reply = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1):  # libraries print there
+        os.dup2(null, stream)
+    access = FileAccess(**{name: tuple(map(Path, paths)) for name, paths in stored["access"].items()})
+    protections = protect(ImportLimits(**stored["limits"]), access, network=stored["network"])
+    reply.write(f"{json.dumps(protections.to_dict())}\n")
+    reply.flush()
+    reply.write(json.dumps(answer(stored["reference"], Path(stored["output"]), stored["settings"])))
+    reply.close()
+    os._exit(0)  # without the code that a model may have registered for the end of the process
+
+
+def protect(limits: ImportLimits, access: FileAccess, *, network: bool) -> Protections:
+    """Take from this process what an import does not need. Must run before any thread is started."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    limit_process(limits)
+    version = 0
+    with suppress(OSError):
+        version = restrict_files(access, network=network) if landlock_version() else 0
+    filtered = False
+    with suppress(OSError):
+        filtered = restrict_calls(network=network)
+    return Protections(version, filtered, network, limits.memory_bytes, limits.time_s)
+
+
+def answer(reference: str, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Import a model into the folder `output`; the notes, or the class and the message of the error."""
+    import msgspec
+
+    from hybrid_batch.data.errors import HybridBatchError
+    from hybrid_batch.inference.model.bundle import store_bundle
+    from hybrid_batch.inference.model.importing.importer import ImportSettings, build_bundle
+
+    try:
+        stated = msgspec.convert(settings, ImportSettings, dec_hook=lambda kind, value: kind(value))
+        built = build_bundle(reference, output, stated)
+        store_bundle(output, built.bundle, built.graph)
+    except HybridBatchError as error:
+        kind = TOO_LARGE if _is_out_of_memory(error) else type(error).__name__
+        return {"error": kind, "message": str(error)}
+    except BaseException as error:
+        import traceback
+
+        kind = TOO_LARGE if _is_out_of_memory(error) else UNEXPECTED
+        message = f"{type(error).__name__}: {error}"
+        return {"error": kind, "message": message[:1000], "trace": traceback.format_exc()[-10_000:]}
+    return {"notes": list(built.notes)}
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return any(type(cause).__name__ in _OUT_OF_MEMORY for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

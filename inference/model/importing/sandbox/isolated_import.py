@@ -1,0 +1,116 @@
+"""Import a model in a process of its own, check what it made, and publish that in one step.
+
+This process neither loads TensorFlow nor opens the model: it starts the other, waits, and reads its bundle as that of a
+stranger.
+"""
+
+import os
+import stat
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from hybrid_batch.data.errors import HybridBatchError, NotABundle
+from hybrid_batch.inference.model.atomic_directory import atomic_directory
+from hybrid_batch.inference.model.bundle import (
+    BUNDLE_FILES,
+    Bundle,
+    check_replaceable,
+    is_bundle,
+    read_bundle,
+    unwritable,
+)
+from hybrid_batch.inference.model.importing.importer import (
+    ImportResult,
+    ImportSettings,
+    check_reference,
+    import_bundle,
+)
+from hybrid_batch.inference.model.importing.keras.keras_applications import APP
+from hybrid_batch.inference.model.importing.sandbox.child_process import ImportRequest
+from hybrid_batch.inference.model.importing.sandbox.conversation import ask_child
+from hybrid_batch.inference.model.importing.sandbox.landlock import FileAccess
+from hybrid_batch.inference.model.importing.sandbox.limits import ImportLimits
+from hybrid_batch.inference.model.importing.sandbox.search_paths import (
+    keras_folder,
+    listed_paths,
+    python_paths,
+    readable_paths,
+)
+from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
+
+_DEFAULT_LIMITS = ImportLimits()
+_NO_SETTINGS = ImportSettings()
+
+
+def import_isolated(
+    reference: str, path: Path, settings: ImportSettings = _NO_SETTINGS, limits: ImportLimits = _DEFAULT_LIMITS
+) -> ImportResult:
+    """Import a model as `import_model` does, but TensorFlow's part in a process without rights, within `limits`.
+
+    The folder `path` appears complete, after a check of its files, or not at all. Raises what `import_model` raises,
+    and ModelRefused if the process needs more than its limits or does not end by itself."""
+    if not reference.startswith(APP) and is_bundle(Path(reference)):
+        return import_bundle(read_bundle(Path(reference)), path, settings)
+    check_reference(reference)
+    try:
+        check_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as name:
+            return _import_in(Path(name), reference, path, settings, limits)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _import_in(work: Path, reference: str, path: Path, settings: ImportSettings, limits: ImportLimits) -> ImportResult:
+    """Import into a folder of `work`, the only folder that the process may change, and move the result to `path`."""
+    made, temporary = work / "made" / path.name, work / "temporary"
+    for folder in (made, temporary):
+        folder.mkdir(parents=True)
+    search = python_paths()
+    downloads = reference.startswith(APP) and settings.weights == "imagenet"
+    access = FileAccess(
+        readable=(*readable_paths(search, network=downloads), *_inputs(reference, settings)),
+        listable=listed_paths(),
+        writable=(work, Path(os.devnull), *_download_folder(downloads)),
+    )
+    request = ImportRequest(reference, made, settings, limits, access, network=downloads)
+    protections, notes = ask_child(request, search, temporary)
+    bundle = _checked(made, Path(reference).name)
+    with atomic_directory(path) as folder:
+        for name in BUNDLE_FILES:
+            (made / name).rename(folder / name)
+    return ImportResult(replace(bundle, path=path), notes, protections)
+
+
+def _inputs(reference: str, settings: ImportSettings) -> tuple[Path, ...]:
+    """The files of the user that an import reads."""
+    weights = None if settings.weights in ("none", "imagenet") else Path(settings.weights)
+    model = None if reference.startswith(APP) else Path(reference)
+    return tuple(path.resolve() for path in (model, weights, settings.classes) if path is not None)
+
+
+def _download_folder(downloads: bool) -> tuple[Path, ...]:
+    """The folder in which Keras keeps the weights that it downloads."""
+    if not downloads:
+        return ()
+    keras_folder().mkdir(parents=True, exist_ok=True)
+    return (keras_folder(),)
+
+
+def _checked(folder: Path, source: str) -> Bundle:
+    """The bundle that the other process made, which may be anything if a model of a stranger has taken it over.
+
+    Its graph is checked again, because the runtimes of this process will open it."""
+    found = {entry.name: entry.lstat().st_mode for entry in folder.iterdir()}
+    try:
+        if sorted(found) != sorted(BUNDLE_FILES) or not all(map(stat.S_ISREG, found.values())):
+            raise NotABundle("it has other files than a bundle")
+        bundle = read_bundle(folder)
+        check_graph(bundle)
+    except HybridBatchError as error:
+        reason = " ".join(str(error).replace(str(folder), folder.name).split()).rstrip(".")
+        raise NotABundle(f"The import of {source} did not make a bundle: {reason}.") from error
+    if (bundle.name, bundle.source) != (folder.name.removesuffix(".bundle"), source):
+        raise NotABundle(f"The import of {source} made a bundle with the name {bundle.name!r}.")
+    return bundle

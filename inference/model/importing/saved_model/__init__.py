@@ -1,0 +1,1 @@
+"""Reading SavedModel folders, after a check of their ops and files."""
