@@ -3,12 +3,13 @@
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from hybrid_batch.data.errors import BundleMismatch, CutNotFound, HybridBatchError, InvalidFrame
 from hybrid_batch.inference.protocol.transport import Reply
+from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
 
 
 class HttpError(Exception):
@@ -21,7 +22,11 @@ class HttpError(Exception):
 
 
 class Overloaded(Exception):
-    """A server has as many pending requests, or as many bytes in them, as it admits; a retry may succeed."""
+    """A server has as many pending requests, bytes in them, or compilations as it admits; a retry may succeed."""
+
+    def __init__(self, message: str, reason: Refusal = Refusal.PENDING) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ShuttingDown(Exception):
@@ -45,13 +50,18 @@ def json_reply(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, st
     return Reply(status, {"Content-Type": "application/json", **(headers or {})}, content)
 
 
-def error_reply(error: Exception) -> Reply:
-    """The reply to a request that failed. An unexpected exception is a status 500 and its traceback goes to stderr."""
+def print_traceback(error: Exception) -> None:
+    """Print the traceback of a defect on stderr."""
+    traceback.print_exception(error, file=sys.stderr)
+
+
+def error_reply(error: Exception, report: Callable[[Exception], None] = print_traceback) -> Reply:
+    """The reply to a request that failed. An unexpected exception is a status 500 and goes to `report`."""
     if isinstance(error, HttpError):
         return json_reply({"error": str(error)}, error.status, error.headers)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), None)
     if status is None:
-        traceback.print_exception(error, file=sys.stderr)
+        report(error)
         message = f"The server failed: {type(error).__name__}: {error}"
         return json_reply({"error": message}, HTTPStatus.INTERNAL_SERVER_ERROR)
     headers = _RETRY_LATER if isinstance(error, Overloaded | ShuttingDown) else None

@@ -30,7 +30,9 @@ from hybrid_batch.inference.serving.inference_request import (
     encode_reply,
 )
 from hybrid_batch.inference.serving.oip import Operation, RequestTarget
-from hybrid_batch.inference.serving.replies import error_reply, json_reply
+from hybrid_batch.inference.serving.replies import HttpError, error_reply, json_reply
+from hybrid_batch.inference.serving.segment_cache import DEFAULT_COMPILED_BYTES
+from hybrid_batch.inference.serving.triton_documents import describe_config, describe_index
 
 MAX_BATCH = 64
 MAX_DECODED_BYTES = 512 << 20
@@ -40,17 +42,19 @@ MAX_DECODED_BYTES = 512 << 20
 class Limits:
     """Limits of a RequestHandler: `request_bytes` of a body that is read, `announced_bytes` of a body as the metadata
     report it to clients, `batch` images in one call of the runtime, and `decoded_bytes` of the tensors of requests
-    that are computed together; a single request may exceed the last two."""
+    that are computed together; a single request may exceed the last two. Compiled tails hold `compiled_bytes`."""
 
     request_bytes: int = oip.MAX_REQUEST_BYTES
     announced_bytes: int = oip.MAX_REQUEST_BYTES
     batch: int = MAX_BATCH
     decoded_bytes: int = MAX_DECODED_BYTES
+    compiled_bytes: int | None = DEFAULT_COMPILED_BYTES
 
 
 class RequestHandler:
     """Handles requests for one bundle. Thread-safe. A cut is compiled when it is first used. Bodies too large for the
-    transport are read from `spill`, if given. `is_ready` decides the reply to the server's readiness check."""
+    transport are read from `spill`, if given. `is_ready` decides the reply to the server's readiness check. Only
+    `cuts`, if given, are served, and they are compiled on construction. Raises CutNotFound."""
 
     def __init__(
         self,
@@ -59,13 +63,27 @@ class RequestHandler:
         limits: Limits | None = None,
         spill: Spill | None = None,
         is_ready: Callable[[], bool] = lambda: True,
+        *,
+        cuts: Sequence[str] = (),
     ) -> None:
         self.bundle = bundle
-        self.executor = TailExecutor(bundle, runtime)
-        self._runtime_name = runtime.name
         self._limits = limits or Limits()
+        self.executor = TailExecutor(bundle, runtime, self._limits.compiled_bytes)
+        self._runtime_name = runtime.name
+        self._served = tuple(dict.fromkeys(map(bundle.cut, cuts))) or None
+        for cut in self._served or ():
+            self.compile_cut(cut)
         self._spill = spill
         self._is_ready = is_ready
+
+    @property
+    def cuts(self) -> Sequence[Cut]:
+        """The served cuts."""
+        return self._served or self.bundle.cuts
+
+    def find_cut(self, target: RequestTarget) -> Cut:
+        """The served cut that a target names. Raises CutNotFound."""
+        return oip.find_cut(self.bundle, target, self._served)
 
     def compile_cut(self, cut: Cut) -> None:
         """Compile a cut, so that no request waits for it."""
@@ -91,8 +109,26 @@ class RequestHandler:
         return [replies[number] for number in range(len(requests))]
 
     def describe(self, target: RequestTarget) -> Reply:
-        """The reply to a request that is not an inference request; it has no content. Raises CutNotFound."""
-        match target.operation:
+        """The reply to a request that is not an inference request; its content is not read. Raises CutNotFound, and
+        HttpError for an operation that needs a server with counters."""
+        if target.model is None:
+            return self._describe_server(target.operation)
+        cut = self.find_cut(target)
+        if target.operation is Operation.MODEL_READY:
+            self.compile_cut(cut)
+            return json_reply(oip.describe_ready(self.bundle, cut))
+        if target.operation is Operation.STATISTICS:
+            raise _no_counters()
+        if target.operation is Operation.MODEL_CONFIG:
+            return json_reply(describe_config(self.bundle, cut, self._runtime_name, self._limits.batch))
+        announced = min(self._limits.announced_bytes, self._limits.request_bytes)
+        spill = self._spill.uri if self._spill else None
+        return json_reply(
+            oip.describe_model(self.bundle, cut, self._runtime_name, announced, spill=spill, served=self._served)
+        )
+
+    def _describe_server(self, operation: Operation) -> Reply:
+        match operation:
             case Operation.SERVER_METADATA:
                 return json_reply(oip.describe_server())
             case Operation.SERVER_LIVE:
@@ -100,13 +136,9 @@ class RequestHandler:
             case Operation.SERVER_READY:
                 ready = self._is_ready()
                 return json_reply({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
-        cut = oip.find_cut(self.bundle, target)
-        if target.operation is Operation.MODEL_READY:
-            self.compile_cut(cut)
-            return json_reply(oip.describe_ready(self.bundle, cut))
-        announced = min(self._limits.announced_bytes, self._limits.request_bytes)
-        spill = self._spill.uri if self._spill else None
-        return json_reply(oip.describe_model(self.bundle, cut, self._runtime_name, announced, spill))
+            case Operation.REPOSITORY_INDEX:
+                return json_reply(describe_index(self.bundle, self.cuts))
+        raise _no_counters()
 
     def decode(
         self,
@@ -121,7 +153,7 @@ class RequestHandler:
         tensors in bytes before they are allocated. Raises CutNotFound, HttpError, InvalidFrame, BundleMismatch,
         StorageFailed, and whatever `reserve` raises."""
         received_ns = received_ns or time.perf_counter_ns()
-        cut = oip.find_cut(self.bundle, target)
+        cut = self.find_cut(target)
         oip.check_encoding(request.header("Content-Encoding"))
         if is_spilled(request) and not request.content:
             request = self.read_spilled(request)
@@ -144,6 +176,10 @@ class RequestHandler:
     def read_spilled(self, request: Request) -> Request:
         """The request with its body, which is stored in S3. Raises InvalidFrame, StorageFailed."""
         return read_spilled_request(request, self._spill, self._limits.request_bytes)
+
+
+def _no_counters() -> HttpError:
+    return HttpError(HTTPStatus.NOT_FOUND, "This tail keeps no counters; `hybrid-batch serve` does.")
 
 
 @dataclass(slots=True)

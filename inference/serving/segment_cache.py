@@ -15,6 +15,7 @@ from typing import Self
 
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import MeasuredSegment, ReleasableSegment, Segment
+from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
 from hybrid_batch.inference.serving.replies import Overloaded
 
 DEFAULT_COMPILED_BYTES = 640 << 20
@@ -157,7 +158,8 @@ class SegmentCache:
         if is_new and self.limit_bytes is not None and self._entries and self._held() + needed > self.limit_bytes:
             raise Overloaded(
                 f"The compiled cuts in use hold {self._held() >> 20} MiB and another needs {needed >> 20} MiB, more "
-                f"than the limit of {self.limit_bytes >> 20}; retry later, or serve with a greater --max-compiled-mb."
+                f"than the limit of {self.limit_bytes >> 20}; retry later, or serve with a greater --max-compiled-mb.",
+                Refusal.COMPILATION,
             )
 
     def _free(self, needed: int, limit: int) -> bool:
