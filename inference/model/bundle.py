@@ -23,6 +23,7 @@ from hybrid_batch.data.images.decode import Preprocessing
 from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.cuts import INPUT_CUT, MAX_TENSORS, Cut, TensorSpec, match_cut
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
+from hybrid_batch.inference.model.model_names import APP, BUILT_IN
 
 FORMAT_VERSION = 1
 _LIMIT_BYTES = 64 << 20
@@ -88,7 +89,10 @@ class Bundle:
     @property
     def reference(self) -> str:
         """The bundle as an argument of a command."""
-        return self.name if self.path.parent == _BUILT_IN_FOLDER else shlex.quote(str(self.path))
+        path = str(self.path)
+        if self.path.parent == _BUILT_IN_FOLDER:
+            return self.name
+        return shlex.quote(f"./{path}" if path == BUILT_IN or path.startswith(APP) else path)
 
 
 def write_bundle(bundle: Bundle, graph: bytes) -> Bundle:

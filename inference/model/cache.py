@@ -51,16 +51,24 @@ def _writable(root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
-            return root
+            if (stranger := _stranger(root)) is None:
+                return root
+            reason = f"{stranger} belongs to another user"
     except OSError as error:
         reason = error.strerror or str(error)
     _notify(
-        f"Note: The cache folder {root} cannot be written ({reason}), so nothing is kept for later commands; "
+        f"Note: The cache folder {root} cannot be used ({reason}), so nothing is kept for later commands; "
         "HYBRID_BATCH_CACHE can name another."
     )
     temporary = tempfile.mkdtemp(prefix="hybrid-batch-cache-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     return Path(temporary)
+
+
+def _stranger(root: Path) -> Path | None:
+    """The cache folder or the first entry in it that another user has made: it may hold models and compiled code."""
+    paths = (root, *root.iterdir())
+    return next((path for path in paths if path.lstat().st_uid not in (0, os.geteuid())), None)
 
 
 def write_cache_file(path: Path, text: str) -> None:

@@ -192,14 +192,19 @@ def _assign_ids(cuts: Iterable[Cut]) -> Iterable[Cut]:
 
 
 def match_cut(cuts: Sequence[Cut], id_or_name: str, bundle_name: str, reference: str) -> Cut:
-    """Return the cut with this id, name, or unique last part of a name. Raises CutNotFound with similar names and the
-    command that lists all; `reference` names the bundle on a command line."""
+    """Return the cut with this id, else with this name, else with this last part of a name if no other cut has it.
+    Raises CutNotFound for two cuts of this name; otherwise with similar names and the command that lists all.
+    `reference` names the bundle on a command line."""
     for cut in cuts:
-        if id_or_name in (cut.id, cut.name):
+        if id_or_name == cut.id:  # first: a bundle may name one cut as another's id
             return cut
-    suffix_matches = [cut for cut in cuts if cut.name.endswith(f"/{id_or_name}")]
-    if len(suffix_matches) == 1:
-        return suffix_matches[0]
+    named = [cut for cut in cuts if id_or_name == cut.name]
+    if len(named) > 1:
+        ids = " or ".join(cut.id for cut in named[:3])
+        raise CutNotFound(f"{len(named)} cuts of {bundle_name} are named {id_or_name!r}; give an id: {ids}.")
+    matches = named or [cut for cut in cuts if cut.name.endswith(f"/{id_or_name}")]
+    if len(matches) == 1:
+        return matches[0]
     known = {word for cut in cuts for word in (cut.id, cut.name, cut.name.rpartition("/")[2])}
     similar = get_close_matches(id_or_name, known, n=3)
     hint = f"; did you mean {' or '.join(repr(word) for word in similar)}?" if similar else "."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 BUILT_IN = "digits"
-_APP = "app:"
+APP = "app:"
 _FILES = (".keras", ".h5", ".hdf5")
 _DESCRIPTION_FILE = "bundle.json"
 _LIMIT_BYTES = 64 << 20
@@ -18,10 +18,10 @@ _IMPORTED_CLASS = re.compile(r"\b([A-Z]\w+) as \1\b")
 
 def list_models(prefix: str) -> Iterator[str]:
     """The models whose names start with `prefix`: digits, bundles, model files and folders, keras.applications."""
-    if prefix.startswith(_APP):
-        yield from (f"{_APP}{name}" for name in _applications() if f"{_APP}{name}".startswith(prefix))
+    if prefix.startswith(APP):
+        yield from (f"{APP}{name}" for name in _applications() if f"{APP}{name}".startswith(prefix))
         return
-    yield from (name for name in (BUILT_IN, _APP) if name.startswith(prefix))
+    yield from (name for name in (BUILT_IN, APP) if name.startswith(prefix))
     folder, _, start = prefix.rpartition("/")
     for path in sorted(Path(folder or ("/" if prefix.startswith("/") else ".")).glob("*")):
         if path.name.startswith(start) and not (path.name.startswith(".") and not start):
@@ -35,7 +35,7 @@ def list_models(prefix: str) -> Iterator[str]:
 def list_cuts(model: str) -> Iterator[tuple[str, str]]:
     """Id and name of each cut of a bundle, from the input to the output; none for other models."""
     folder = Path(model)
-    if model == BUILT_IN and not folder.exists():
+    if model == BUILT_IN:
         folder = _DATA / BUILT_IN / f"{BUILT_IN}.bundle"
     try:
         with (folder / _DESCRIPTION_FILE).open("rb") as file:
