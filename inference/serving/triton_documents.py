@@ -36,9 +36,9 @@ def describe_config(bundle: Bundle, cut: Cut, runtime: str, max_batch: int) -> d
     }
 
 
-def describe_statistics(bundle: Bundle, counts: Mapping[str, Mapping[CutTotal, float]]) -> dict[str, Any]:
-    """The statistics of cuts, from their counts by id. Durations are sums in nanoseconds."""
-    return {"model_stats": [_describe_counts(bundle.name, cut_id, found) for cut_id, found in counts.items()]}
+def describe_statistics(name: str, counts: Mapping[str, Mapping[CutTotal, float]]) -> dict[str, Any]:
+    """The statistics of cuts of the model `name`, from their counts by id. Durations are sums in nanoseconds."""
+    return {"model_stats": [_describe_counts(name, cut_id, found) for cut_id, found in counts.items()]}
 
 
 def _describe_counts(name: str, cut_id: str, found: Mapping[CutTotal, float]) -> dict[str, Any]:

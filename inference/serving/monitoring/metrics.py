@@ -22,7 +22,7 @@ from hybrid_batch.inference.serving.segment_cache import CacheState
 
 
 @dataclass(frozen=True, slots=True)
-class StageTimes:
+class InferenceTimes:
     """Durations of the stages of one inference request in seconds, and the images of it."""
 
     images: int
@@ -30,6 +30,15 @@ class StageTimes:
     queue_s: float
     compute_s: float
     encode_s: float
+
+    def milliseconds(self) -> dict[str, float]:
+        """The durations by stage."""
+        return {
+            Stage.DECODE: self.decode_s * 1000,
+            Stage.QUEUE: self.queue_s * 1000,
+            Stage.COMPUTE: self.compute_s * 1000,
+            Stage.ENCODE: self.encode_s * 1000,
+        }
 
 
 class ServerMetrics:
@@ -82,7 +91,7 @@ class ServerMetrics:
         with self._lock:
             self._observe(stage, seconds)
 
-    def count_inference(self, cut_id: str, times: StageTimes, total_s: float) -> None:
+    def count_inference(self, cut_id: str, times: InferenceTimes, total_s: float) -> None:
         """Count an inference request that was computed."""
         at, own = self._layout.cuts[cut_id], self._own
         values = (times.images, 1, 1, total_s, 0, 0, times.queue_s, times.decode_s, times.compute_s, times.encode_s)
