@@ -52,7 +52,7 @@ def test_concurrent_processes_import_once(file: Path) -> None:
     assert [err for _, err in results] == [""] * 4
     fields = [out.split() for out, _ in results]
     assert len({sha for sha, _, _ in fields}) == 1
-    assert sorted(imported for _, _, imported in fields) == ["False", "False", "False", "True"]
+    assert {imported for _, _, imported in fields} == {"False"}  # TensorFlow runs in a process of its own
     assert sorted(int(messages) for _, messages, _ in fields) == [0, 0, 0, 4]
 
 

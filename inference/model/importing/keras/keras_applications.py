@@ -10,6 +10,7 @@ from typing import Any
 
 from hybrid_batch.data.errors import NotABundle, WrongUsage
 from hybrid_batch.data.images.decode import Scale
+from hybrid_batch.inference.model.importing.keras.keras_files import check_weights
 from hybrid_batch.inference.model.importing.traceable_model import TraceableModel, wrap_keras_model
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, suppress_output
 
@@ -40,6 +41,8 @@ def load_application(reference: str, size: tuple[int, ...] | None, weights: str,
         raise NotABundle(f"keras.applications has no {name!r}; {hint}")
     if weights not in ("none", "imagenet") and not Path(weights).is_file():
         raise WrongUsage(f"--weights {weights} is neither none, imagenet nor a file.")
+    if weights not in ("none", "imagenet"):
+        check_weights(Path(weights))
     options: dict[str, Any] = {"weights": None if weights == "none" else weights}
     if weights != "imagenet" and classes is not None:
         options["classes"] = classes

@@ -13,12 +13,14 @@ from typing import Any
 
 from hybrid_batch.data.errors import ModelRefused, NotABundle
 from hybrid_batch.inference.model.importing.keras.configuration import check_configuration
+from hybrid_batch.inference.model.importing.keras.hdf5_files import check_hdf5
+from hybrid_batch.inference.model.importing.keras.keras_archives import check_archived_weights, read_archive
 from hybrid_batch.inference.model.tensorflow_loader import first_line, import_keras, suppress_output
 
-_CONFIG_LIMIT_BYTES = 64 << 20
-# Keras does not compress weights, so a file that unpacks to many times its size is not a model.
-_MAX_UNPACKED_RATIO = 20
 _ANY_JSON = Any
+_WEIGHTS_SUFFIXES = (".h5", ".hdf5", ".keras")
+# What h5py and zipfile raise for a damaged file.
+_DAMAGE = (OSError, ValueError, RuntimeError, RecursionError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
 
 
 def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
@@ -26,10 +28,12 @@ def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
 
     `trust` accepts layers that are code. Raises ModelRefused, NotABundle, MissingExtra."""
     zipped = zipfile.is_zipfile(path)
-    major, config = _read_zip_config(path) if zipped else _read_h5_config(path)
+    config, version = read_archive(path, trust=trust) if zipped else _read_h5_config(path)
+    if zipped and isinstance(config, dict):
+        config.pop("compile_config", None)  # the settings of training, which Keras skips
     if not trust:
         check_configuration(path.name, config)
-    keras = import_keras(major)
+    keras = import_keras(_major(version))
     try:
         # Keras chooses its reader by the suffix. The link makes it read the content that was checked.
         with suppress_output(), tempfile.TemporaryDirectory() as folder:
@@ -45,37 +49,31 @@ def read_keras(path: Path, *, trust: bool) -> Any:  # noqa: ANN401
         raise NotABundle(f"Keras {keras.__version__} cannot read {path.name}: {first_line(error)}") from error
 
 
-def _read_zip_config(path: Path) -> tuple[int, _ANY_JSON]:
-    """The major version of Keras, and the model's configuration without the settings of training, which Keras skips."""
+def check_weights(path: Path) -> None:
+    """Check a file of weights alone, which refers to no other file and fits its size. Raises ModelRefused, NotABundle,
+    MissingExtra."""
+    if not path.name.endswith(_WEIGHTS_SUFFIXES):
+        raise NotABundle(f"{path.name} is no file of weights; give a .weights.h5, .h5, .hdf5 or .keras file.")
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-            if archive.getinfo("config.json").file_size > _CONFIG_LIMIT_BYTES:
-                raise NotABundle(f"{path.name} has a configuration of over 64 MiB; that is not a Keras model.")
-            if unpacked > _CONFIG_LIMIT_BYTES + _MAX_UNPACKED_RATIO * path.stat().st_size:
-                raise NotABundle(f"{path.name} would unpack to {unpacked >> 20} MiB; that is not a Keras model.")
-            config = json.loads(archive.read("config.json"))
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "3")
-    except (KeyError, ValueError, RecursionError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        raise NotABundle(f"{path.name} is not a complete .keras file: {first_line(error)}") from error
-    if isinstance(config, dict):
-        config.pop("compile_config", None)
-    return _major(str(version)), config
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                check_archived_weights(path, archive)
+        else:
+            with _h5py().File(path, "r") as file:
+                check_hdf5(path.name, file, path.stat().st_size)
+    except _DAMAGE as error:
+        raise NotABundle(f"{path.name} is damaged or holds no weights of Keras: {first_line(error)}") from error
 
 
-def _read_h5_config(path: Path) -> tuple[int, _ANY_JSON]:
-    """The major version of Keras, and the model's configuration."""
+def _read_h5_config(path: Path) -> tuple[_ANY_JSON, str]:
+    """The model's configuration, and the version of Keras that wrote it, after a check of the whole file."""
     try:
-        import h5py
-    except ImportError:
-        import_keras(2)  # brings h5py, or reports how to install both
-        raise
-    try:
-        with h5py.File(path, "r") as file:
+        with _h5py().File(path, "r") as file:
+            check_hdf5(path.name, file, path.stat().st_size)
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"2")
             layers = "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
         description = None if config is None else json.loads(_text(config))
-    except (OSError, ValueError, RuntimeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise NotABundle(f"{path.name} is damaged or not a Keras model: {first_line(error)}") from error
     if description is None:
         content = "holds only weights" if layers else "holds no Keras model"
@@ -83,7 +81,16 @@ def _read_h5_config(path: Path) -> tuple[int, _ANY_JSON]:
             f"{path.name} {content}; save the whole model with model.save(), or for a model of keras.applications"
             f" use app:NAME --weights {path.name}."
         )
-    return _major(_text(version)), description
+    return description, _text(version)
+
+
+def _h5py() -> Any:  # noqa: ANN401
+    try:
+        import h5py
+    except ImportError:
+        import_keras(2)  # brings h5py, or reports how to install both
+        raise
+    return h5py
 
 
 def _text(value: str | bytes) -> str:
