@@ -3,6 +3,8 @@
 Endpoint, region and credentials come from the standard AWS variables and files only."""
 
 import errno
+import hashlib
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -108,14 +110,16 @@ class S3Storage:
         with self._failures("write", name):
             self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, Metadata=metadata or {})
 
-    def write_once(self, name: str, data: bytes) -> bool:
+    def write_once(self, name: str, data: bytes, *, hashed: bool = False) -> bool:
+        """Write as `Storage.write_once` does; S3 keeps the SHA-256 of a `hashed` object."""
         from botocore.exceptions import ClientError
 
         key = self.prefix + name
+        more: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if hashed else {}
         with self._failures("write", name):
             for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
                 try:
-                    self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                    self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", **more)
                 except ClientError as error:
                     code = _code(error)
                     if code in _EXISTS:
@@ -126,6 +130,15 @@ class S3Storage:
                 else:
                     return True
         raise AssertionError("the last attempt returns or raises")
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of an object in hexadecimal digits, from S3 if S3 has computed it. Raises StorageFailed."""
+        with self._failures("read", name):
+            answer = self.client.head_object(Bucket=self.bucket, Key=self.prefix + name, ChecksumMode="ENABLED")
+        stored = answer.get("ChecksumSHA256", "")
+        if stored and "-" not in stored:  # not a hash of the hashes of parts
+            return b64decode(stored).hex()
+        return hashlib.sha256(self.read(name)).hexdigest()
 
     def remove(self, *names: str) -> None:
         """Delete objects; missing ones are ignored. Raises StorageFailed."""

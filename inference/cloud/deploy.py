@@ -1,6 +1,7 @@
 """Deployment: create the bucket, upload the package, then create all other resources; or update an existing stack."""
 
 import uuid
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from hybrid_batch.data.storage.ensure_object import EnsureObject
 from hybrid_batch.inference.cloud.deployment_spec import DeploymentSpec
 from hybrid_batch.inference.cloud.destroy import delete_deployment, take_inventory
 from hybrid_batch.inference.cloud.packaging.package import Package
+from hybrid_batch.inference.cloud.permissions.boundary import find_boundary
 from hybrid_batch.inference.cloud.stack.bucket import PACKAGES, Bucket
 from hybrid_batch.inference.cloud.stack.stack import (
     UNCHANGED,
@@ -22,10 +24,11 @@ from hybrid_batch.inference.cloud.stack.stack import (
     stack_call,
     wait_until_stable,
 )
-from hybrid_batch.inference.cloud.status import find_missing, missing_message, tail_addresses
+from hybrid_batch.inference.cloud.status import find_changed, find_missing, missing_message, tail_addresses
 from hybrid_batch.inference.cloud.token import new_token, token_hash
 
 _TOKEN = "TokenSha256"  # noqa: S105 - the name of a parameter
+_BOUNDARY = "PermissionsBoundary"
 _ALREADY_EXISTS = "AlreadyExistsException"
 
 
@@ -35,12 +38,14 @@ class _CreatedConcurrently(DeploymentFailed):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSite:
-    """Where a deployment goes: its bucket, and `existing`, the stack to update, None to create one."""
+    """Where a deployment goes: its bucket, and `existing`, the stack to update, None to create one. `boundary` is the
+    ARN of the roles' permissions boundary, empty for none."""
 
     aws: AwsClient
     spec: DeploymentSpec
     bucket: Bucket
     existing: Stack | None
+    boundary: str
 
     def replaced_bundle(self, bundle: str) -> str | None:
         """The hash of the deployed bundle, if it is not `bundle`."""
@@ -91,7 +96,8 @@ class Deployment:
     def steps(self) -> list[AwsCall | EnsureObject]:
         """The requests and uploads, in their order."""
         path = self.package.path
-        upload = EnsureObject(f"s3://{self.bucket.name}/{self.key}", path.read_bytes, path.stat().st_size)
+        uri = f"s3://{self.bucket.name}/{self.key}"
+        upload = EnsureObject(uri, path.read_bytes, path.stat().st_size)
         if self.existing:
             return [upload, self._call("update_stack")]
         return [self._create_bucket(), upload, self._call("update_stack")]
@@ -110,6 +116,8 @@ class Deployment:
             "deployment": self.spec.name,
             "region": self.aws.region,
             "bundle": self.bundle,
+            "permissions_boundary": self.site.boundary or None,
+            "resources": list(self.spec.resources()),
             "removes": self.removed_entry_points(),
             "plan": steps,
         }
@@ -123,13 +131,17 @@ class Deployment:
         return self.site.removed_entry_points()
 
     def _create_bucket(self) -> AwsCall:
-        bucket_only = self.spec.parameters(self.bundle, "")
+        bucket_only = self.spec.parameters(self.bundle, "") | {_BOUNDARY: self.site.boundary}
         return stack_call("create_stack", self.spec.name, bucket_only | {_TOKEN: ""})
 
     def _call(self, operation: str) -> AwsCall:
         keeps_token = self.spec.needs_token and self.token is None
         digest = None if keeps_token else token_hash(self.token) if self.token else ""
-        parameters = self.spec.parameters(self.bundle, self.key)
+        parameters = self.spec.parameters(self.bundle, self.key) | {
+            "PackageSha256": self.package.sha256,
+            "CodeSha256": b64encode(bytes.fromhex(self.package.sha256)).decode(),
+            _BOUNDARY: self.site.boundary,
+        }
         return stack_call(operation, self.spec.name, {**parameters, _TOKEN: digest})
 
 
@@ -140,7 +152,7 @@ def find_site(aws: AwsClient, spec: DeploymentSpec) -> DeploymentSite:
     bucket = Bucket.of_deployment(aws, spec.name)
     existing = find_stack(aws, spec.name)
     _check(spec.name, existing, bucket)
-    return DeploymentSite(aws, spec, bucket, existing)
+    return DeploymentSite(aws, spec, bucket, existing, find_boundary(aws, spec.boundary, spec.name))
 
 
 def plan_deployment(aws: AwsClient, spec: DeploymentSpec, package: Package, *, renew_token: bool) -> Deployment:
@@ -193,6 +205,11 @@ def _apply_steps(deployment: Deployment, schedule: PollSchedule, notify: Callabl
     stack = find_stack(aws, deployment.spec.name)
     if stack is None:
         raise DeploymentFailed(f"Stack {deployment.spec.name} was deleted by another client; deploy again.")
+    if others := find_changed(aws, stack):
+        raise DeploymentFailed(
+            f"The code of {' and '.join(others)} is not that of the package {deployment.package.sha256[:12]}; another "
+            "client changed it, deploy again."
+        )
     deployment.bucket.delete_old_packages(deployment.key)
     return stack, changed
 

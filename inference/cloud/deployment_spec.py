@@ -15,7 +15,8 @@ _API_TIMEOUT_S = 30
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """The requested deployment. `entry_points` are some of ENTRY_POINTS, `cuts` are compiled while the function starts,
-    `concurrency` 0 is the account's limit, `auth` ("token" or "iam") applies to the HTTP API."""
+    `concurrency` 0 is the account's limit, `auth` ("token" or "iam") applies to the HTTP API, `boundary` is the name or
+    ARN of the roles' permissions boundary, "none" for none."""
 
     name: str
     entry_points: frozenset[str]
@@ -28,8 +29,10 @@ class DeploymentSpec:
     cuts: tuple[str, ...]
     max_workers: int
     spot: bool
+    worker_image: str | None
     subnets: tuple[str, ...]
     alarm_topic: str | None
+    boundary: str
 
     def check(self) -> None:
         """Raises WrongUsage for settings that AWS would refuse later."""
@@ -64,9 +67,24 @@ class DeploymentSpec:
     def is_arm(self) -> bool:
         return self.architecture == "arm64"
 
+    def resources(self) -> tuple[str, ...]:
+        """What the stack will contain, in words."""
+        parts = (
+            (True, "bucket of packages, frames and images"),
+            (True, "bucket of its access logs, kept for 90 days"),
+            (self.has_function, "function with role and log"),
+            (self.has("api"), "HTTP API with a log of accesses, kept for 90 days"),
+            (self.needs_token, "function that checks the token, with role and log"),
+            (self.has("url"), "function URL"),
+            (self.has("trigger"), "trigger of the bucket"),
+            (self.has("queue"), "queue with dead letters"),
+            (self.has_workers, f"0 to {self.max_workers} machines with role and launch template"),
+        )
+        return tuple(words for exists, words in parts if exists)
+
     def parameters(self, bundle: str, package: str) -> dict[str, str]:
-        """The parameters of tail.yaml except TokenSha256. `bundle` is the bundle's hash, `package` the package's key in
-        the bucket."""
+        """The parameters of tail.yaml except those of the token, the hashes of the package and the boundary's ARN.
+        `bundle` is the bundle's hash, `package` the package's key in the bucket."""
         return {
             "Bundle": bundle,
             "Package": package,
@@ -83,6 +101,7 @@ class DeploymentSpec:
             "Cuts": ",".join(self.cuts),
             "MaxWorkers": str(self.max_workers),
             "OnDemandPercent": "0" if self.spot else "100",
+            "WorkerImage": self.worker_image or "",
             "Subnets": ",".join(self.subnets),
             "AlarmTopic": self.alarm_topic or "",
         }

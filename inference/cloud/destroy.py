@@ -25,6 +25,7 @@ class Inventory:
     stack: Stack | None
     resources: list[str]
     bucket: Bucket | None
+    access_logs: Bucket | None
     objects: int
     logs: int
     queues: list[str]
@@ -41,6 +42,7 @@ class Inventory:
             "stack": self.stack.state if self.stack else None,
             "resources": self.resources,
             "bucket": self.bucket.name if self.bucket else None,
+            "access_logs": self.access_logs.name if self.access_logs else None,
             "objects": self.objects,
             "objects_in_logs": self.logs,
             "reply_queues": self.queues,
@@ -64,6 +66,7 @@ def take_inventory(aws: AwsClient, name: str) -> Inventory:
         stack=stack,
         resources=sorted(resources(aws, stack).values()) if stack else [],
         bucket=bucket if has_bucket else None,
+        access_logs=_access_logs(aws, stack) if stack else None,
         objects=len(names),
         logs=sum(name.startswith(_LOGS) for name in names),
         queues=list(_reply_queues(aws, name)),
@@ -76,7 +79,7 @@ def delete_deployment(aws: AwsClient, name: str, schedule: PollSchedule, notify:
     StorageFailed."""
     inventory = take_inventory(aws, name)
     if inventory.stack:
-        _delete_stack(inventory.stack, inventory.bucket, aws, schedule, notify)
+        _delete_stack(inventory.stack, inventory, aws, schedule, notify)
     if inventory.bucket and inventory.bucket.exists():
         notify(f"emptying bucket {inventory.bucket.name}")
         inventory.bucket.empty()
@@ -88,14 +91,17 @@ def delete_deployment(aws: AwsClient, name: str, schedule: PollSchedule, notify:
 
 
 def _delete_stack(
-    stack: Stack, bucket: Bucket | None, aws: AwsClient, schedule: PollSchedule, notify: Callable[[str], None]
+    stack: Stack, inventory: Inventory, aws: AwsClient, schedule: PollSchedule, notify: Callable[[str], None]
 ) -> None:
     if stack.is_changing:
         stack = wait_until_stable(aws, stack.id, schedule, notify)
     for _ in range(_ATTEMPTS):
-        if bucket and bucket.exists():
-            notify(f"emptying bucket {bucket.name}")
-            bucket.empty()
+        if inventory.bucket and inventory.access_logs and inventory.bucket.exists():
+            inventory.bucket.stop_access_logs()
+        for bucket in (inventory.bucket, inventory.access_logs):
+            if bucket and bucket.exists():
+                notify(f"emptying bucket {bucket.name}")
+                bucket.empty()
         aws.call("cloudformation", "delete_stack", StackName=stack.id)
         stack = wait_until_stable(aws, stack.id, schedule, notify)
         if stack.state == "DELETE_COMPLETE":
@@ -103,6 +109,12 @@ def _delete_stack(
     reason = failure_reason(aws, stack.id, "DELETE")
     left = ", ".join(resources(aws, stack))
     raise DeploymentFailed(f"Stack {stack.name} ended {stack.state}: {reason}; resources left: {left or 'none'}.")
+
+
+def _access_logs(aws: AwsClient, stack: Stack) -> Bucket | None:
+    """The bucket of the access logs, which CloudFormation named."""
+    names = [name for name, logical in resources(aws, stack).items() if logical == "AccessLogs"]
+    return Bucket(aws, names[0], stack.name) if names else None
 
 
 def _reply_queues(aws: AwsClient, name: str) -> Iterator[str]:

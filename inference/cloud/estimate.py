@@ -14,6 +14,9 @@ _IMAGES = 1000
 _RUNS = 20
 _LIBRARIES_BYTES = 60_000_000  # compressed, about; 10 MB more cost 0.0002 USD a month
 _ALARMS = {"function": 2, "queue": 2, "workers": 2 + 2 * 2}  # metrics of the alarms; each alarm of the workers has two
+_API_LOG_BYTES = 400  # a line of the API's access log
+_S3_LOG_BYTES = 700  # a line of the bucket's access log; S3 charges only for storing it
+_S3_LOG_MONTHS = 3
 QUEUE_REQUESTS = 6  # send, receive and delete the request and the reply, unbatched
 WORKER_CORES = 2
 
@@ -83,10 +86,13 @@ def _usd_per_1000_images(spec: DeploymentSpec, core_s: float, prices: Prices) ->
     billed_s = core_s * CORE_MB / spec.memory_mb
     function = _IMAGES * (billed_s * spec.memory_mb / 1024 * gb_second + prices.lambda_million_requests / 1e6)
     hour = prices.worker_arm_hour if spec.is_arm else prices.worker_hour
+    # Two writes and two reads, of the image and the reply; a line of the access log each.
     storage = (2 * prices.s3_million_puts + 2 * prices.s3_million_gets) / 1e6
+    storage += 4 * _S3_LOG_BYTES / 1e9 * prices.s3_gb_month * _S3_LOG_MONTHS
+    log = _API_LOG_BYTES / 1e9 * prices.logs_gb
     by_entry_point = {
         "lambda": function,
-        "api": function + _IMAGES * prices.http_api_million_requests / 1e6,
+        "api": function + _IMAGES * (prices.http_api_million_requests / 1e6 + log),
         "url": function,
         "trigger": function + _IMAGES * storage,
         "queue": _IMAGES * QUEUE_REQUESTS * prices.sqs_million_requests / 1e6

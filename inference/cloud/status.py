@@ -7,6 +7,7 @@ from typing import Any
 from hybrid_batch.data.aws.aws_client import AwsClient
 from hybrid_batch.data.aws.queue import SqsQueue
 from hybrid_batch.data.errors import AwsRefused
+from hybrid_batch.inference.cloud.permissions.users import users_policy
 from hybrid_batch.inference.cloud.stack.api import exists, function_exists, is_not_found
 from hybrid_batch.inference.cloud.stack.bucket import Bucket
 from hybrid_batch.inference.cloud.stack.stack import Stack
@@ -49,6 +50,7 @@ class DeploymentStatus:
     reply_queues: ReplyQueueCount | None
     workers: WorkerCount | None
     missing: tuple[str, ...]
+    changed: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """The status as JSON types."""
@@ -59,11 +61,14 @@ class DeploymentStatus:
             "bundle": stack.parameters.get("Bundle"),
             "tails": tail_addresses(stack),
             "spill": stack.outputs.get("Spill"),
-            "users_policy": stack.outputs.get("Users"),
+            "permissions_boundary": stack.parameters.get("PermissionsBoundary") or None,
+            "access_logs": stack.outputs.get("AccessLogs"),
             "messages": asdict(self.messages) if self.messages else None,
             "reply_queues": asdict(self.reply_queues) if self.reply_queues else None,
             "workers": asdict(self.workers) if self.workers else None,
             "missing": list(self.missing),
+            "changed": list(self.changed),
+            "users_policy": users_policy(stack) if "Bucket" in stack.outputs else None,
         }
 
 
@@ -77,7 +82,9 @@ def read_status(aws: AwsClient, stack: Stack) -> DeploymentStatus:
     messages = _queue_depth(aws, stack.name) if "Queue" in stack.outputs else None
     reply_queues = count_reply_queues(aws, stack.name) if messages else None
     workers = _count_workers(aws, stack.name) if "Queue" in stack.outputs else None
-    return DeploymentStatus(stack, messages, reply_queues, workers, find_missing(aws, stack))
+    missing = find_missing(aws, stack)
+    changed = () if missing else find_changed(aws, stack)
+    return DeploymentStatus(stack, messages, reply_queues, workers, missing, changed)
 
 
 def find_missing(aws: AwsClient, stack: Stack) -> tuple[str, ...]:
@@ -85,17 +92,36 @@ def find_missing(aws: AwsClient, stack: Stack) -> tuple[str, ...]:
     name; none for a stack that is not stable. Raises AwsRefused, AwsUnreachable."""
     if not stack.is_stable:
         return ()
-    name, tails = stack.name, tail_addresses(stack)
-    functions = [name] if "lambda" in tails else []
-    if "api" in tails and stack.parameters.get("Api") == "token":
-        functions.append(f"{name}-authorizer")
-    queues = [name, f"{name}-dead"] if "queue" in tails else []
-    bucket = stack.outputs["Bucket"]
+    name, queues = stack.name, [stack.name, f"{stack.name}-dead"] if "Queue" in stack.outputs else []
+    buckets = [stack.outputs[output] for output in ("Bucket", "AccessLogs") if output in stack.outputs]
     return (
-        *([] if Bucket(aws, bucket, name).exists() else [f"bucket {bucket}"]),
-        *(f"function {one}" for one in functions if not function_exists(aws, one)),
+        *(f"bucket {one}" for one in buckets if not Bucket(aws, one, name).exists()),
+        *(f"function {one}" for one in _functions(stack) if not function_exists(aws, one)),
         *(f"queue {one}" for one in queues if not exists(aws, "sqs", "get_queue_url", QueueName=one)),
     )
+
+
+def find_changed(aws: AwsClient, stack: Stack) -> tuple[str, ...]:
+    """The functions of a stable stack whose code has another hash than the package that was deployed. Raises
+    AwsRefused, AwsUnreachable."""
+    deployed = stack.parameters.get("CodeSha256")
+    if not deployed or not stack.is_stable:
+        return ()
+    read = "get_function_configuration"
+    return tuple(
+        f"function {one}"
+        for one in _functions(stack)
+        if aws.call("lambda", read, FunctionName=one)["CodeSha256"] != deployed
+    )
+
+
+def _functions(stack: Stack) -> list[str]:
+    """The names of the functions of a stack."""
+    tails = tail_addresses(stack)
+    functions = [stack.name] if "lambda" in tails else []
+    if "api" in tails and stack.parameters.get("Api") == "token":
+        functions.append(f"{stack.name}-authorizer")
+    return functions
 
 
 def missing_message(name: str, missing: tuple[str, ...]) -> str:

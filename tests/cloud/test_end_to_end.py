@@ -17,9 +17,24 @@ from tests.conftest import HANG_S, ROOT
 from tests.run_logs import read_records
 
 IMAGES = str(ROOT / "data/digits/images")
-NAME = "end-to-end"
+NAME = "hybrid-batch-end-to-end"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 CUT, WHOLE = ("--split", "c005"), ("--split", "remote")
+
+
+def create_boundary() -> str:
+    """Create the shipped permissions boundary, as an administrator does, and return its ARN."""
+    import boto3
+
+    document = (ROOT / "inference/cloud/permissions/boundary.json").read_text().replace("ACCOUNT", "000000000000")
+    made = boto3.client("iam").create_policy(PolicyName="HybridBatchBoundary", PolicyDocument=document)
+    return str(made["Policy"]["Arn"])
+
+
+def delete_boundary(arn: str) -> None:
+    import boto3
+
+    boto3.client("iam").delete_policy(PolicyArn=arn)
 
 
 def predictions(log: Path, name: str, *options: str) -> dict[str, tuple[str, float]]:
@@ -71,6 +86,11 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
 ) -> None:
     before = existing_resources()
     deploy = ["cloud", "deploy", "digits", "--name", NAME, "--python", PYTHON, "--entry-points", "lambda,queue,api"]
+    assert command([*deploy, "--dry-run"]) == 2
+    assert "boundary arn:aws:iam::000000000000:policy/HybridBatchBoundary does not exist" in capfd.readouterr().err
+    assert command(["cloud", "deploy", "digits", "--name", "tails", "--dry-run"]) == 2
+    assert "HybridBatchBoundary permits nothing to a deployment named 'tails'" in capfd.readouterr().err
+    boundary = create_boundary()
     assert command([*deploy, "--dry-run", "--json"]) == 0
     plan = json.loads(capfd.readouterr().out)
     create, upload, update = plan["plan"]
@@ -80,10 +100,15 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
     parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in update["with"]["Parameters"]}
     assert parameters["Package"] == "packages/" + upload["to"].rpartition("/")[2]
     assert parameters["TokenSha256"] == "(of a new token)"
+    assert parameters["PermissionsBoundary"] == plan["permissions_boundary"] == boundary
+    assert parameters["PackageSha256"] in upload["to"]
+    assert "bucket of its access logs, kept for 90 days" in plan["resources"]
     costs = plan["costs"]
     assert 0.9 < costs["usd_per_month"] < 1.1
     assert set(costs["usd_per_1000_images"]) == {"lambda", "queue", "api"}
-    assert costs["usd_per_1000_images"]["api"] == pytest.approx(costs["usd_per_1000_images"]["lambda"] + 0.001)
+    assert costs["usd_per_1000_images"]["api"] == pytest.approx(
+        costs["usd_per_1000_images"]["lambda"] + 0.001 + 0.0002  # 400 bytes of access log for each
+    )
     assert command([*deploy, "--dry-run"]) == 0
     out, err = capfd.readouterr()
     assert "USD per month while idle" in out
@@ -93,6 +118,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(
     assert command([*deploy[:-1], "lambda,api", "--function-timeout", "31", "--yes"]) == 2
     assert command([*deploy[:-1], "lambda,ftp", "--yes"]) == 2
     assert "'ftp' is not one of lambda, api, url, queue, trigger" in capfd.readouterr().err
+    delete_boundary(boundary)
     assert existing_resources() == before
 
 
@@ -104,6 +130,7 @@ def test_every_entry_point_gives_the_predictions_of_a_local_run(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = existing_resources()
+    boundary = create_boundary()
     entry_points = "lambda,api,queue,trigger"
     deploy = [
         "cloud",
@@ -143,4 +170,5 @@ def test_every_entry_point_gives_the_predictions_of_a_local_run(
     assert command(["run", IMAGES, "--model", "digits", *CUT, "--log", str(tmp_path / "no"), "--tail", address]) == 1
     assert "token" in capfd.readouterr().err.splitlines()[-1]
     assert command(["cloud", "destroy", NAME, "--yes", "--poll-interval", "0.1"]) == 0
+    delete_boundary(boundary)
     assert existing_resources() == before

@@ -1,5 +1,6 @@
 """The template: valid, with narrow permissions, created completely by a local AWS and deleted."""
 
+import hashlib
 import io
 import json
 import subprocess
@@ -21,6 +22,7 @@ UNKNOWN = "BacklogWithoutWorkers"
 ALL = {
     "Bundle": "b" * 64,
     "Package": "packages/x.zip",
+    "PackageSha256": "0" * 64,
     "WithFunction": "yes",
     "Api": "token",
     "TokenSha256": "0" * 64,
@@ -51,7 +53,7 @@ def statements(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_no_permission_applies_to_all_resources() -> None:
     allowed = [one for one in statements(read_template()) if one["Effect"] == "Allow" and "Resource" in one]
-    assert len(allowed) > 12
+    assert len(allowed) > 11
     for statement in allowed:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], statement
@@ -68,7 +70,12 @@ def test_temporary_objects_expire() -> None:
     bucket = read_template()["Resources"]["Bucket"]["Properties"]
     rules = {rule.get("Prefix"): rule.get("ExpirationInDays") for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert rules == {"spill/": 1, "trigger/in/": 1, "trigger/out/": 1, "": None}
-    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    logs = read_template()["Resources"]["AccessLogs"]["Properties"]
+    for one in (bucket, logs):
+        assert set(one["PublicAccessBlockConfiguration"].values()) == {True}
+        assert one["BucketEncryption"]
+    # The local AWS ignores it.
+    assert bucket["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": "AccessLogs"}
 
 
 def test_the_function_does_not_depend_on_the_bucket() -> None:
@@ -102,22 +109,40 @@ def test_the_user_data_script_starts_a_worker(tmp_path: Path) -> None:
     script = data["UserData"]["Fn::Base64"]["Sub"]
     for name, value in (("AWS::Region", "eu-west-1"), ("AWS::StackName", "n"), ("Bucket", "b"), ("Python", "3.12")):
         script = script.replace(f"${{{name}}}", value)
+    content = b"a package"
     script = script.replace("${Package}", "packages/x.zip")
+    script = script.replace("${PackageSha256}", hashlib.sha256(content).hexdigest())
     assert "${" not in script
     assert subprocess.run(["/bin/bash", "-n"], input=script, text=True, check=False).returncode == 0
     programs = tmp_path / "bin"
     programs.mkdir()
-    for program in ("dnf", "aws", "unzip", "systemctl", "shutdown", "rm"):
+    for program in ("dnf", "aws", "python3.12", "systemctl", "shutdown", "rm"):
         (programs / program).write_text(f'#!/bin/bash\necho {program} "$@" >>{tmp_path}/called\n')
         (programs / program).chmod(0o755)
-    script = script.replace("/etc/systemd/system", str(tmp_path))
+    downloaded = tmp_path / "package.zip"
+    downloaded.write_bytes(content)
+    for place, other in (
+        ("/etc/systemd/system", str(tmp_path)),
+        ("/opt/package.zip", str(downloaded)),
+        ("if ! [ -x /usr/bin/python3.12 ]", "if true"),
+        ("/usr/bin/python3.12 -I", f"{programs}/python3.12 -I"),
+    ):
+        script = script.replace(place, other)
     run = ["/bin/bash", "-c", script]
     assert subprocess.run(run, env={"PATH": f"{programs}:/usr/bin:/bin"}, check=False).returncode == 0
     called = (tmp_path / "called").read_text()
     assert "aws s3 cp --only-show-errors --region eu-west-1 s3://b/packages/x.zip" in called
     assert called.endswith("systemctl enable --now hybrid-batch.service\n")
+    assert "--disablerepo=* --enablerepo=amazonlinux --setopt=gpgcheck=1" in called
+    assert called.index("aws s3 cp") < called.index(f"python3.12 -I -m zipfile -e {downloaded}")
     unit = (tmp_path / "hybrid-batch.service").read_text()
     assert "ExecStart=/usr/bin/python3.12 -m hybrid_batch.inference.serving.sqs.main --queue n\n" in unit
+    downloaded.write_bytes(b"another package")
+    (tmp_path / "called").unlink()
+    assert subprocess.run(run, env={"PATH": f"{programs}:/usr/bin:/bin"}, check=False, capture_output=True).returncode
+    refused = (tmp_path / "called").read_text()
+    assert "zipfile" not in refused, "a package with another hash is not unpacked"
+    assert refused.endswith("shutdown -h now\n")
     (programs / "aws").write_text("#!/bin/bash\nexit 1\n")
     assert subprocess.run(run, env={"PATH": f"{programs}:/usr/bin:/bin"}, check=False).returncode != 0
     assert (tmp_path / "called").read_text().endswith("shutdown -h now\n")
@@ -164,7 +189,13 @@ def test_the_complete_stack_is_created_and_deleted(stack: Callable[..., dict[str
     outputs = stack()
     assert outputs["Lambda"] == f"lambda:{NAME}"
     assert outputs["Queue"] == f"sqs:{NAME}"
-    assert outputs["Trigger"] == f"s3-trigger:s3://{BUCKET}/trigger"
+    assert outputs["Trigger"] == f"s3-trigger:s3://{BUCKET}/trigger/{{user}}"
+    assert outputs["AccessLogs"].startswith(f"{NAME}-accesslogs-")
+    (api,) = (one for one in boto3.client("apigatewayv2").get_apis()["Items"] if one["Name"] == NAME)
+    (stage,) = boto3.client("apigatewayv2").get_stages(ApiId=api["ApiId"])["Items"]
+    assert stage["AccessLogSettings"]["DestinationArn"].rstrip(":*").endswith(f"/aws/vendedlogs/apis/{NAME}")
+    assert set(json.loads(stage["AccessLogSettings"]["Format"])) >= {"address", "status", "path", "time"}
+    assert "uthorization" not in stage["AccessLogSettings"]["Format"]
     assert outputs["Api"].startswith("http")
     assert ".lambda-url." in outputs["Url"]
     made = boto3.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
@@ -210,4 +241,4 @@ def test_resources_of_other_entry_points_are_left_out(
     made = boto3.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
     names = {one["LogicalResourceId"] for one in made}
     assert not names & missing
-    assert {"Bucket", "BucketPolicy", "Users"} <= names
+    assert {"Bucket", "BucketPolicy", "AccessLogs"} <= names

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_plus
 
 from hybrid_batch.data.errors import InvalidFrame, TooLarge
 from hybrid_batch.data.storage.s3_storage import S3Storage
+from hybrid_batch.data.terminal.escapes import write_line
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.transport import Reply, Request
@@ -69,7 +70,7 @@ def answer_images(handler: RequestHandler, images: Iterable[UploadedImage]) -> l
             file, metadata = storage.read_with_metadata(image.key, MAX_REQUEST_BYTES)
             reply = handler.handle(_request(handler.bundle, file, metadata.get(BUNDLE)))
         except FileNotFoundError:  # the client gave up and deleted the image
-            print(f"{image.key} is no longer in {image.bucket}.", file=sys.stderr)  # noqa: T201 - the function's log
+            write_line(sys.stderr, f"{image.key} is no longer in {image.bucket}.")
             continue
         except TooLarge as error:
             reply = error_reply(HttpError(413, str(error)))

@@ -30,7 +30,7 @@ _TAIL = (
     *("data.errors", "data.backoff", "data.aws", "data.images", "data.storage"),
     *("inference.model", "inference.protocol", "inference.serving"),
 )
-LAMBDA_CODE = (*_TAIL, "data.terminal.numbers", "inference.cloud.function")
+LAMBDA_CODE = (*_TAIL, "data.terminal.escapes", "data.terminal.numbers", "inference.cloud.function")
 # The commands that need neither TensorFlow nor Java, nor pip to download packages.
 CONTAINER_COMMANDS = ("run", "cuts", "profile", "plan", "serve", "worker")
 CONTAINER_CODE = (

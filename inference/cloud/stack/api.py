@@ -10,6 +10,7 @@ _NAMES = {
     "sqs": "SQS",
     "lambda": "Lambda",
     "logs": "CloudWatch Logs",
+    "iam": "IAM",
     "autoscaling": "EC2 Auto Scaling",
 }
 _NOT_FOUND_CODES = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesNotExist")  # of Lambda and SQS
@@ -17,7 +18,7 @@ _NOT_FOUND_CODES = ("ResourceNotFoundException", "NonExistentQueue", "QueueDoesN
 
 def open_aws() -> AwsClient:
     """A client for all services, without contacting AWS yet. Raises AwsRefused for unusable AWS settings."""
-    return AwsClient.open(_NAMES, "inference/cloud/policy.json")
+    return AwsClient.open(_NAMES, "inference/cloud/permissions/deployer.json")
 
 
 def check_credentials(aws: AwsClient) -> None:

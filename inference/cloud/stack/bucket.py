@@ -52,6 +52,10 @@ class Bucket:
             raise
         return {"Key": OWNER_TAG, "Value": self.owner} in tags
 
+    def stop_access_logs(self) -> None:
+        """End the delivery of access logs, which would fill their bucket while it is emptied."""
+        self.aws.call("s3", "put_bucket_logging", Bucket=self.name, BucketLoggingStatus={})
+
     def objects(self) -> Iterator[Entry]:
         """Every object, with its size in bytes. Raises StorageFailed."""
         return S3Storage.open(f"s3://{self.name}").list_files()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import check_confirmation, confirm, print_json, print_message
+from hybrid_batch.data.terminal.messages import check_confirmation, confirm, print_json, print_line, print_message
 from hybrid_batch.inference.commands.cloud.output import name_option, print_step, waiting_options, yes_option
 from hybrid_batch.inference.commands.options import ModelReference
 
@@ -55,8 +55,10 @@ class DeployOptions:
     token_file: str | None
     max_workers: int
     spot: bool
+    worker_image: str | None
     subnets: str
     alarm_topic: str | None
+    permissions_boundary: str
     prices: str | None
     dry_run: bool
     yes: bool
@@ -121,8 +123,18 @@ class DeployOptions:
     "--max-workers", type=click.IntRange(0, 100), default=15, show_default=True, help="Maximum number of workers."
 )
 @click.option("--spot", is_flag=True, help="Use spot instances for workers: cheaper, but AWS may stop them.")
+@click.option(
+    "--worker-image", metavar="AMI", help="Machine image for workers.  [default: the newest Amazon Linux 2023]"
+)
 @click.option("--subnets", default="", metavar="ID,…", help="Subnets for workers.  [default: those of the default VPC]")
 @click.option("--alarm-topic", metavar="ARN", help="SNS topic for alarms.")
+@click.option(
+    "--permissions-boundary",
+    default="HybridBatchBoundary",
+    show_default=True,
+    metavar="NAME|ARN|none",
+    help="Policy that limits the roles of the deployment.",
+)
 @click.option("--prices", metavar="FILE", help="Price table (TOML).  [default: AWS in us-east-1]")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; change nothing.")
 @yes_option
@@ -211,6 +223,8 @@ def _spec(options: DeployOptions, bundle: "Bundle") -> "DeploymentSpec":
         spot=options.spot,
         subnets=tuple(subnet.strip() for subnet in options.subnets.split(",") if subnet.strip()),
         alarm_topic=options.alarm_topic,
+        boundary=options.permissions_boundary,
+        worker_image=options.worker_image,
     )
 
 
@@ -245,11 +259,14 @@ def _print_plan(deployment: "Deployment", costs: "Estimate", as_json: bool) -> N
         detail = step.get("to") or ", ".join(
             f"{one['ParameterKey']}={one.get('ParameterValue', '(unchanged)')}" for one in step["with"]["Parameters"]
         )
-        click.echo(f"{step['do']}: {detail}")
+        print_line(f"{step['do']}: {detail}")
+    for resource in plan["resources"]:
+        print_line(f"resource: {resource}")
+    print_line(f"roles: limited by {plan['permissions_boundary'] or 'no permissions boundary'}")
     if plan["removes"]:
-        click.echo(f"removes: {', '.join(plan['removes'])}")
+        print_line(f"removes: {', '.join(plan['removes'])}")
     for line in costs.lines():
-        click.echo(line)
+        print_line(line)
     print_message("Nothing was done.")
 
 
@@ -268,8 +285,8 @@ def _print_deployment(stack: "Stack", deployment: "Deployment", options: DeployO
         print_json(result | ({"token": shown} if shown else {}))
         return
     for address in tails.values():
-        click.echo(f"tail   {address}")
-    click.echo(f"spill  {spill}")
+        print_line(f"tail   {address}")
+    print_line(f"spill  {spill}")
     if shown:
-        click.echo(f"token  {shown}")
+        print_line(f"token  {shown}")
         print_message("The token is shown only once; runs read it from HYBRID_BATCH_TAIL_TOKEN.")

@@ -63,6 +63,8 @@ def _print_inventory(inventory: "Inventory") -> None:
     if inventory.bucket:
         logs = f", {inventory.logs:,} of them in logs/" if inventory.logs else ""
         print_message(f"bucket {inventory.bucket.name}, {inventory.objects:,} objects{logs}")
+    if inventory.access_logs:
+        print_message(f"bucket {inventory.access_logs.name} of access logs")
     for queue in inventory.queues:
         print_message(f"queue {queue}")
     for group in inventory.log_groups:

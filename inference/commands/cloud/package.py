@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import print_json, print_message
+from hybrid_batch.data.terminal.messages import print_json, print_line, print_message
 from hybrid_batch.inference.commands.options import ModelReference
 
 
@@ -53,4 +53,4 @@ def package(model: str, *, target: str, architecture: str, python: str, output: 
     if as_json:
         print_json(asdict(made) | {"path": str(made.path), "runtime": made.runtime})
     else:
-        click.echo(f"{made.path}\t{made.unpacked_bytes / 1e6:.1f} MB unpacked\t{made.runtime}, {made.architecture}")
+        print_line(f"{made.path}\t{made.unpacked_bytes / 1e6:.1f} MB unpacked\t{made.runtime}, {made.architecture}")

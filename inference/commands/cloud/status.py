@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 @click.command("status", short_help="Print the status of deployments.")
 @click.argument("name", required=False)
+@click.option("--users-policy", is_flag=True, help="Print only the IAM policy for the users of NAME.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list on stdout.")
-def status(name: str | None, as_json: bool) -> None:
+def status(name: str | None, users_policy: bool, as_json: bool) -> None:
     """Print the status of the deployment NAME, or of all in this account and region: tails, queue, workers.
 
-    The command fails if the bucket, a function or a queue of NAME is missing.
+    The command fails if the bucket, a function or a queue of NAME is missing, or the code of a function is not that of
+    the deployed package.
 
     \b
     Example:
       hybrid-batch cloud status hybrid-batch-digits
+      hybrid-batch cloud status hybrid-batch-digits --users-policy >policy.json
     """
     from hybrid_batch.data.errors import DeploymentFailed, WrongUsage
     from hybrid_batch.inference.cloud.deployment_spec import check_name
@@ -28,6 +31,8 @@ def status(name: str | None, as_json: bool) -> None:
     from hybrid_batch.inference.cloud.stack.stack import find_stack, find_stacks
     from hybrid_batch.inference.cloud.status import missing_message, read_status
 
+    if users_policy and name is None:
+        raise WrongUsage("--users-policy needs the NAME of a deployment; list all with `hybrid-batch cloud status`.")
     if name is not None:
         check_name(name)
     aws = open_aws()
@@ -42,7 +47,9 @@ def status(name: str | None, as_json: bool) -> None:
             )
         stacks = [stack]
     found = [read_status(aws, stack) for stack in stacks]
-    if as_json:
+    if users_policy:
+        print_json(found[0].describe()["users_policy"])
+    elif as_json:
         print_json([one.describe() for one in found])
     else:
         for one in found:
@@ -51,6 +58,10 @@ def status(name: str | None, as_json: bool) -> None:
             print_message(f"No deployments in {aws.region}.")
     if name is not None and (missing := found[0].missing):
         raise DeploymentFailed(missing_message(name, missing))
+    if name is not None and (changed := found[0].changed):
+        raise DeploymentFailed(
+            f"The code of {' and '.join(changed)} is not that of the deployed package; deploy again to restore it."
+        )
 
 
 def _print_status(status: "DeploymentStatus") -> None:
@@ -67,3 +78,5 @@ def _print_status(status: "DeploymentStatus") -> None:
         print_line(f"  workers  {status.workers.running} of at most {status.workers.maximum}")
     for resource in status.missing:
         print_line(f"  missing  {resource}")
+    for resource in status.changed:
+        print_line(f"  changed  {resource}, whose code is not that of the deployed package")

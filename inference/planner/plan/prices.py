@@ -28,6 +28,7 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     s3_million_gets: Usd
     s3_gb_month: Usd
     alarm_month: Usd
+    logs_gb: Usd
     worker_hour: Usd
     worker_arm_hour: Usd
 
