@@ -1,7 +1,10 @@
 """Send bodies that exceed a transport's limit through S3; the header `x-hybrid-batch-spill` has the object's URI.
 
-Client and tail are given the same prefix and read no object outside it. The client deletes a request's object when
-the call ends, and a reply's object after reading it. Objects of killed processes are left to the bucket's lifecycle.
+Client and tail are given the same prefix and read no object outside it. A prefix of the client that ends in `/{user}`
+stands for a folder below the tail's prefix, named by the AWS user id of the client: permissions can limit users to
+their folders, and the header `x-hybrid-batch-spill-user` names the folder of a reply. The client deletes a request's
+object when the call ends, and a reply's object after reading it. Objects of killed processes are left to the bucket's
+lifecycle.
 """
 
 import re
@@ -11,49 +14,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from hybrid_batch.data.aws.caller import USER_PLACEHOLDER, caller_id, is_user_id
 from hybrid_batch.data.errors import InvalidFrame, StorageFailed, TooLarge, WrongUsage
 from hybrid_batch.data.storage.s3_storage import S3Storage
 from hybrid_batch.inference.protocol.transport import Reply, Request
 
 SPILL_HEADER = "x-hybrid-batch-spill"
+USER_HEADER = "x-hybrid-batch-spill-user"
 _REPLY = ".reply"
 _NAME = re.compile(rf"[0-9a-f]{{32}}(?:{re.escape(_REPLY)})?")
 
 
 class Spill:
-    """The bodies below `s3://BUCKET/PREFIX`. S3 is contacted on first use. Thread-safe.
+    """The bodies below `s3://BUCKET/PREFIX`; `uri` is that prefix, without a final `{user}`. AWS is contacted on first
+    use. Thread-safe.
 
     Raises WrongUsage for another kind of URI."""
 
     def __init__(self, uri: str) -> None:
-        bucket = uri.removeprefix("s3://").partition("/")[0]
-        if not uri.startswith("s3://") or not bucket:
-            raise WrongUsage(f"{uri!r} is not an S3 prefix for large bodies; write s3://BUCKET/PREFIX.")
-        self.uri = uri.rstrip("/")
+        prefix = uri.rstrip("/")
+        self.uri = prefix.removesuffix(f"/{USER_PLACEHOLDER}")
+        self._of_user = self.uri != prefix
+        if not self.uri.removeprefix("s3://").partition("/")[0] or not self.uri.startswith("s3://") or "{" in self.uri:
+            raise WrongUsage(
+                f"{uri!r} is not an S3 prefix for large bodies; write s3://BUCKET/PREFIX or "
+                f"s3://BUCKET/PREFIX/{USER_PLACEHOLDER}."
+            )
+        self._user: str | None = None
         self._opened: S3Storage | None = None
         self._opening = threading.Lock()
 
     def check(self) -> None:
-        """Write and delete an object, to check the permissions. Raises StorageFailed."""
-        name = uuid.uuid4().hex
+        """Write and delete an object, to check the permissions. Raises StorageFailed, AwsRefused, AwsUnreachable."""
+        name = self._new_name()
         self._storage.replace(name, b"")
         self._storage.remove(name)
 
     @contextmanager
     def put_request(self, request: Request) -> Iterator[Request]:
         """Store the body until the block ends; yield the request without it. For the client. Raises StorageFailed."""
-        name = uuid.uuid4().hex
+        name = self._new_name()
         self._storage.replace(name, request.content)
         try:
             yield replace(request, headers={**request.headers, SPILL_HEADER: self._uri(name)}, content=b"")
         finally:
             self._remove(name)
 
+    def with_user(self, request: Request) -> Request:
+        """The request with the name of the folder for an oversized reply, if this client has one. For the client.
+        Raises AwsRefused, AwsUnreachable."""
+        user = self._folder.rstrip("/")
+        return replace(request, headers={**request.headers, USER_HEADER: user}) if user else request
+
     def take_reply(self, reply: Reply, limit: int) -> Reply:
         """Return the reply with its body of at most `limit` bytes, and delete the object. For the client.
 
         Raises InvalidFrame, StorageFailed."""
         name = self._name(reply.header(SPILL_HEADER) or "")
+        if not name.startswith(self._folder):
+            raise InvalidFrame(
+                f"The tail stored the reply at {self._uri(name)[:200]!r}, outside of this user's folder."
+            )
         content = self._read(name, limit)
         self._remove(name)
         return replace(reply, content=content)
@@ -68,10 +89,26 @@ class Spill:
         """Store the body, beside the request's if that is in S3, and return the reply without it. For the tail.
 
         Raises StorageFailed."""
-        request_uri = request.header(SPILL_HEADER)
-        name = f"{self._name(request_uri)}{_REPLY}" if request_uri else uuid.uuid4().hex
+        request_uri, user = request.header(SPILL_HEADER), request.header(USER_HEADER)
+        if user and not is_user_id(user):
+            raise InvalidFrame(f"{user[:60]!r} is not the AWS id of a user, the folder for an oversized reply.")
+        new = f"{user}/{uuid.uuid4().hex}" if user else uuid.uuid4().hex
+        name = f"{self._name(request_uri)}{_REPLY}" if request_uri else new
         self._storage.replace(name, reply.content)
         return replace(reply, headers={**reply.headers, SPILL_HEADER: self._uri(name)}, content=b"")
+
+    @property
+    def _folder(self) -> str:
+        """The folder of this client below the prefix, with its slash; empty without one."""
+        if not self._of_user:
+            return ""
+        with self._opening:
+            if self._user is None:
+                self._user = caller_id()
+            return f"{self._user}/"
+
+    def _new_name(self) -> str:
+        return f"{self._folder}{uuid.uuid4().hex}"
 
     @property
     def _storage(self) -> S3Storage:
@@ -88,9 +125,10 @@ class Spill:
         return f"{self.uri}/{name}"
 
     def _name(self, uri: str) -> str:
-        """The name below the prefix. Only names of the form made in this class are accepted."""
+        """The name below the prefix, with at most one folder. Accepts only names of the form made in this class."""
         name = uri.removeprefix(f"{self.uri}/")
-        if name == uri or not _NAME.fullmatch(name):
+        user, _, last = name.rpartition("/")
+        if name == uri or not _NAME.fullmatch(last) or (name != last and not is_user_id(user)):
             raise InvalidFrame(
                 f"The body's URI {uri[:200]!r} is not below {self.uri}; "
                 "give client and tail the same prefix for large bodies."

@@ -145,6 +145,8 @@ class RemoteTail:
 
     def _send_any_size(self, request: Request, limit: int) -> Reply:
         """As _send, with oversized bodies going through S3; the time of that counts as time of the link."""
+        if self._spill is not None:
+            request = self._spill.with_user(request)
         max_bytes, size, spill_us = self._max_content_bytes(request), len(request.content), 0
         if max_bytes is None or size <= max_bytes:
             reply = self._send(request, limit)

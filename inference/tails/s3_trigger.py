@@ -1,7 +1,7 @@
 """The tail behind S3: image files are put into a bucket, which triggers a function that computes the whole model.
 
 An image is put at PREFIX/in/BATCH/NUMBER. Its reply appears at PREFIX/out/BATCH/NUMBER; the object's metadata are the
-reply's status and headers.
+reply's status and headers. An address that ends in `/{user}` puts a folder named by the AWS user id before BATCH.
 """
 
 import threading
@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from hybrid_batch.data.aws.caller import USER_PLACEHOLDER, caller_id
 from hybrid_batch.data.backoff import Backoff
 from hybrid_batch.data.errors import BundleMismatch, StorageFailed, TailRefused, TailUnreachable, WrongUsage
 from hybrid_batch.data.storage.s3_storage import S3Storage
@@ -44,7 +45,7 @@ class _ImageResult:
 
 class S3TriggerTail:
     """See Tail. Computes only the whole model, from image files. Raises WrongUsage for an address without a bucket,
-    StorageFailed for unusable AWS settings."""
+    StorageFailed for unusable AWS settings, AwsRefused and AwsUnreachable for an unknown user."""
 
     max_frame_bytes = None
     codecs = (IMAGE,)
@@ -52,12 +53,14 @@ class S3TriggerTail:
     def __init__(self, address: str, bundle: Bundle, settings: TailSettings | None = None) -> None:
         settings = settings or TailSettings()
         self._address = address
-        self._prefix = address.removeprefix(SCHEME).rstrip("/")
+        prefix = address.removeprefix(SCHEME).rstrip("/")
+        self._prefix = prefix.removesuffix(f"/{USER_PLACEHOLDER}")
         if not self._prefix.startswith("s3://"):
             raise WrongUsage(f"{address!r} does not name a bucket; write s3-trigger:s3://BUCKET/PREFIX.")
         self._bundle = bundle
         self._timeout_s = settings.retries.response_timeout_s
         self._storage = S3Storage.open(self._prefix)
+        self._folder = f"{caller_id()}/" if prefix != self._prefix else ""
         self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="s3")
         self._closed = threading.Event()
         self._active = 0
@@ -94,7 +97,7 @@ class S3TriggerTail:
     def _compute(self, cut_id: str, files: Sequence[bytes | memoryview]) -> InferResponse:
         if cut_id != INPUT_CUT:
             raise self._unsupported()
-        batch = uuid.uuid4().hex
+        batch = f"{self._folder}{uuid.uuid4().hex}"
         names = [f"{batch}/{number:05}" for number in range(len(files))]
         start = time.perf_counter_ns()
         with self._deleted_afterwards(names):

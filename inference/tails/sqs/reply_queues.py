@@ -1,7 +1,7 @@
 """Reply queues, one for each client of a work queue: created, tagged with a heartbeat, and deleted when stale.
 
 A client tags its queue with the time every hour. A queue whose tag is older than a day belongs to a client that was
-killed.
+killed. The tag `owner` is the AWS user id of the client, by which permissions can limit users to their own queues.
 """
 
 import threading
@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
+from hybrid_batch.data.aws.caller import caller_id
 from hybrid_batch.data.aws.queue import MAX_NAME_LENGTH, SqsQueue
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, QueueNotFound, WrongUsage
 from hybrid_batch.inference.protocol.message import is_reply_queue_name, reply_queue_name
 
 _KIND = ("hybrid-batch", "replies")
 _ALIVE = "alive"
+_OWNER = "owner"
 _HEARTBEAT_S = 3600
 _STALE_S = 24 * 3600
 _MAX_LISTED = 100
@@ -32,12 +34,18 @@ def create_reply_queue(work: SqsQueue) -> SqsQueue:
             f"The queue name {work.name!r} is too long: its reply queue {name!r} would have {len(name)} characters, "
             f"and SQS allows {MAX_NAME_LENGTH}; use a shorter name."
         )
-    return work.create_sibling(name, _RETENTION_S, heartbeat_tags())
+    return work.create_sibling(name, _RETENTION_S, heartbeat_tags() | _owner_tag())
 
 
 def heartbeat_tags() -> dict[str, str]:
-    """The tags of the reply queue of a client that is alive now."""
+    """The tags of the reply queue of a client that is alive now, without that of its owner."""
     return dict([_KIND]) | {_ALIVE: str(int(time.time()))}
+
+
+def _owner_tag() -> dict[str, str]:
+    with suppress(AwsRefused, AwsUnreachable):  # a network without a way to STS; the permissions then decide
+        return {_OWNER: caller_id()}
+    return {}
 
 
 def send_heartbeats(reply_queue: SqsQueue, stopped: threading.Event) -> None:
