@@ -75,8 +75,7 @@ def test_a_stalled_link_is_one_sentence(slow):
 
 
 def test_a_large_request_to_lambda_may_take_longer_than_the_timeout(slow, aws, monkeypatch):
-    slow.pause_s = 6
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{slow.server_address[1]}")
-    transport = LambdaTransport("lambda:x", TailSettings())
+    transport = LambdaTransport("lambda:x", SETTINGS)
     assert transport.send(Request("POST", "/v2/x", {}, bytes(4_500_000)), 1000).content.isdigit()
     transport.close()

@@ -153,6 +153,7 @@ def test_every_image_once_after_any_faults(
     is_long = wanted == 1000
     seed = random.randrange(1 << 32) if is_long else 7
     began = time.monotonic()
+    print(f"\nsoak: seed {seed}")  # noqa: T201
     soak = Soak(tmp_path, seed, images=90 if is_long else 12)
     kills, faults = (6, 60) if is_long else (1, 10)
     bucket_runs, tail_runs, queue_runs = Weights(), Weights(), Weights(clock=0)
