@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.images.opened_image import OpenedImage, open_image, undecodable
-from hybrid_batch.data.images.orientation import PixelSize, find_orientation, upright_size
-from hybrid_batch.data.images.pixel_budget import RUNNER_BUDGET, PixelBudget, UndecodableImage
+from hybrid_batch.data.images.decoding.opened_image import OpenedImage, open_image, undecodable
+from hybrid_batch.data.images.decoding.orientation import PixelSize, find_orientation, upright_size
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget, UndecodableImage
 
 __all__ = [
     "Colour",

@@ -1,13 +1,14 @@
 """Executes the tails of one bundle: decodes frames and computes scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from hybrid_batch.data.errors import BundleMismatch, InvalidFrame
-from hybrid_batch.data.images.decode import UndecodableImage, decode
+from hybrid_batch.data.images.decoding.image_batch import ImageBatch
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
@@ -73,11 +74,32 @@ class TailExecutor:
 
     def decode(self, cut: Cut, frame: Frame) -> DecodedBatch:
         """Decode the frame's tensors, or decode and preprocess its image files. Raises InvalidFrame."""
-        self.decoded_bytes(cut, frame)
-        if wire_tensors.holds_images(frame):
-            return self._decode_images(wire_tensors.image_files(cut.boundary[0], frame))
+        images = self.open_images(cut, frame)
+        if images is not None:
+            return self.finish_images(images)
         tensors = wire_tensors.decode(cut.boundary, frame)
         return DecodedBatch(tensors, (None,) * len(tensors[0]))
+
+    def open_images(
+        self,
+        cut: Cut,
+        frame: Frame,
+        budget: PixelBudget = RUNNER_BUDGET,
+        check: Callable[[], None] = lambda: None,
+    ) -> ImageBatch | None:
+        """The image files of a frame, not decoded yet; None for a frame of tensors. See ImageBatch for `check`. Raises
+        InvalidFrame."""
+        self.decoded_bytes(cut, frame)
+        if not wire_tensors.holds_images(frame):
+            return None
+        files = wire_tensors.image_files(cut.boundary[0], frame)
+        dtype = NUMPY_DTYPES[self.bundle.input.datatype]
+        return ImageBatch(files, self.bundle.preprocessing, dtype, budget, check)
+
+    def finish_images(self, images: ImageBatch) -> DecodedBatch:
+        """Decode the images that are left."""
+        pixels, errors = images.finish()
+        return DecodedBatch([pixels], errors)
 
     def run(self, cut: Cut, tensors: Sequence[np.ndarray]) -> np.ndarray:
         """Compute scores, float32 (batch, *output shape), from boundary tensors, each (batch, *shape)."""
@@ -99,20 +121,6 @@ class TailExecutor:
         """Estimate the working memory of the runtime for one image, from the largest boundary in the tail."""
         largest = max(later.elements for later in self.bundle.cuts if later.tail_macs <= cut.tail_macs)
         return _WORKING_COPIES * _ELEMENT_BYTES * largest
-
-    def _decode_images(self, files: Sequence[memoryview]) -> DecodedBatch:
-        images: list[np.ndarray] = []
-        errors: list[str | None] = []
-        for file in files:
-            try:
-                images.append(decode(bytes(file), self.bundle.preprocessing))
-                errors.append(None)
-            except UndecodableImage as error:
-                errors.append(str(error))
-        tensor = np.empty((len(images), *self.bundle.input.shape), NUMPY_DTYPES[self.bundle.input.datatype])
-        for row, image in zip(tensor, images, strict=True):
-            row[...] = image
-        return DecodedBatch([tensor], tuple(errors))
 
 
 def bundle_mismatch(sha256: str, bundle: Bundle) -> BundleMismatch:

@@ -1,11 +1,13 @@
-"""The three steps of an inference request: decode its body, compute scores, encode the reply's body."""
+"""The steps of an inference request: parse and decode its body, compute scores, encode the reply's body."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_batch.data.images.decoding.image_batch import ImageBatch
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, DecodingCost, PixelBudget
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.protocol import wire
@@ -34,7 +36,45 @@ class InferenceResult:
     tail_us: int
 
 
-def decode_request(
+@dataclass(slots=True)
+class StartedRequest:
+    """A request whose body is parsed. `images` are its image files, if it has any, not decoded yet."""
+
+    executor: TailExecutor
+    cut: Cut
+    frame: wire.Frame
+    images: ImageBatch | None
+    received_ns: int
+    decode_ns: int
+
+    def decode_images(self) -> Iterator[DecodingCost]:
+        """Decode the images one by one; yields the cost of each before it is decoded. Raises what `check` of the images
+        raises."""
+        if self.images is None:
+            return
+        while True:
+            start = time.perf_counter_ns()
+            cost = self.images.open_next()
+            self.decode_ns += time.perf_counter_ns() - start
+            if cost is None:
+                return
+            yield cost
+            start = time.perf_counter_ns()
+            self.images.decode_next()
+            self.decode_ns += time.perf_counter_ns() - start
+
+    def finish(self) -> PendingRequest:
+        """Decode what is left. Raises InvalidFrame, and what `check` of the images raises."""
+        start = time.perf_counter_ns()
+        if self.images is None:
+            decoded = self.executor.decode(self.cut, self.frame)
+        else:
+            decoded = self.executor.finish_images(self.images)
+        decode_us = (self.decode_ns + time.perf_counter_ns() - start) // 1000
+        return PendingRequest(self.cut, self.frame, decoded, self.received_ns, decode_us)
+
+
+def start_request(
     executor: TailExecutor,
     cut: Cut,
     body: bytes,
@@ -42,10 +82,13 @@ def decode_request(
     *,
     received_ns: int,
     reserve: Callable[[int], None] = lambda _: None,
-) -> PendingRequest:
-    """Decode the body of a request for a cut. `reserve` is called with the bytes that parsing a large JSON takes, then
+    budget: PixelBudget = RUNNER_BUDGET,
+    check: Callable[[], None] = lambda: None,
+) -> StartedRequest:
+    """Parse the body of a request for a cut. `reserve` is called with the bytes that parsing a large JSON takes, then
     with the size of the tensors, each time before they are allocated; the time it takes does not count as decoding.
-    Raises InvalidFrame, BundleMismatch, and whatever `reserve` raises."""
+    `budget` and `check` are for image files; see ImageBatch. Raises InvalidFrame, BundleMismatch, and whatever
+    `reserve` raises."""
     start = time.perf_counter_ns()
 
     def reserve_untimed(size: int) -> None:
@@ -57,8 +100,8 @@ def decode_request(
     frame = wire.decode_request(body, wire.parse_header_length(header_length), reserve_untimed)
     executor.check_bundle(frame)
     reserve_untimed(executor.decoded_bytes(cut, frame))
-    decoded = executor.decode(cut, frame)
-    return PendingRequest(cut, frame, decoded, received_ns, (time.perf_counter_ns() - start) // 1000)
+    images = executor.open_images(cut, frame, budget, check)
+    return StartedRequest(executor, cut, frame, images, received_ns, time.perf_counter_ns() - start)
 
 
 def compute(executor: TailExecutor, cut: Cut, requests: Sequence[Sequence[np.ndarray]]) -> list[InferenceResult]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from hybrid_batch.data.images.decoding.pixel_budget import SERVER_BUDGET, PixelBudget
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import Runtime
@@ -25,9 +26,10 @@ from hybrid_batch.inference.serving.executor import TailExecutor
 from hybrid_batch.inference.serving.inference_request import (
     InferenceResult,
     PendingRequest,
+    StartedRequest,
     compute,
-    decode_request,
     encode_reply,
+    start_request,
 )
 from hybrid_batch.inference.serving.oip import Operation, RequestTarget
 from hybrid_batch.inference.serving.replies import HttpError, error_reply, json_reply
@@ -42,13 +44,15 @@ MAX_DECODED_BYTES = 512 << 20
 class Limits:
     """Limits of a RequestHandler: `request_bytes` of a body that is read, `announced_bytes` of a body as the metadata
     report it to clients, `batch` images in one call of the runtime, and `decoded_bytes` of the tensors of requests
-    that are computed together; a single request may exceed the last two. Compiled tails hold `compiled_bytes`."""
+    that are computed together; a single request may exceed the last two. Compiled tails hold `compiled_bytes`. `pixels`
+    limits image files."""
 
     request_bytes: int = oip.MAX_REQUEST_BYTES
     announced_bytes: int = oip.MAX_REQUEST_BYTES
     batch: int = MAX_BATCH
     decoded_bytes: int = MAX_DECODED_BYTES
     compiled_bytes: int | None = DEFAULT_COMPILED_BYTES
+    pixels: PixelBudget = SERVER_BUDGET
 
 
 class RequestHandler:
@@ -141,17 +145,24 @@ class RequestHandler:
         raise _no_counters()
 
     def decode(
+        self, target: RequestTarget, request: Request, *, reserve: Callable[[int], None] = lambda _: None
+    ) -> PendingRequest:
+        """Decode an inference request. See `start` for `reserve` and for what is raised."""
+        return self.start(target, request, reserve=reserve).finish()
+
+    def start(
         self,
         target: RequestTarget,
         request: Request,
         *,
         received_ns: int | None = None,
         reserve: Callable[[int], None] = lambda _: None,
-    ) -> PendingRequest:
-        """Decode an inference request, whose body is read from S3 if it is stored there. `received_ns` is the time by
+        check: Callable[[], None] = lambda: None,
+    ) -> StartedRequest:
+        """Parse an inference request, whose body is read from S3 if it is stored there. `received_ns` is the time by
         `perf_counter_ns` at which the last byte was received, by default now. `reserve` is called with the size of the
-        tensors in bytes before they are allocated. Raises CutNotFound, HttpError, InvalidFrame, BundleMismatch,
-        StorageFailed, and whatever `reserve` raises."""
+        tensors in bytes before they are allocated, `check` before each image file is decoded. Raises CutNotFound,
+        HttpError, InvalidFrame, BundleMismatch, StorageFailed, and whatever `reserve` raises."""
         received_ns = received_ns or time.perf_counter_ns()
         cut = self.find_cut(target)
         oip.check_encoding(request.header("Content-Encoding"))
@@ -161,8 +172,15 @@ class RequestHandler:
         if len(request.content) > self._limits.request_bytes:
             raise oip.too_large(len(request.content), self._limits.request_bytes)
         header_length = request.header(HEADER_LENGTH)
-        return decode_request(
-            self.executor, cut, request.content, header_length, received_ns=received_ns, reserve=reserve
+        return start_request(
+            self.executor,
+            cut,
+            request.content,
+            header_length,
+            received_ns=received_ns,
+            reserve=reserve,
+            budget=self._limits.pixels,
+            check=check,
         )
 
     def encode(self, pending: PendingRequest, result: InferenceResult) -> Reply:

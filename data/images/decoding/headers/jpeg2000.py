@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _MAX_BOXES = 1024
 _MAX_SEGMENTS = 70_000

@@ -1,6 +1,6 @@
 """The structure of PNG files (ISO/IEC 15948): their chunks."""
 
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _MAX_CHUNKS = 20_000  # Pillow reads each in Python
 _TEXTS = (b"zTXt", b"iTXt", b"tEXt", b"iCCP")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from hybrid_batch.data.images.headers.ifd import check_tags, first_directory
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.headers.ifd import check_tags, first_directory
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _MAX_SEGMENTS = 4096
 _MAX_JUNK_BYTES = 4096

@@ -1,6 +1,6 @@
 """The structure of GIF files (GIF89a): the blocks before the first image."""
 
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _MAX_HEADER_BYTES = 1 << 20  # Pillow joins the blocks of a comment one by one

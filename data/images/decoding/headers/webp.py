@@ -1,6 +1,6 @@
 """The structure of WebP (RFC 9649) and AVIF files: the size of the canvas and of the coded image."""
 
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _WEBP_BYTES_A_PIXEL = 13  # two canvases of 4 bytes, the planes, and a copy
 _AVIF_BYTES_A_PIXEL = 10

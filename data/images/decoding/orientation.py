@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from hybrid_batch.data.images.headers.ifd import first_directory
+from hybrid_batch.data.images.decoding.headers.ifd import first_directory
 
 _ORIENTATION = 0x0112
 _TURNS = {

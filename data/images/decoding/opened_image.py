@@ -11,10 +11,10 @@ from textwrap import shorten
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
-from hybrid_batch.data.images.conversion import convert, convert_reduced
-from hybrid_batch.data.images.headers.formats import check_structure, find_format
-from hybrid_batch.data.images.orientation import PixelSize, find_orientation, turn, upright_size
-from hybrid_batch.data.images.pixel_budget import DecodingCost, PixelBudget, Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.conversion import convert, convert_reduced
+from hybrid_batch.data.images.decoding.headers.formats import check_structure, find_format
+from hybrid_batch.data.images.decoding.orientation import PixelSize, find_orientation, turn, upright_size
+from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost, PixelBudget, Structure, UndecodableImage
 
 LARGEST_DECODED = 25_000_000  # pixels; images of more are reduced while they are decoded, or at once after it
 LARGEST_DECODED_JPEG2000 = 1 << 21  # pixels; Pillow holds the interpreter's lock while it decodes this format

@@ -1,7 +1,7 @@
 """The structure of TIFF files (TIFF 6.0): strips, tiles and the compression of the first image."""
 
-from hybrid_batch.data.images.headers.ifd import TagEntry, check_tags, first_directory
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.headers.ifd import TagEntry, check_tags, first_directory
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS = 256, 257, 258, 259, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _PLANAR = 322, 323, 284

@@ -5,8 +5,8 @@ from importlib import import_module
 
 from PIL import Image
 
-from hybrid_batch.data.images.headers import containers, gif, jpeg, jpeg2000, png, tiff, webp
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.headers import containers, gif, jpeg, jpeg2000, png, tiff, webp
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 Check = Callable[[bytes], Structure]
 

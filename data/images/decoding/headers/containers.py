@@ -3,8 +3,8 @@ first bytes of its own."""
 
 import struct
 
-from hybrid_batch.data.images.headers import jpeg2000, png
-from hybrid_batch.data.images.pixel_budget import Structure, UndecodableImage
+from hybrid_batch.data.images.decoding.headers import jpeg2000, png
+from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _MAX_PARTS = 1024
 _PNG, _JPEG2000 = b"\x89PNG", (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
