@@ -15,6 +15,7 @@ them read a run or a whole log as one table.
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,9 +26,11 @@ import pyarrow.parquet as pq
 
 from hybrid_batch.data.errors import NotARun, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.log.log_files import OtherVersion, count_images, read_images, read_records
+from hybrid_batch.data.log.parquet_limits import BATCH_ROWS, UnsafeParquet
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
 from hybrid_batch.data.log.run_files import MAX_FILE_BYTES, SETTINGS, TOTALS, FileTypes, parse_file
-from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, schema_version, upgrade
+from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.data.storage.storage import Storage
 
@@ -39,6 +42,7 @@ _IMAGES = "_images.pq"  # Parquet, under a name that the pattern *.parquet of ot
 _FORMER_IMAGES = "_images.parquet"
 _SUCCESS = "_SUCCESS"
 _DEFAULT_ID = re.compile(r"run=[0-9a-f]{12}")  # as opposed to the name that a user chose
+_REPAIR = "remove it and repeat the same `hybrid-batch run`."
 _MAX_NAMES = 20
 _REASON_CHARACTERS = 200
 _RUN_ID = re.compile(r"[\w-][\w.-]{0,99}")
@@ -84,22 +88,13 @@ class RunFolder:
 
     def images(self) -> pa.Table:
         """Return the images of the run in order, a table of IMAGES_SCHEMA."""
-        name = self._images_name()
-        table = self._table(name)
-        if table.schema.names != IMAGES_SCHEMA.names:
-            raise NotARun(f"{self.uri}/{name} has columns {table.schema.names}, not {IMAGES_SCHEMA.names}.")
-        return table
+        with self._reading(name := self._images_name()):
+            return read_images(self.storage.open_input_file(name))
 
     def count_images(self) -> int:
         """Return the number of images of the run, from the footer of their list."""
-        name = self._images_name()
-        try:
-            with self.storage.open_input_file(name) as file:
-                return int(pq.read_metadata(file).num_rows)
-        except FileNotFoundError as error:
-            raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(name, error) from error
+        with self._reading(name := self._images_name()):
+            return count_images(self.storage.open_input_file(name))
 
     def parts(self) -> dict[int, str]:
         """Return the names of the existing parts by shard number, in order."""
@@ -108,23 +103,17 @@ class RunFolder:
 
     def read_part(self, index: int) -> pa.Table:
         """Return the records of one shard, a table of SCHEMA."""
-        name = PART_NAME.format(index)
-        table = self._table(name)
-        self._check_version(name, table.schema)
-        return upgrade(table)
+        return pa.Table.from_batches(self.read_batches(index), SCHEMA)
+
+    def read_batches(self, index: int, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the records of one shard, at most `rows` at once, with the columns of SCHEMA."""
+        with self._reading(PART_NAME.format(index)), self.open_part(index) as source:
+            yield from read_records(source, rows)
 
     def iter_records(self, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
-        """Yield the records of all existing parts in the order of the images, at most `rows` at once, with the columns
-        of SCHEMA."""
-        for index, name in self.parts().items():
-            with self.open_part(index) as source:
-                try:
-                    part = pq.ParquetFile(source)
-                    self._check_version(name, part.schema_arrow)
-                    for batch in part.iter_batches(rows):
-                        yield upgrade(batch)
-                except (pa.ArrowException, OSError) as error:
-                    raise self._damaged(name, error) from error
+        """Yield the records of all existing parts in the order of the images, as `read_batches` does."""
+        for index in self.parts():
+            yield from self.read_batches(index, rows)
 
     def records(self) -> pa.Table:
         """Return the records of all existing parts, a table of SCHEMA in the order of the images."""
@@ -133,11 +122,8 @@ class RunFolder:
 
     def open_part(self, index: int) -> pa.NativeFile:
         """Open the file of one shard, to read it in batches or by column."""
-        name = PART_NAME.format(index)
-        try:
+        with self._reading(name := PART_NAME.format(index)):
             return self.storage.open_input_file(name)
-        except FileNotFoundError as error:
-            raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
 
     def commit(self, index: int, records: pa.Table) -> bool:
         """Write the records of one shard; return True if they were written now, False if the part existed."""
@@ -168,27 +154,22 @@ class RunFolder:
             reason = one_line(error)[:_REASON_CHARACTERS]
             raise NotARun(f"{self.uri}/{name} is damaged ({reason}); the run cannot be used.") from error
 
-    def _table(self, name: str) -> pa.Table:
-        # A dataset reader would add a column for the folder name `run=…`.
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Report what is wrong with a Parquet file of the run as NotARun."""
         try:
-            return pq.ParquetFile(pa.BufferReader(self.storage.read(name))).read()
+            yield
         except FileNotFoundError as error:
             raise NotARun(f"{self.uri} has no {name}; run the same command again to make it.") from error
-        except (pa.ArrowException, OSError) as error:
-            raise self._damaged(name, error) from error
-
-    def _check_version(self, name: str, schema: pa.Schema) -> None:
-        if (version := schema_version(schema)) not in map(str, READABLE_VERSIONS):
+        except OtherVersion as error:
             raise NotARun(
-                f"The records of {self.uri}/{name} have schema version {version}, and this hybrid-batch reads versions "
+                f"The records of {self.uri}/{name} have schema version {error}, and this hybrid-batch reads versions "
                 f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}; use a newer one."
-            )
-
-    def _damaged(self, name: str, error: Exception) -> NotARun:
-        return NotARun(
-            f"{self.uri}/{name} is not a readable Parquet file ({one_line(error)}); remove it and repeat the same "
-            "`hybrid-batch run`."
-        )
+            ) from error
+        except UnsafeParquet as error:
+            raise NotARun(f"{self.uri}/{name} is refused: {error}; {_REPAIR}") from error
+        except (pa.ArrowException, OSError) as error:
+            raise NotARun(f"{self.uri}/{name} is not a readable Parquet file ({one_line(error)}); {_REPAIR}") from error
 
 
 def run_folder(log: Storage, run_id: str) -> RunFolder:

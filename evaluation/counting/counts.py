@@ -37,6 +37,10 @@ from hybrid_batch.evaluation.counting.encoding.vocabulary import Vocabulary
 from hybrid_batch.evaluation.counting.failures import first_failures
 
 MAX_VALUES = 4096
+MAX_CLASSES = 1 << 18
+MAX_LETTERS = 64 << 20  # of all names of classes, folders, runs, cuts and tails
+MAX_RUNS = 1 << 16  # with their cuts, codecs and tails
+MAX_PERIODS = 1 << 20
 OVERALL = ""  # the `by` of the slice of all records
 BYTE_COLUMNS = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
 RUN_COLUMNS = ("run_id", "model", "bundle", "cut", "codec", "tail")

@@ -21,6 +21,10 @@ from hybrid_batch.evaluation.counting.counters.group_counter import BatchColumns
 from hybrid_batch.evaluation.counting.counters.throughput_counter import NO_SHARD, SpanCounter, ThroughputCounter
 from hybrid_batch.evaluation.counting.counts import (
     BYTE_COLUMNS,
+    MAX_CLASSES,
+    MAX_LETTERS,
+    MAX_PERIODS,
+    MAX_RUNS,
     MAX_VALUES,
     OVERALL,
     RUN_COLUMNS,
@@ -71,6 +75,7 @@ class RecordCounter:
         batch = columns.current_records(batch, self._by)
         codes = self._codes(batch)
         in_top5, has_top5 = self._top5(batch, codes["label"])
+        self._check_sizes()
         failed = np.asarray(pc.is_valid(batch.column("error"))) | (codes["prediction"] == NULL)
         if failed.any():
             self._by_run.add_errors(codes["run"][failed])
@@ -110,6 +115,18 @@ class RecordCounter:
             exemplars=self._confident_errors.table(),
             overflows={"by": self._overflows, "shares": [1] * len(self._overflows)},
         )
+
+    def _check_sizes(self) -> None:
+        """Raises NotRecords for more distinct values than counts may hold: the records of a stranger can all differ."""
+        vocabularies = (self._classes, *self._vocabularies.values(), *self._run_vocabularies.values())
+        for value, limit, name in (
+            (len(self._classes) - 1, MAX_CLASSES, "classes"),
+            (sum(vocabulary.letters for vocabulary in vocabularies), MAX_LETTERS, "letters of names"),
+            (len(self._runs), MAX_RUNS, "runs, cuts and tails"),
+            (len(self._throughput), MAX_PERIODS, "shards and minutes"),
+        ):
+            if value > limit:
+                raise NotRecords(f"with it, the records have {value:,} {name}, more than {limit:,}")
 
     def _periods(self) -> dict[str, object]:
         periods = self._throughput.columns()

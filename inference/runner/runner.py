@@ -59,9 +59,7 @@ def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
     table, concurrency, adaptive = spec.images.table, spec.concurrency, spec.router.fixed_split is None
     present = spec.folder.parts()
     missing = [(shard, rows) for shard, rows in shards(table.num_rows, spec.shard_size) if shard not in present]
-    totals = Totals()
-    for shard in present:
-        totals.add(spec.folder.read_part(shard))
+    totals = Totals.of_shards(spec.folder, present)
     stages = Stages(spec.bundle, spec.runtime, spec.tail, spec.router, spec.images.root)
     session = spec.router.session(sum(len(rows) for _, rows in missing), stages.compile_split)
     # The session ends first: batches may be waiting for its measurements.

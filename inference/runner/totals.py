@@ -1,6 +1,8 @@
 """The totals of a run, for its summary and for `_SUCCESS`."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,6 +13,7 @@ from hybrid_batch.data.log.records import STAGES, WAITS
 from hybrid_batch.data.log.runs import RunFolder
 
 _BYTES = ("image_bytes", "cut_bytes", "sent_bytes", "received_bytes")
+_READERS = 8  # parts that are read at once
 _REASONS = 20  # kept, because a message may contain a number that differs from file to file
 OTHER_REASONS = "other reasons"
 
@@ -41,8 +44,8 @@ class Totals:
     reason: str | None = None
     events: list[str] = field(default_factory=list)
 
-    def add(self, records: pa.Table) -> None:
-        """Add the records of one shard."""
+    def add(self, records: pa.Table | pa.RecordBatch) -> None:
+        """Add records of one shard."""
         label, prediction = (records[name].cast(pa.string()) for name in ("label", "prediction"))
         self.images += records.num_rows
         self.errors += records.num_rows - records["error"].null_count
@@ -50,11 +53,8 @@ class Totals:
         self.correct += pc.sum(pc.equal(label, prediction)).as_py() or 0
         cuts, codecs, tails = (records[name].cast(pa.string()).to_pylist() for name in ("cut", "codec", "tail"))
         self.cuts = _sum(self.cuts, Counter(map("{} {}".format, cuts, codecs)))
-        self.tails = _sum(self.tails, Counter(tails))
-        for reason, count in Counter(records["error"].drop_null().to_pylist()).items():
-            known = reason in self.error_reasons or len(self.error_reasons) < _REASONS
-            key = reason if known else OTHER_REASONS
-            self.error_reasons[key] = self.error_reasons.get(key, 0) + count
+        self.tails = _sum(self.tails, Counter(map(str, tails)))
+        self._add_reasons(Counter(records["error"].drop_null().to_pylist()))
         classified = records.filter(prediction.is_valid())
         self.active_us = _merged([*self.active_us, *_period_us(classified)])
         for name in _BYTES:
@@ -65,6 +65,22 @@ class Totals:
             self.waits_us = {}
         for wait in self.waits_us:
             self.waits_us[wait] += pc.sum(classified[f"{wait}_us"]).as_py() or 0
+
+    def add_shard(self, shard: "Totals") -> None:
+        """Add the totals of another shard."""
+        for name in ("images", "errors", "labelled", "correct", *_BYTES):
+            setattr(self, name, getattr(self, name) + getattr(shard, name))
+        self.cuts, self.tails = _sum(self.cuts, Counter(shard.cuts)), _sum(self.tails, Counter(shard.tails))
+        self._add_reasons(shard.error_reasons)
+        self.active_us = _merged([*self.active_us, *shard.active_us])
+        self.stages_us = {stage: time + shard.stages_us[stage] for stage, time in self.stages_us.items()}
+        self.waits_us = {wait: time + shard.waits_us[wait] for wait, time in self.waits_us.items() if shard.waits_us}
+
+    def _add_reasons(self, counts: Mapping[str, int]) -> None:
+        for reason, count in counts.items():
+            known = reason in self.error_reasons or len(self.error_reasons) < _REASONS
+            key = reason if known else OTHER_REASONS
+            self.error_reasons[key] = self.error_reasons.get(key, 0) + count
 
     @property
     def accuracy(self) -> float | None:
@@ -93,9 +109,28 @@ class Totals:
         stored = folder.totals() or {}
         if all(f.name in stored for f in fields(cls)):
             return cls.from_dict(stored)
+        return cls.of_shards(folder, folder.parts())
+
+    @classmethod
+    def of_shards(cls, folder: RunFolder, shards: Iterable[int]) -> "Totals":
+        """The totals of these shards, read by several threads: on S3 a read is mostly waiting. Raises NotARun and
+        StorageFailed."""
+
+        def of_shard(shard: int) -> Totals:
+            totals = cls()
+            for records in folder.read_batches(shard):
+                totals.add(records)
+            if totals.active_us:  # a shard is one period, also where it is read in several batches
+                totals.active_us = [[totals.active_us[0][0], totals.active_us[-1][1]]]
+            return totals
+
         totals = cls()
-        for shard in folder.parts():
-            totals.add(folder.read_part(shard))
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="totals") as pool:
+            try:
+                for shard in pool.map(of_shard, shards):
+                    totals.add_shard(shard)
+            finally:
+                pool.shutdown(cancel_futures=True)
         return totals
 
 

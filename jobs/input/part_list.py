@@ -18,6 +18,7 @@ from hybrid_batch.evaluation.counting.record_counter import RecordCounter
 from hybrid_batch.evaluation.report_schema import Report
 from hybrid_batch.evaluation.run_facts import RunFacts, facts_of
 
+_MAX_RESTARTS = 4
 _BUILD_LOCK = Lock()  # building counts takes 100 MB for a thousand classes and little time: one thread at a time
 
 
@@ -67,13 +68,19 @@ def count_parts(parts: Iterable[Part], by: Sequence[str] = ()) -> Counts:
     folders: dict[str, RunFolder] = {}
     good: list[Part] = []
     bad: list[str] = []
+    restarts = 0
     for part in parts:
         batches_before = counter.started_batches
         try:
+            if restarts > _MAX_RESTARTS:
+                raise NotARun(_describe(part, f"it is not counted after {restarts} damaged parts"))
+            if restarts:  # a log with one damaged part may have more: find them before they cost a restart
+                _count(RecordCounter(by), part, folders, by)
             _count(counter, part, folders, by)
         except HybridBatchError as error:
             bad.append(str(error))
             if counter.started_batches > batches_before:  # the part's first records cannot be subtracted: start over
+                restarts += 1
                 counter = RecordCounter(by)
                 for other in good:
                     _count(counter, other, folders, by)
@@ -93,10 +100,12 @@ def _count(counter: RecordCounter, part: Part, folders: dict[str, RunFolder], by
             for batch in read_batches(file, by):
                 counter.add(batch)
         except NotRecords as error:
-            name = PART_NAME.format(part.index)
-            raise NotARun(
-                f"{part.run}/{name} cannot be counted: {error}; remove it, and repeat the same `hybrid-batch run`."
-            ) from error
+            raise NotARun(_describe(part, str(error))) from error
+
+
+def _describe(part: Part, reason: str) -> str:
+    name = PART_NAME.format(part.index)
+    return f"{part.run}/{name} cannot be counted: {reason}; remove it, and repeat the same `hybrid-batch run`."
 
 
 def require_complete(report: Report) -> Report:

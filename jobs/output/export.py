@@ -62,7 +62,7 @@ def write_parquet(run: RunFolder, out: BinaryIO) -> None:
     """One Parquet file with the columns of the log."""
     with pq.ParquetWriter(out, SCHEMA, compression="zstd") as writer:
         for batch in run.iter_records(_ROW_GROUP):
-            writer.write_table(pa.Table.from_batches([batch]).cast(SCHEMA))
+            writer.write_batch(batch)
 
 
 def write_coco(run: RunFolder, out: BinaryIO) -> None:

@@ -19,6 +19,10 @@ class ThroughputCounter:
     def __init__(self) -> None:
         self._periods: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
+    def __len__(self) -> int:
+        """The number of periods."""
+        return len(self._periods)
+
     def add(self, run: Integers, shard: Integers, start_us: Integers, end_us: Integers) -> None:
         """Count records by the code of their run, shard, start and end, in microseconds since 1970 (UTC)."""
         if not len(start_us):

@@ -15,6 +15,9 @@ class Combinations:
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, ...], int] = {}
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     def encode(self, columns: Sequence[Codes], sizes: Sequence[int]) -> Codes:
         """The number of each row's combination; codes of a column are below its size, which may grow between calls."""
         joint, combinations = np.zeros(len(columns[0]), np.int64), np.zeros((1, 0), np.int64)

@@ -1,5 +1,7 @@
 """Strings as small integers, which are counted as fast as numbers."""
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,6 +16,7 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        self.letters = 0  # of all strings
         self._dictionary: pa.Array | None = None
         self._remap = np.zeros(1, np.int64)
 
@@ -27,7 +30,9 @@ class Vocabulary:
             column = column.cast(pa.string()).dictionary_encode()
         if self._dictionary is None or not column.dictionary.equals(self._dictionary):
             words = column.dictionary.cast(pa.string()).to_pylist()
+            known = len(self._codes)
             codes = [NULL if word is None else self._codes.setdefault(word, len(self)) for word in words]
+            self.letters += sum(map(len, islice(self._codes, known, None)))
             self._dictionary, self._remap = column.dictionary, np.array([*codes, NULL], np.int64)
         indices = column.indices
         if indices.null_count:
