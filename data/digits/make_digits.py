@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hybrid_batch.data.images.decode import Preprocessing, decode
+from hybrid_batch.data.terminal.messages import print_line
 
 DIGITS = Path(__file__).parent
 PREPARATION = Preprocessing(height=8, width=8, colour="grey", scale="0-1")
@@ -25,15 +26,16 @@ SEED = 0
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=DIGITS)
-def main(folder: Path) -> None:
+@click.option("--epochs", type=click.IntRange(min=1), default=EPOCHS, show_default=True, help="Passes over the digits.")
+def main(folder: Path, epochs: int) -> None:
     """Write the images, the class names and the model of the sample to FOLDER."""
     pixels, digits, held_out = load_digits()
     write_images(folder, pixels, digits, held_out)
     (folder / "classes.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
     kept = np.setdiff1d(np.arange(len(digits)), held_out)
-    model = train(pixels[kept], digits[kept])
+    model = train(pixels[kept], digits[kept], epochs)
     model.save(folder / "digits.keras")
-    click.echo(f"accuracy on the {HELD_OUT} images held out: {accuracy(folder, model):.4f}")
+    print_line(f"accuracy on the {HELD_OUT} images held out: {accuracy(folder, model):.4f}")
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +88,7 @@ def build_model() -> Any:  # noqa: ANN401 - keras has no types
     return Model(image, layers.Dense(10, "softmax", name="digit")(x), name="digits")
 
 
-def train(pixels: np.ndarray, digits: np.ndarray) -> Any:  # noqa: ANN401
+def train(pixels: np.ndarray, digits: np.ndarray, epochs: int = EPOCHS) -> Any:  # noqa: ANN401
     """Return a model trained on randomly rotated, shifted and scaled copies of the images."""
     import keras
     import tensorflow as tf
@@ -105,10 +107,10 @@ def train(pixels: np.ndarray, digits: np.ndarray) -> Any:  # noqa: ANN401
             model,
         ]
     )
-    steps = EPOCHS * -(-len(digits) // 32)
+    steps = epochs * -(-len(digits) // 32)
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
     trainer.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-    trainer.fit(pixels[..., None] / np.float32(255), digits, batch_size=32, epochs=EPOCHS, verbose=2)
+    trainer.fit(pixels[..., None] / np.float32(255), digits, batch_size=32, epochs=epochs, verbose=2)
     return model
 
 
