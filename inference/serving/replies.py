@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from hybrid_batch.data.errors import BundleMismatch, CutNotFound, HybridBatchError, InvalidFrame
+from hybrid_batch.data.terminal.escapes import write_line
 from hybrid_batch.inference.protocol.transport import Reply
 from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
 
@@ -24,9 +25,14 @@ class HttpError(Exception):
 class Overloaded(Exception):
     """A server has as many pending requests, bytes in them, or compilations as it admits; a retry may succeed."""
 
-    def __init__(self, message: str, reason: Refusal = Refusal.PENDING) -> None:
+    def __init__(self, message: str, reason: Refusal = Refusal.PENDING, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class ClientGone(Exception):
+    """The connection of a request is lost: its work is given up, and its reply reaches nobody."""
 
 
 class ShuttingDown(Exception):
@@ -39,6 +45,7 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     BundleMismatch: HTTPStatus.CONFLICT,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     ShuttingDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    ClientGone: HTTPStatus.BAD_REQUEST,
     HybridBatchError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _RETRY_LATER = {"Retry-After": "1"}
@@ -52,7 +59,7 @@ def json_reply(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, st
 
 def print_traceback(error: Exception) -> None:
     """Print the traceback of a defect on stderr."""
-    traceback.print_exception(error, file=sys.stderr)
+    write_line(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
 
 
 def error_reply(error: Exception, report: Callable[[Exception], None] = print_traceback) -> Reply:
@@ -64,5 +71,7 @@ def error_reply(error: Exception, report: Callable[[Exception], None] = print_tr
         report(error)
         message = f"The server failed: {type(error).__name__}: {error}"
         return json_reply({"error": message}, HTTPStatus.INTERNAL_SERVER_ERROR)
-    headers = _RETRY_LATER if isinstance(error, Overloaded | ShuttingDown) else None
+    headers = _RETRY_LATER if isinstance(error, ShuttingDown) else None
+    if isinstance(error, Overloaded):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return json_reply({"error": str(error)}, status, headers)

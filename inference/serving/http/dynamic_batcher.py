@@ -6,6 +6,7 @@ while the runtime is free calls it.
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class _QueuedTensors:
     cut: Cut
     tensors: list[np.ndarray]
     done: Future[InferenceResult]
+    check: Callable[[], None]
 
     @property
     def size(self) -> int:
@@ -37,12 +39,19 @@ class DynamicBatcher:
         self._computing = False
         self._lock = threading.Lock()
 
-    def compute(self, cut: Cut, tensors: list[np.ndarray], done: Future[InferenceResult]) -> None:
+    def compute(
+        self,
+        cut: Cut,
+        tensors: list[np.ndarray],
+        done: Future[InferenceResult],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Compute scores from boundary tensors, each (batch, *shape), and set them as the result of `done`. If the
         runtime is free the calling thread computes these, then all requests that were queued meanwhile; otherwise this
-        queues the request and returns at once. `done` is set before later requests are computed."""
+        queues the request and returns at once. `done` is set before later requests are computed. A request whose
+        `check` raises when its turn comes is not computed: the exception is set."""
         with self._lock:
-            self._queue.append(_QueuedTensors(cut, tensors, done))
+            self._queue.append(_QueuedTensors(cut, tensors, done, check))
             if self._computing:
                 return
             self._computing = True
@@ -55,6 +64,9 @@ class DynamicBatcher:
             return self._take_batch() if self._queue else []
 
     def _compute(self, batch: list[_QueuedTensors]) -> None:
+        batch = [queued for queued in batch if _is_wanted(queued)]
+        if not batch:
+            return
         try:
             results = compute(self._executor, batch[0].cut, [queued.tensors for queued in batch])
         except Exception as error:
@@ -77,3 +89,12 @@ class DynamicBatcher:
                 left.append(queued)
         self._queue = left
         return taken
+
+
+def _is_wanted(queued: _QueuedTensors) -> bool:
+    try:
+        queued.check()
+    except Exception as error:
+        queued.done.set_exception(error)
+        return False
+    return True

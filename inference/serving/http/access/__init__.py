@@ -1,0 +1,1 @@
+"""Access to the HTTP server: tokens, TLS, and the limits of each client."""
