@@ -63,9 +63,10 @@ def command(ctx: click.Context, shell: str | None) -> None:
       hybrid-batch completion fish > ~/.config/fish/completions/hybrid-batch.fish
     """
     from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.data.terminal.messages import print_line
 
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
         raise WrongUsage(f"Cannot complete in the shell {name!r}; give one of {', '.join(SHELLS)}.")
     root = ctx.find_root()
-    click.echo(SHELLS[name](root.command, {}, str(root.info_name), _VARIABLE).source())
+    print_line(SHELLS[name](root.command, {}, str(root.info_name), _VARIABLE).source())

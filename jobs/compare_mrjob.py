@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.data.terminal.escapes import escape_controls, write_line
 from hybrid_batch.evaluation.comparison.comparison import build_comparison
 from hybrid_batch.evaluation.comparison.run_join import (
     JoinCounts,
@@ -55,7 +56,8 @@ class CompareRuns(PartsJob):
 
     def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, str, int]]:
         runs = list_comparison_input(uris, self.options.by, self.options.skip_unreadable)
-        sys.stderr.writelines(f"{note}\n" for note in runs.notes)
+        for note in runs.notes:
+            write_line(sys.stderr, note)
         self.forward_option(f"--buckets={runs.buckets}")
         yield from lines(runs)
 
@@ -79,4 +81,4 @@ if __name__ == "__main__":
     try:
         CompareRuns.run()
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))

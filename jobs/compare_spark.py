@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_json, write_line
 from hybrid_batch.evaluation.comparison.comparison import build_comparison
 from hybrid_batch.evaluation.comparison.run_join import (
     JoinCounts,
@@ -58,12 +59,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out parts that are unreadable")
     options = parser.parse_args(arguments)
     runs = list_comparison_input(options.runs, options.by, options.skip_unreadable)
-    sys.stderr.writelines(f"{note}\n" for note in runs.notes)
-    sys.stdout.write(f"{to_json(build_comparison(compare(runs), options.skip_unreadable))}\n")
+    for note in runs.notes:
+        write_line(sys.stderr, note)
+    write_line(sys.stdout, escape_json(to_json(build_comparison(compare(runs), options.skip_unreadable))))
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.data.terminal.escapes import escape_controls, write_line
 from hybrid_batch.evaluation.counting.counts import decode_counts, encode_counts, merge_counts
 from hybrid_batch.evaluation.output.canonical_json import from_json, to_json
 from hybrid_batch.evaluation.report import build_report
@@ -58,7 +59,8 @@ class EvaluateRuns(PartsJob):
 
     def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, int]]:
         runs = list_parts(uris)
-        sys.stderr.writelines(f"{note}\n" for note in runs.notes)
+        for note in runs.notes:
+            write_line(sys.stderr, note)
         yield from lines(runs.parts)
 
     def render(self, output: bytes) -> str:
@@ -91,4 +93,4 @@ if __name__ == "__main__":
     try:
         EvaluateRuns.run()
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))

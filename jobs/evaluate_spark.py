@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hybrid_batch.data.errors import HybridBatchError
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_json, write_line
 from hybrid_batch.evaluation.counting.counts import decode_counts, encode_counts, merge_counts
 from hybrid_batch.evaluation.output.canonical_json import to_json
 from hybrid_batch.evaluation.report import build_report
@@ -58,12 +59,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out parts that cannot be counted")
     options = parser.parse_args(arguments)
     runs = list_parts(options.runs)
-    sys.stderr.writelines(f"{note}\n" for note in runs.notes)
-    sys.stdout.write(f"{to_json(evaluate(runs.parts, options.by, options.skip_unreadable))}\n")
+    for note in runs.notes:
+        write_line(sys.stderr, note)
+    write_line(sys.stdout, escape_json(to_json(evaluate(runs.parts, options.by, options.skip_unreadable))))
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))

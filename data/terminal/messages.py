@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hybrid_batch.data.errors import Declined, WrongUsage
-from hybrid_batch.data.terminal.escapes import escape_controls
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_json
 
 
 class Verbosity(IntEnum):
@@ -73,9 +73,14 @@ def print_line(line: str) -> None:
     click.echo(escape_controls(line))
 
 
-def print_json(value: Any) -> None:  # noqa: ANN401
-    """Print a value on stdout as one line of JSON."""
-    click.echo(json.dumps(value))
+def print_json(value: Any, indent: int | None = None) -> None:  # noqa: ANN401
+    """Print a value on stdout as JSON, on one line without an indent."""
+    print_json_text(json.dumps(value, indent=indent))
+
+
+def print_json_text(text: str) -> None:
+    """Print a text of JSON in ASCII on stdout."""
+    click.echo(escape_json(text))
 
 
 def check_confirmation(*, yes: bool) -> None:

@@ -70,7 +70,7 @@ def cancel(job: str) -> None:
     """
     submitted = _open(job)
     submitted.cancel()
-    click.echo(submitted.state().name)
+    print_line(submitted.state().name)
 
 
 @click.command("fetch", short_help="Print the report of a job.")

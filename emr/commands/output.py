@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message
+from hybrid_batch.data.terminal.messages import print_json_text, print_message
 from hybrid_batch.emr.jobs.submitted_job import JobState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -28,7 +28,7 @@ def print_job_report(result_uri: str, as_json: bool, output: str | None) -> None
 
     report = read_report(result_uri)
     if as_json:
-        click.echo(to_json(report))
+        print_json_text(to_json(report))
     else:
         print_report(report)
     if output:

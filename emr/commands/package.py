@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from hybrid_batch.data.terminal.local_path import LocalPath
+from hybrid_batch.data.terminal.messages import print_line
 
 
 @click.command("package", short_help="Write the archives that `submit` uploads.")
@@ -50,4 +51,4 @@ def package(architectures: tuple[str, ...], output: Path) -> None:
     except OSError as error:
         raise PackageFailed(f"Cannot write to {output}: {error.strerror}; choose another folder.") from error
     for path in paths:
-        click.echo(f"{path}\t{path.stat().st_size / 1e6:.1f} MB")
+        print_line(f"{path}\t{path.stat().st_size / 1e6:.1f} MB")

@@ -1,11 +1,10 @@
 """`hybrid-batch emr submit`: evaluate a run on EMR."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_message, print_note, print_warning
+from hybrid_batch.data.terminal.messages import print_json, print_line, print_message, print_note, print_warning
 from hybrid_batch.emr.commands.output import json_option, output_option, print_job_report, print_state
 from hybrid_batch.emr.commands.submit_options import SubmitOptions
 
@@ -40,6 +39,13 @@ if TYPE_CHECKING:
     default="HybridBatchEc2",
     show_default=True,
     help="Instance profile of the --create-cluster machines.",
+)
+@click.option(
+    "--security-configuration",
+    default="HybridBatch",
+    show_default=True,
+    metavar="NAME|none",
+    help="EMR security configuration of --create-cluster.",
 )
 @click.option("--subnet", help="Subnet of --create-cluster.  [default: one of the default VPC]")
 @click.option("--role", metavar="ARN", help="IAM role of the job, for --serverless.")
@@ -85,6 +91,8 @@ def _submit(options: SubmitOptions) -> None:
         print_job_report(result_uri, options.as_json, options.output)
         return
     check_region(job.workspace, job.region)
+    if not options.dry_run:
+        job.build()
     plan = SubmissionPlan.of(job, target)
     if options.dry_run:
         _print_plan(plan, options.as_json)
@@ -92,7 +100,7 @@ def _submit(options: SubmitOptions) -> None:
         print_job_report(_wait(plan, target, job, options), options.as_json, options.output)
     else:
         job_id = str(submit_once(plan, target, job))
-        print_json({"job": job_id}) if options.as_json else click.echo(job_id)
+        print_json({"job": job_id}) if options.as_json else print_line(job_id)
 
 
 def _wait(plan: "SubmissionPlan", target: "JobTarget", job: "EvaluationJob", options: SubmitOptions) -> str:
@@ -152,9 +160,9 @@ def _print_plan(plan: "SubmissionPlan", as_json: bool) -> None:
         return
     for upload in plan.uploads:
         size = "not built yet" if upload.size is None else f"{upload.size:,} bytes"
-        click.echo(f"upload unless it exists: {upload.uri} ({size})")
-    click.echo(f"{plan.start_call.service} {plan.start_call.operation}:")
-    click.echo(json.dumps(plan.start_call.parameters, indent=2))
+        print_line(f"upload unless it exists: {upload.uri} ({size})")
+    print_line(f"{plan.start_call.service} {plan.start_call.operation}:")
+    print_json(plan.start_call.parameters, indent=2)
     for cost in plan.costs:
-        click.echo(f"costs: {cost}")
+        print_line(f"costs: {cost}")
     print_message("Nothing was done.")

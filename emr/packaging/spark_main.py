@@ -26,8 +26,9 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     from hybrid_batch.data.errors import HybridBatchError
+    from hybrid_batch.data.terminal.escapes import escape_controls
 
     try:
         main(sys.argv[1:])
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))

@@ -8,7 +8,7 @@ import click
 
 from hybrid_batch.data.terminal.command_group import CommandGroup
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import confirm, print_json, print_message
+from hybrid_batch.data.terminal.messages import confirm, print_json, print_line, print_message
 from hybrid_batch.inference.commands.options import ModelReference, TableChoice, auth_options, plot_option
 from hybrid_batch.inference.protocol.codecs import TENSOR_CODECS
 
@@ -225,9 +225,9 @@ def _print_bills(bills: "list[Bill]", *, as_json: bool) -> None:
         print_json({"paid": [asdict(bill) for bill in bills]})
         return
     for bill in bills:
-        click.echo(_bill_line(bill))
+        print_line(_bill_line(bill))
     if not bills:
-        click.echo("No requests to paid tails.")
+        print_line("No requests to paid tails.")
     print_message("Nothing was done.")
 
 

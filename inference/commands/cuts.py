@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message
+from hybrid_batch.data.terminal.messages import print_json, print_message
 from hybrid_batch.data.terminal.numbers import format_count
 from hybrid_batch.inference.commands.options import ModelReference, runtime_option
 
@@ -35,7 +35,6 @@ def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json:
     Example:
       hybrid-batch cuts app:MobileNetV2 --verify
     """
-    import json
 
     from hybrid_batch.data.errors import HybridBatchError
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
@@ -47,7 +46,7 @@ def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json:
     rows = [_row(cut, checks.get(cut.id)) for cut in cuts]
     _mark_smallest(rows)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows, indent=1)
     else:
         _print_table(bundle, rows)
     if checks and not as_json and all(check.passed for check in checks.values()):
@@ -64,14 +63,14 @@ def command(model: str, multi_tensor: bool, verify: bool, runtime: str, as_json:
 
 
 def _verify(bundle: "Bundle", runtime: str, cuts: list["Cut"]) -> dict[str, "CutCheck"]:
-    from rich.console import Console
     from rich.progress import track
 
+    from hybrid_batch.data.terminal.console import WideConsole
     from hybrid_batch.inference.model.runtimes import open_runtime
     from hybrid_batch.inference.model.runtimes.verify import verify_cuts
 
     checks = verify_cuts(bundle, open_runtime(runtime, bundle, cached=False), cuts)
-    console = Console(stderr=True)
+    console = WideConsole(stderr=True)
     shown = track(checks, "Verifying", total=len(cuts), console=console, disable=not console.is_terminal)
     return {check.cut.id: check for check in shown}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_line, print_message, print_note
+from hybrid_batch.data.terminal.messages import print_json_text, print_line, print_message, print_note
 from hybrid_batch.data.terminal.numbers import format_number, format_percent
 from hybrid_batch.inference.commands.options import (
     CutReference,
@@ -158,7 +158,7 @@ def _plan(options: PlanOptions) -> None:
 
         draw_plan(_shown(plan, options), options.plot, _title(bundle, profile))
     if options.as_json:
-        click.echo(_to_json(plan, bundle, profile, request))
+        print_json_text(_to_json(plan, bundle, profile, request))
     else:
         _print_plan(plan, profile, options)
 

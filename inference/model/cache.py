@@ -14,12 +14,13 @@ from pathlib import Path
 
 from hybrid_batch.data.errors import StorageFailed
 from hybrid_batch.data.storage.local_storage import LocalStorage
+from hybrid_batch.data.terminal.escapes import write_line
 
 SEGMENTS_LIMIT_BYTES = 4 << 30
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    write_line(sys.stderr, line)
 
 
 _notify: Callable[[str], None] = _print

@@ -2,7 +2,7 @@
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_line, print_message, print_note
+from hybrid_batch.data.terminal.messages import print_json_text, print_line, print_message, print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 
@@ -50,7 +50,7 @@ def command(
     choice = EngineChoice(engine, runner)
     comparison = compare_runs((run_a, run_b), by, print_note, choice, skip_unreadable=skip_unreadable)
     if as_json:
-        click.echo(to_json(comparison))
+        print_json_text(to_json(comparison))
     else:
         for side, uri in (("A", run_a), ("B", run_b)):
             print_line(f"{side:12}{_describe(uri)}")

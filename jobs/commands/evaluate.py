@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_message, print_note
+from hybrid_batch.data.terminal.messages import print_json_text, print_message, print_note
 from hybrid_batch.jobs.commands.engine_options import engine_options
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(
     place = None
     try:
         if as_json:
-            click.echo(to_json(done.report))
+            print_json_text(to_json(done.report))
         else:
             print_report(done.report)
     finally:  # also when the reader of a pipe closes it early

@@ -1,12 +1,12 @@
 """`hybrid-batch export`: the records of a run as CSV, JSON lines, one Parquet file, or COCO's JSON."""
 
-import sys
 from pathlib import Path
 
 import click
 
+from hybrid_batch.data.terminal.escaped_output import open_stdout
 from hybrid_batch.data.terminal.local_path import LocalPath
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_line, print_note
 from hybrid_batch.data.terminal.numbers import format_count
 
 _FORMATS = ("csv", "jsonl", "parquet", "coco")
@@ -44,13 +44,13 @@ def command(*, run: str, format_name: str | None, output: Path | None) -> None:
         shards = format_count(len(folder.parts()), "finished shard")
         print_note(f"{folder.uri} is unfinished; only the records of its {shards} are exported.")
     if output is None:
-        FORMATS[name](folder, sys.stdout.buffer)
+        FORMATS[name](folder, open_stdout())
         return
     from hybrid_batch.jobs.output.replaced_file import replaced_file
 
     with replaced_file(output) as file:
         FORMATS[name](folder, file)
-    click.echo(output)
+    print_line(str(output))
 
 
 def _format_of(output: Path | None) -> str:

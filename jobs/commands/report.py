@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_note
+from hybrid_batch.data.terminal.messages import print_line, print_note
 
 
 @click.command("report", short_help="Write the evaluation of runs as one HTML file.")
@@ -54,7 +54,7 @@ def command(
     facts = read_run_facts(done.runs)
     page = write_html(done.report, thumbnail_loader(done.runs, images), facts, done.notes)
     write_page(page, output)
-    click.echo(output)
+    print_line(str(output))
     if done.report["exemplars"] and "<img" not in page:
         print_note("The page has no thumbnails, because no image could be read; name their folder with --images.")
     if show and click.launch(str(Path(output).resolve()), wait=True) != 0:

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Self
 
 from hybrid_batch.data.errors import JobFailed
+from hybrid_batch.data.terminal.escapes import escape_json, write_line
 from hybrid_batch.jobs.engines.mrjob_import import (
     BytesProtocol,
     BytesValueProtocol,
@@ -96,7 +97,7 @@ class PartsJob(MRJob):  # type: ignore[misc]  # mrjob has no types
     def run_job(self) -> None:
         """Run the job with the runner of the command line, and print its result."""
         self.set_up_logging(quiet=self.options.quiet, verbose=self.options.verbose)
-        sys.stdout.write(f"{self.render(self.output())}\n")
+        write_line(sys.stdout, escape_json(self.render(self.output())))
 
     def output(self) -> bytes:
         """Run the job, and return the output of the last step. Raises JobFailed."""

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
 
+from hybrid_batch.data.terminal.escapes import write_line
+
 TIMEOUT_S = 60.0
 _MIN_PAUSE_S = 0.1
 _RETRIED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -216,7 +218,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
     for line in sys.stdin:
         result = asyncio.run(run_phase(LoadPhase.from_json(json.loads(line))))
-        sys.stdout.write(f"{json.dumps(asdict(result))}\n")
+        write_line(sys.stdout, json.dumps(asdict(result)))
         sys.stdout.flush()
 
 

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from hybrid_batch.data.terminal.escapes import write_line
 from hybrid_batch.inference.benchmark.load.line_process import LineProcess, on_parent_exit
 from hybrid_batch.inference.model.bundle import Bundle, read_bundle
 
@@ -57,7 +58,7 @@ def main(path: str, max_pending: str, cache: str) -> None:
 
 
 def _announce(url: str) -> None:
-    sys.stdout.write(f"{url}\n")
+    write_line(sys.stdout, url)
     sys.stdout.flush()
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hybrid_batch.data.terminal.console import open_console
+from hybrid_batch.data.terminal.console import WideConsole, open_console
 from hybrid_batch.data.terminal.numbers import format_number
 from hybrid_batch.inference.benchmark.benchmark import BenchmarkResult
 from hybrid_batch.inference.benchmark.latency.trial import TailRow
@@ -36,7 +35,7 @@ _COLD_INCLUDES = {
 @contextmanager
 def show_progress(steps: int) -> Iterator[Callable[[str], None]]:
     """A progress bar of `steps` steps for the duration of the block; call the value with a title before each step."""
-    console = Console(stderr=True)
+    console = WideConsole(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task, started = bar.add_task("", total=steps), False

@@ -11,17 +11,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from hybrid_batch import data
 from hybrid_batch.data.aws.queue import MAX_BATCH_BYTES, SqsQueue
 from hybrid_batch.data.errors import HybridBatchError, WrongUsage
+from hybrid_batch.data.terminal.escapes import escape_controls, write_line
 from hybrid_batch.inference.model.bundle import Bundle, read_bundle
 from hybrid_batch.inference.model.runtimes import open_runtime
 from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
+from hybrid_batch.inference.serving.segment_cache import DEFAULT_COMPILED_BYTES
 from hybrid_batch.inference.serving.sqs.worker import QueueWorker, ShutdownPolicy, WorkerStats
 
 _BUNDLE = Path(data.__file__).parents[2] / "bundle"  # in a package for the cloud, beside the code
@@ -30,7 +32,8 @@ _BUNDLE = Path(data.__file__).parents[2] / "bundle"  # in a package for the clou
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """The options of `hybrid-batch worker`: `queue`, a name or URL, `max_batch` images in one call of the runtime,
-    `spill`, an s3:// prefix, and the timeouts of ShutdownPolicy."""
+    `spill`, an s3:// prefix, the timeouts of ShutdownPolicy, the served `cuts` if not all, and the memory of compiled
+    ones."""
 
     bundle: Bundle
     queue: str
@@ -39,6 +42,8 @@ class WorkerSettings:
     spill: str | None = None
     shutdown_timeout_s: float = 20.0
     idle_timeout_s: float | None = None
+    cuts: tuple[str, ...] = ()
+    max_compiled_bytes: int = DEFAULT_COMPILED_BYTES
 
 
 def run_worker(settings: WorkerSettings, notify: Callable[[str], None]) -> WorkerStats:
@@ -53,10 +58,10 @@ def run_worker(settings: WorkerSettings, notify: Callable[[str], None]) -> Worke
             f"Queue {queue.name!r} has a visibility timeout of 0 s, which delivers each request to every worker; "
             "set it to 30 s."
         )
-    limits = Limits(batch=settings.max_batch)
+    limits = Limits(batch=settings.max_batch, compiled_bytes=settings.max_compiled_bytes)
     if spill is None:
-        limits = Limits(announced_bytes=MAX_BATCH_BYTES // 4 * 3, batch=settings.max_batch)
-    handler = RequestHandler(bundle, open_runtime(settings.runtime, bundle), limits, spill)
+        limits = replace(limits, announced_bytes=MAX_BATCH_BYTES // 4 * 3)
+    handler = RequestHandler(bundle, open_runtime(settings.runtime, bundle), limits, spill, cuts=settings.cuts)
     shutdown = ShutdownPolicy(settings.shutdown_timeout_s, settings.idle_timeout_s)
     worker = QueueWorker(queue, handler, notify, shutdown, spill)
 
@@ -82,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-batch", type=int, default=64, help="images in one call of the runtime")
     parser.add_argument("--shutdown-timeout", type=float, default=20.0, help="seconds to finish received requests")
     parser.add_argument("--idle-timeout", type=float, help="exit after this many idle seconds")
+    cuts = environment("HYBRID_BATCH_CUTS", "")
+    parser.add_argument("--cuts", default=cuts, help="serve only these, separated by commas; or HYBRID_BATCH_CUTS")
+    parser.add_argument(
+        "--max-compiled-mb", type=int, default=DEFAULT_COMPILED_BYTES >> 20, help="MiB of compiled cuts"
+    )
     options = parser.parse_args(arguments)
     try:
         settings = WorkerSettings(
@@ -91,15 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             spill=options.spill,
             shutdown_timeout_s=options.shutdown_timeout,
             idle_timeout_s=options.idle_timeout,
+            cuts=tuple(cut.strip() for cut in options.cuts.split(",") if cut.strip()),
+            max_compiled_bytes=options.max_compiled_mb << 20,
         )
         stats = run_worker(settings, _notify)
     except HybridBatchError as error:
-        sys.exit(f"hybrid-batch: {error}")
-    sys.stdout.write(json.dumps(asdict(stats)) + "\n")
+        sys.exit(escape_controls(f"hybrid-batch: {error}"))
+    write_line(sys.stdout, json.dumps(asdict(stats)))
 
 
 def _notify(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    write_line(sys.stderr, line)
 
 
 if __name__ == "__main__":

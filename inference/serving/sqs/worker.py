@@ -6,7 +6,6 @@ delivers a message that was not deleted to another worker, and clients drop a se
 
 import threading
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from hybrid_batch.data.aws.queue import MAX_BATCH_ENTRIES, ReceivedMessage, SqsQ
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, InvalidFrame, QueueNotFound
 from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.serving.replies import print_traceback
 from hybrid_batch.inference.serving.request_handler import RequestHandler
 from hybrid_batch.inference.serving.sqs.queued_request import QueuedRequest
 from hybrid_batch.inference.serving.sqs.visibility_lease import VisibilityLease
@@ -115,8 +115,8 @@ class QueueWorker:
             except AwsRefused as error:
                 self._failure = error
                 self._stopped.set()
-            except Exception:
-                traceback.print_exc()  # a defect that one message exposes must not stop the work on others
+            except Exception as error:
+                print_traceback(error)  # a defect that one message exposes must not stop the work on others
             finally:
                 # Unfinished messages become visible after their timeout, and finally go to the dead-letter queue.
                 self._lease.forget([message.receipt_handle for message in messages])
