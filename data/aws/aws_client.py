@@ -5,16 +5,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hybrid_batch.data.aws.session import aws_session
+from hybrid_batch.data.aws.temporary_errors import is_temporary, is_throttled
 from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import AwsRefused, AwsUnreachable, one_line
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-_BUSY = {
-    "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
-    "OperationAborted", "RequestThrottled",
-}  # fmt: skip
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 _BAD_CREDENTIALS = {
     *_EXPIRED, "RequestExpired", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
@@ -134,10 +131,9 @@ class AwsClient:
     def _refusal(self, call: AwsCall, error: "ClientError") -> AwsRefused | AwsUnreachable:
         name, answer = self.service_names[call.service], error.response["Error"]
         code, said = answer.get("Code", ""), answer.get("Message", "").rstrip(".")
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _BUSY:
+        if is_throttled(error):
             return AwsUnreachable(f"{name} rejects {call.operation} with {code} after all retries; try again later.")
-        if status >= 500:
+        if is_temporary(error):
             return AwsUnreachable(f"{name} fails to execute {call.operation} ({code} {said}); try again later.")
         if code in _BAD_CREDENTIALS:
             expired = f"The AWS credentials have expired ({name} rejects {call.operation} with {code}); renew them."

@@ -5,13 +5,15 @@ Endpoint, region and credentials come from the standard AWS variables and files 
 import errno
 import hashlib
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hybrid_batch.data.aws.session import aws_session
+from hybrid_batch.data.aws.temporary_errors import is_temporary
 from hybrid_batch.data.backoff import AWS_ATTEMPTS, AWS_BACKOFF
 from hybrid_batch.data.errors import StorageFailed, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.storage.s3_file import ByteRange, S3File
@@ -20,8 +22,14 @@ from hybrid_batch.data.storage.storage import Entry, Unlisted
 if TYPE_CHECKING:
     import pyarrow as pa
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import (
+        DeleteObjectsOutputTypeDef,
+        GetObjectOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+        ObjectIdentifierTypeDef,
+    )
 
+T = TypeVar("T")
 _CONNECTIONS = 32
 _MAX_DELETES = 1000  # objects deleted by one request
 _ABSENT = ("NoSuchKey", "NotFound", "404")
@@ -87,7 +95,7 @@ class S3Storage:
     def _get(
         self, name: str, limit: int | None, more: Mapping[str, Any] = _WHOLE
     ) -> "tuple[bytes, GetObjectOutputTypeDef]":
-        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+        from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
         from urllib3.exceptions import ProtocolError
 
         with self._failures("read", name):
@@ -104,11 +112,18 @@ class S3Storage:
                     # of an error is read by boto3, which lets the exception of urllib3 pass.
                     if is_last:
                         raise
+                except ClientError as error:
+                    if is_last or not is_temporary(error):
+                        raise
         raise AssertionError("the last attempt returns or raises")
 
     def replace(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         with self._failures("write", name):
-            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, Metadata=metadata or {})
+            _retried(
+                lambda: self.client.put_object(
+                    Bucket=self.bucket, Key=self.prefix + name, Body=data, Metadata=metadata or {}
+                )
+            )
 
     def write_once(self, name: str, data: bytes, *, hashed: bool = False) -> bool:
         """Write as `Storage.write_once` does; S3 keeps the SHA-256 of a `hashed` object."""
@@ -125,7 +140,7 @@ class S3Storage:
                     if code in _EXISTS:
                         return False
                     # A concurrent write of the same key is in progress; its result decides.
-                    if code not in _CONFLICT or is_last:
+                    if is_last or not (code in _CONFLICT or is_temporary(error)):
                         raise
                 else:
                     return True
@@ -145,21 +160,29 @@ class S3Storage:
         for start in range(0, len(names), _MAX_DELETES):
             some = names[start : start + _MAX_DELETES]
             with self._failures("delete", some[0]):
-                answer = self.client.delete_objects(
-                    Bucket=self.bucket,
-                    Delete={"Objects": [{"Key": self.prefix + name} for name in some], "Quiet": True},
-                )
+                objects: list[ObjectIdentifierTypeDef] = [{"Key": self.prefix + name} for name in some]
+                answer = _retried(partial(self._delete, objects))
             for failed in answer.get("Errors", ()):
                 name = self._name(failed.get("Key", "").removeprefix(self.prefix))
                 raise StorageFailed(f"Cannot delete {name}: {failed.get('Message') or failed.get('Code')}.")
 
     def list_files(self, prefix: str = "", unlisted: Unlisted | None = None) -> Iterator[Entry]:
-        pages = self.client.get_paginator("list_objects_v2")
+        place: dict[str, Any] = {}
         with self._failures("list", prefix):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+            while True:
+                page = _retried(partial(self._list, prefix, place))
                 for item in page.get("Contents", ()):
                     if not item["Key"].endswith("/"):  # empty objects that represent folders in consoles
                         yield Entry(item["Key"].removeprefix(self.prefix), item["Size"])
+                if not page.get("IsTruncated"):
+                    return
+                place = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _list(self, prefix: str, place: Mapping[str, Any]) -> "ListObjectsV2OutputTypeDef":
+        return self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **place)
+
+    def _delete(self, objects: "list[ObjectIdentifierTypeDef]") -> "DeleteObjectsOutputTypeDef":
+        return self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
 
     def child(self, name: str) -> "S3Storage":
         return S3Storage(self.client, self.bucket, f"{self.prefix}{name.strip('/')}/")
@@ -196,6 +219,20 @@ class S3Storage:
         if code in _OTHER_REGION:
             return f"bucket {self.bucket!r} is in another region ({code}); set AWS_REGION to the bucket's region"
         return f"{one_line(error)}; check the bucket and the AWS settings"
+
+
+def _retried(request: Callable[[], T]) -> T:
+    """The response to a request that is safe to repeat. boto3 retries some failures of S3 for a second or two, and not
+    429; this retries all of them, with pauses that grow."""
+    from botocore.exceptions import ClientError
+
+    for is_last in AWS_BACKOFF.attempts(AWS_ATTEMPTS):
+        try:
+            return request()
+        except ClientError as error:
+            if is_last or not is_temporary(error):
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _connect(uri: str) -> "S3Client":

@@ -112,7 +112,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = True
 
-    do_GET = do_PUT = answer  # noqa: N815
+    do_GET = do_PUT = do_POST = answer  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
@@ -161,6 +161,37 @@ def test_endless_conflicts_fail(script: Script) -> None:
 def test_a_request_to_a_busy_server_is_retried(script: Script) -> None:
     script.answers = [(503, "SlowDown", b""), (200, "", b"")]
     assert open_storage("s3://bucket").write_once("part", b"")
+
+
+TEMPORARY = [(429, "TooManyRequests"), (429, ""), (400, "RequestTimeout"), (503, "SlowDown"), (500, "InternalError")]
+
+
+@pytest.mark.parametrize(("status", "code"), TEMPORARY)
+def test_every_request_is_retried_while_the_server_is_busy(
+    script: Script, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    storage = S3Storage.open("s3://bucket")
+    listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+    for act, expected, body in (
+        (lambda: storage.read("x"), b"whole", b"whole"),
+        (lambda: storage.open_input_file("x").read(), b"whole", b"whole"),
+        (lambda: storage.write_once("x", b""), True, b""),
+        (lambda: storage.replace("x", b""), None, b""),
+        (lambda: storage.remove("x"), None, b"<DeleteResult></DeleteResult>"),
+        (lambda: list(storage.list_files()), [], listing),
+    ):
+        script.requests, script.answers = 0, [(status, code, b"")] * 2 + [(200, "", body)]
+        assert act() == expected
+        assert script.requests == 3
+
+
+def test_a_busy_server_is_named_after_the_last_attempt(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    script.answers = [(429, "TooManyRequests", b"")]
+    with pytest.raises(StorageFailed, match=r"Cannot read s3://bucket/x: .*TooManyRequests"):
+        open_storage("s3://bucket").read("x")
+    assert script.requests == 5
 
 
 def test_a_truncated_response_is_retried(script: Script) -> None:
