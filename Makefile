@@ -45,14 +45,17 @@ format: $(READY)  ## correct the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A long test may take longer than any test of `make test`.
+LONG := $(BIN)/python -m pytest -s --long -o timeout=7200 -o faulthandler_timeout=7300
+
 fuzz: $(READY)  ## mutated models, bundles, images, frames and requests; `make test` has short forms
-	$(BIN)/python -m pytest -s tests/fuzz --long
+	$(LONG) tests/fuzz
 
 load: $(READY)  ## 1 to 2,000 clients of one server, slow and hostile ones among them
-	$(BIN)/python -m pytest -s tests/load --long
+	$(LONG) tests/load
 
 soak: $(READY)  ## faults while images are classified: killed runners, servers and workers, failing S3, stalled links
-	$(BIN)/python -m pytest -s tests/soak tests/queue/soak.py --long
+	$(LONG) tests/soak tests/queue/soak.py
 
 spark4: $(READY)  ## the engines' tests with the newest Spark 4, which takes a Java 17 of the machine
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .spark4 'pyspark>=4,<5'

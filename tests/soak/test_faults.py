@@ -164,6 +164,7 @@ def test_every_image_once_after_any_faults(
         soak.bucket(aws, bucket, bucket_runs, kills, faults)
         soak.tail(tail_runs, kills, faults)
         soak.queue(aws, make_queue, start_worker, queue_runs, kills, faults)
+        print(f"soak: {soak.injected.total()} faults, {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
     totals = dict(sorted(soak.injected.items()))
     took_s = time.monotonic() - began
     print(  # noqa: T201
