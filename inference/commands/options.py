@@ -119,7 +119,28 @@ in_flight_option = click.option(
     type=click.IntRange(1, 64),
     help="Concurrent requests.  [default: 4; 8 for lambda:NAME; 32 for sqs:QUEUE]",
 )
+cuts_option = click.option(
+    "--cuts",
+    metavar="CUT,…",
+    callback=lambda _context, _parameter, text: parse_cuts(text),
+    help="Serve only these cuts, compiled at the start.  [default: all, each compiled at its first request]",
+)
+max_compiled_option = click.option(
+    "--max-compiled-mb",
+    type=click.IntRange(1),
+    default=640,
+    show_default=True,
+    help="Memory of compiled cuts, in MiB; the least used are removed.",
+)
 plot_option = click.option("--plot", type=FigureFile(), help="Draw the result to a file (png, svg, pdf).")
+
+
+def parse_cuts(text: str | None) -> tuple[str, ...]:
+    """The ids or names of cuts, which commas separate. Raises BadParameter for none."""
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if text is not None and not names:
+        raise click.BadParameter(f"{text!r} names no cut.", param_hint="--cuts")
+    return names
 
 
 def auth_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,7 +3,7 @@
 import click
 
 from hybrid_batch.data.terminal.messages import print_json, print_message
-from hybrid_batch.inference.commands.options import ModelReference, runtime_option
+from hybrid_batch.inference.commands.options import ModelReference, cuts_option, max_compiled_option, runtime_option
 
 
 @click.command("worker", short_help="Process requests of a queue with a model's tails.")
@@ -14,6 +14,8 @@ from hybrid_batch.inference.commands.options import ModelReference, runtime_opti
     "--max-batch", type=click.IntRange(1), default=64, show_default=True, help="Images in one call of the runtime."
 )
 @click.option("--spill", metavar="s3://…", help="S3 prefix for bodies that are too large for a queue.")
+@cuts_option
+@max_compiled_option
 @click.option(
     "--shutdown-timeout",
     type=click.FloatRange(0),
@@ -33,6 +35,8 @@ def command(
     runtime: str,
     max_batch: int,
     spill: str | None,
+    cuts: tuple[str, ...],
+    max_compiled_mb: int,
     shutdown_timeout: float,
     idle_timeout: float | None,
     as_json: bool,
@@ -53,7 +57,9 @@ def command(
     from hybrid_batch.inference.serving.sqs.main import WorkerSettings, run_worker
 
     bundle = resolve_model(model, print_message)
-    settings = WorkerSettings(bundle, queue, runtime, max_batch, spill, shutdown_timeout, idle_timeout)
+    settings = WorkerSettings(
+        bundle, queue, runtime, max_batch, spill, shutdown_timeout, idle_timeout, cuts, max_compiled_mb << 20
+    )
     totals = run_worker(settings, print_message)
     if as_json:
         print_json(asdict(totals))

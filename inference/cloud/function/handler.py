@@ -1,7 +1,7 @@
 """The handler of the Lambda function.
 
 Importing this module reads the bundle and compiles the cuts in HYBRID_BATCH_CUTS (`c000,c017`), because Lambda gives
-imports a whole core. Other cuts are compiled at their first request.
+imports a whole core. If it is empty, all cuts are served, and each is compiled at its first request.
 """
 
 import os

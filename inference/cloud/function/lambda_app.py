@@ -14,23 +14,28 @@ from hybrid_batch.inference.protocol.spill import Spill
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.serving.replies import HttpError, error_reply
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
+from hybrid_batch.inference.serving.segment_cache import DEFAULT_COMPILED_BYTES
 
 BUNDLE, CUTS, SPILL = "HYBRID_BATCH_BUNDLE", "HYBRID_BATCH_CUTS", "HYBRID_BATCH_SPILL"
 _ADVICE = "use a smaller --batch-size, or --spill s3://… on both sides"
 
 
 class LambdaApp:
-    """The tails of the bundle at `path`; `cuts` are compiled on construction. `spill` is an S3 prefix for large bodies,
-    None to refuse them. Raises NotABundle, CutNotFound."""
+    """The tails of the bundle at `path`: of `cuts`, which are compiled on construction, or of all if it is empty.
+    Compiled tails hold half of `memory_bytes`. `spill` is an S3 prefix for large bodies, None to refuse them. Raises
+    NotABundle, CutNotFound."""
 
-    def __init__(self, path: Path, cuts: list[str], spill: str | None) -> None:
+    def __init__(
+        self, path: Path, cuts: list[str], spill: str | None, memory_bytes: int = 2 * DEFAULT_COMPILED_BYTES
+    ) -> None:
         bundle = read_bundle(path)
         # Not cached: the disk is read-only, and compiled code is of no use to other machines.
         runtime = open_runtime("openvino", bundle, cached=False)
         self._spill = Spill(spill) if spill else None
-        self._handler = RequestHandler(bundle, runtime, Limits(announced_bytes=http.MAX_BODY_BYTES), self._spill)
-        for cut in cuts:
-            self._handler.compile_cut(bundle.cut(cut))
+        limits = Limits(
+            announced_bytes=http.MAX_BODY_BYTES, compiled_bytes=min(DEFAULT_COMPILED_BYTES, memory_bytes // 2)
+        )
+        self._handler = RequestHandler(bundle, runtime, limits, self._spill, cuts=cuts)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -38,7 +43,9 @@ class LambdaApp:
         code."""
         default = Path(data.__file__).parents[2] / "bundle"
         cuts = [cut.strip() for cut in environment.get(CUTS, "").split(",") if cut.strip()]
-        return cls(Path(environment.get(BUNDLE) or default), cuts, environment.get(SPILL) or None)
+        memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+        memory_bytes = int(memory) << 20 if memory.isdecimal() else 2 * DEFAULT_COMPILED_BYTES
+        return cls(Path(environment.get(BUNDLE) or default), cuts, environment.get(SPILL) or None, memory_bytes)
 
     def handle(self, event: object) -> dict[str, Any]:
         """Handle an event and return its result. Errors of HTTP events become replies; otherwise raises InvalidFrame,

@@ -37,7 +37,7 @@ _REASONS = {
 }
 
 
-class Observation:
+class RequestObservation:
     """One request, from its header to the end of its reply. `stages_ms` are the durations of its stages."""
 
     def __init__(self, metrics: ServerMetrics, log: RequestLog, received: starlette.requests.Request) -> None:

@@ -1,15 +1,18 @@
 """The log of a server: errors always, every request if wanted, as text or JSON lines, without bodies and tokens."""
 
 import json
+import logging
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal, TextIO
+
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_json, write_line
 
 LogFormat = Literal["text", "json"]
 _PATH_CHARACTERS = 200
@@ -35,15 +38,13 @@ class RequestRecord:
 
 
 class RequestLog:
-    """Writes lines to stderr, or with `write`. Thread-safe. With `every` each request has a line. Tracebacks are
+    """Writes lines to a stream, by default stderr. Thread-safe. With `every` each request has a line. Tracebacks are
     limited to _MAX_FAILURES in _WINDOW_S, and the others are counted."""
 
-    def __init__(
-        self, form: LogFormat = "text", *, every: bool = False, write: Callable[[str], object] | None = None
-    ) -> None:
+    def __init__(self, form: LogFormat = "text", *, every: bool = False, stream: TextIO | None = None) -> None:
         self.every = every
         self._form = form
-        self._write = write or sys.stderr.write
+        self._stream = stream or sys.stderr
         self._failures = self._suppressed = 0
         self._window_end = 0.0
         self._lock = threading.Lock()
@@ -89,10 +90,10 @@ class RequestLog:
     def _line(self, level: str, kind: str, values: Mapping[str, object], text: str) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         if self._form == "json":
-            text = json.dumps({"time": at, "level": level, "kind": kind, **values})
+            text = escape_json(json.dumps({"time": at, "level": level, "kind": kind, **values}))
         elif kind == "request":
             text = f"{at} {text}"
-        self._write(text + "\n")
+        write_line(self._stream, text)
 
 
 def _text(record: RequestRecord) -> str:
@@ -104,3 +105,35 @@ def _text(record: RequestRecord) -> str:
         f"{record.peer} {record.request_id} {record.method} {path} {record.status} in={record.received_bytes} "
         f"out={record.sent_bytes} total={record.duration_ms}ms{stages}{trace}"
     )
+
+
+class JsonFormatter(logging.Formatter):
+    """Records of Python's loggers, such as uvicorn's, in the form of the log's other JSON lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        values = {"time": at, "level": record.levelname.lower(), "kind": "message", "message": record.getMessage()}
+        if record.exc_info:
+            values["trace"] = self.formatException(record.exc_info)
+        return escape_json(json.dumps(values))
+
+
+class TextFormatter(logging.Formatter):
+    """Records of Python's loggers as text, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        return escape_controls(super().format(record))
+
+
+def uvicorn_logging(form: LogFormat) -> dict[str, Any]:
+    """The configuration of logging for a server process."""
+    formatters = {"text": {"()": TextFormatter, "format": "%(levelname)s: %(message)s"}, "json": {"()": JsonFormatter}}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"server": formatters[form]},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "server"}},
+        "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+    }
