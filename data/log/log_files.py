@@ -1,11 +1,11 @@
-"""The Parquet files of a run, read within the limits of `parquet_limits.py`: the records of a part, and the images."""
+"""The Parquet files of a run, read within the limits of `parquet/limits.py`: the records of a part, and the images."""
 
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
-from hybrid_batch.data.log.parquet_limits import (
+from hybrid_batch.data.log.parquet.limits import (
     BATCH_ROWS,
     UnsafeParquet,
     check_row_group,

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from hybrid_batch.data.errors import NotARun, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.log_files import OtherVersion, count_images, read_images, read_records
-from hybrid_batch.data.log.parquet_limits import BATCH_ROWS, UnsafeParquet
+from hybrid_batch.data.log.parquet.limits import BATCH_ROWS, UnsafeParquet
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
 from hybrid_batch.data.log.run_files import MAX_FILE_BYTES, SETTINGS, TOTALS, FileTypes, parse_file
 from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS

@@ -89,6 +89,11 @@ def check_confirmation(*, yes: bool) -> None:
         raise WrongUsage("Cannot ask for confirmation because stdin is not a terminal; pass --yes or use --dry-run.")
 
 
+def ask(question: str) -> bool:
+    """The answer of the user, on a terminal, to a question; no by default."""
+    return click.confirm(escape_controls(question), err=True)
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask the user to confirm, unless `yes`. Raises Declined for a no, WrongUsage if stdin is not a terminal."""
     check_confirmation(yes=yes)

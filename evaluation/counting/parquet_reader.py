@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybrid_batch.data.errors import one_line
-from hybrid_batch.data.log.parquet_limits import (
+from hybrid_batch.data.log.parquet.limits import (
     BATCH_ROWS,
     UnsafeParquet,
     check_row_group,

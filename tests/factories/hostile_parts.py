@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_batch.data.log.page_headers import read_page_header
+from hybrid_batch.data.log.parquet.page_headers import read_page_header
 from hybrid_batch.data.log.records import to_table
 from tests.factories.records import record
 

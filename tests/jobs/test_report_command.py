@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -14,9 +15,12 @@ import pytest
 from PIL import Image
 
 from hybrid_batch.cli import main as command
+from hybrid_batch.data.log.own_runs import note_run
 from hybrid_batch.data.log.records import Record
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.inference.model.cache import cache_folder
+from hybrid_batch.jobs.input.image_roots import ImageRoots, find_image_roots
 from hybrid_batch.jobs.output.thumbnails import SIZE, thumbnail_loader
 from tests.conftest import HANG_S
 from tests.factories.records import record, write_run
@@ -34,7 +38,10 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run_of(place: Path, images: object, records: Sequence[Record] = RECORDS) -> str:
+def run_of(place: Path, images: object, records: Sequence[Record] = RECORDS, *, own: bool = True) -> str:
+    """A run whose log states a folder of images; `own` as if this user had started it."""
+    if own and isinstance(images, str):
+        note_run(cache_folder("own"), str(place), images)
     RunFolder(open_storage(str(place))).create({"shard_size": 1, "images": images})
     write_run(str(place), records, 1)
     return str(place)
@@ -57,7 +64,7 @@ def test_moved_images_are_found_with_the_images_option(
     run, target = run_of(tmp_path / "run=x", str(tmp_path / "gone")), tmp_path / "page.html"
     assert command(["report", run, "--output", str(target)]) == 0
     assert "<img" not in target.read_text(encoding="utf-8")
-    assert "no image could be read; name their folder with --images." in capsys.readouterr().err
+    assert "no image could be read; name the folder of the images with --images." in capsys.readouterr().err
     assert command(["report", run, "--output", str(target), "--images", str(images)]) == 0
     assert "<img" in target.read_text(encoding="utf-8")
     assert capsys.readouterr().err == ""
@@ -65,28 +72,86 @@ def test_moved_images_are_found_with_the_images_option(
 
 def test_images_are_read_from_s3(images: Path, bucket: str, tmp_path: Path) -> None:
     open_storage(f"s3://{bucket}/images").write_once("a/1.png", (images / "a" / "1.png").read_bytes())
-    thumbnail = thumbnail_loader([run_of(tmp_path / "run=x", f"s3://{bucket}/images")])
+    thumbnail = thumbnail_loader([f"s3://{bucket}/images"])
     assert thumbnail("a/1.png") is not None
     assert thumbnail("a/2.png") is None
 
 
 def test_names_in_the_log_cannot_leave_the_image_folder(images: Path, tmp_path: Path) -> None:
-    thumbnail = thumbnail_loader([run_of(tmp_path / "run=x", str(images))])
+    thumbnail = thumbnail_loader([str(images)])
     assert thumbnail("a/1.png") is not None
     for name in ("../secret.png", "a/../../secret.png", str(tmp_path / "secret.png"), "a/broken.png", "a", "", "a\0b"):
         assert thumbnail(name) is None
 
 
-@pytest.mark.parametrize("place", [None, "ftp://host/images"])
-def test_a_run_without_an_image_folder_has_no_thumbnails(place: str | None, tmp_path: Path) -> None:
-    assert thumbnail_loader([run_of(tmp_path / "run=x", place)])("a/1.png") is None
+@pytest.mark.parametrize("places", [[], ["ftp://host/images"]])
+def test_a_run_without_an_image_folder_has_no_thumbnails(places: list[str]) -> None:
+    assert thumbnail_loader(places)("a/1.png") is None
+
+
+@pytest.mark.parametrize("kind", ["path", "link", "file URL", "S3"])
+def test_the_folder_that_a_foreign_log_states_is_not_read(
+    images: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(images)
+    stated = {"path": str(images), "link": str(tmp_path / "link"), "file URL": images.as_uri(), "S3": "s3://bucket/x"}
+    run, target = run_of(tmp_path / "run=x", stated[kind], own=False), tmp_path / "page.html"
+    assert command(["report", run, "--output", str(target)]) == 0
+    assert command(["evaluate", run, "--output", str(tmp_path / "files")]) == 0
+    pages = [target.read_text(encoding="utf-8"), (tmp_path / "files" / "report.html").read_text(encoding="utf-8")]
+    assert "<img" not in "".join(pages)
+    assert "name the folder of the images with --images." in capsys.readouterr().err
+    assert command(["report", run, "--output", str(target), "--images", str(images)]) == 0
+    assert "<img" in target.read_text(encoding="utf-8")
+
+
+def test_a_foreign_log_in_the_place_of_an_own_run_reads_the_own_images_only(images: Path, tmp_path: Path) -> None:
+    note_run(cache_folder("own"), str(tmp_path / "run=x"), str(tmp_path / "other"))
+    run, target = run_of(tmp_path / "run=x", str(images), own=False), tmp_path / "page.html"
+    assert command(["report", run, "--output", str(target)]) == 0
+    assert "<img" not in target.read_text(encoding="utf-8")
+
+
+def test_a_note_that_others_can_write_is_not_used(images: Path, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run=x", str(images))
+    assert find_image_roots([run]).own == (str(images),)
+    for note in (cache_folder("own") / "runs").iterdir():
+        note.chmod(0o666)
+    assert find_image_roots([run]) == ImageRoots((), (str(images),))
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_person_is_asked_for_the_folder_of_a_foreign_log(images: Path, tmp_path: Path, answer: str) -> None:
+    run, target = run_of(tmp_path / "run=x", str(images), own=False), tmp_path / "page.html"
+    master, terminal = pty.openpty()
+    program = [sys.executable, "-m", "hybrid_batch", "report", run, "--output", str(target)]
+    os.write(master, f"{answer}\n".encode())
+    done = subprocess.run(program, stdin=terminal, capture_output=True, text=True, check=False, timeout=HANG_S)
+    os.close(master)
+    os.close(terminal)
+    assert done.returncode == 0, done.stderr
+    assert f"The log names '{images}' as the folder of its images." in done.stderr
+    assert ("<img" in target.read_text(encoding="utf-8")) == (answer == "y")
+
+
+def test_only_regular_files_below_the_folder_are_read(images: Path, tmp_path: Path) -> None:
+    (images / "out.png").symlink_to(tmp_path / "secret.png")
+    (images / "up").symlink_to(tmp_path)
+    (images / "in.png").symlink_to(images / "a" / "1.png")
+    os.mkfifo(images / "pipe.png")
+    (images / "zero.png").symlink_to("/dev/zero")
+    (images / "loop.png").symlink_to("loop.png")
+    thumbnail = thumbnail_loader([str(images)])
+    assert thumbnail("in.png") is not None
+    for name in ("out.png", "up/secret.png", "pipe.png", "zero.png", "loop.png", "a/./../../secret.png", "/etc/passwd"):
+        assert thumbnail(name) is None, name
 
 
 def test_a_truncated_image_is_shown_as_far_as_it_is_readable(images: Path, tmp_path: Path) -> None:
     whole = io.BytesIO()
     Image.effect_noise((200, 200), 90).save(whole, "JPEG")
     (images / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    found = thumbnail_loader([run_of(tmp_path / "run=x", str(images))])("half.jpg")
+    found = thumbnail_loader([str(images)])("half.jpg")
     assert found is not None
     with Image.open(io.BytesIO(found)) as image:
         pixels = np.asarray(image.convert("L"), np.int64)

@@ -112,11 +112,15 @@ def _check_tail(run: "PreparedRun", tail: "Tail", events: list[str]) -> bool:
 
 def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str]) -> "RunSpec":
     """What the runner needs. Creates the run's folder, or opens it to continue the run."""
+    from hybrid_batch.data.log.own_runs import note_run
+    from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.runner.routing import FixedRouter
+    from hybrid_batch.inference.runner.run_identity import location
     from hybrid_batch.inference.runner.runner import Concurrency, RunSpec
     from hybrid_batch.inference.tails import redacted_address
 
     options, inputs = run.options, run.open()
+    note_run(cache_folder("own"), run.folder.uri, location(inputs.images.root))
     if options.shard_size not in (inputs.shard_size, DEFAULT_SHARD_SIZE):
         print_note(f"--shard-size {options.shard_size} is not applied: the run was begun with {inputs.shard_size}.")
     return RunSpec(

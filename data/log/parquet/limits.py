@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hybrid_batch.data.log.page_headers import MAX_HEADER_BYTES, Page, read_page_header
+from hybrid_batch.data.log.parquet.page_headers import MAX_HEADER_BYTES, Page, read_page_header
 
 MAX_ROWS = 1 << 24  # of a part; counted in some 3 s
 MAX_WORD_BYTES = 4096  # of a label, a prediction, the name of an image, an error

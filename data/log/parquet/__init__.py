@@ -1,0 +1,1 @@
+"""The limits of the Parquet files of a log, and the page headers that they are checked by."""
