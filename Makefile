@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check emr-wheels lint format fuzz load soak sbom spark4 bench docs modules lock digits clean
+.PHONY: help install demo test check emr-wheels lint format fuzz load soak sbom audit spark4 bench docs modules lock digits clean
 
 # `make test PYTHON=python3.12` tries another interpreter (after `make clean`).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMR_WHEELS := $(VENV)/emr-wheels
+CHECKOV := $(VENV)/checkov
+TEMPLATES := inference/cloud/stack/tail.yaml emr/cluster.yaml
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -36,10 +38,20 @@ $(EMR_WHEELS): $(READY)
 	$(BIN)/python -m tests.emr.wheelhouse $@
 	touch $@
 
-lint: $(READY) docs  ## style, types, and the links of every page
+lint: $(READY) $(CHECKOV)/.ready docs  ## style, types, templates and policies of AWS, and the links of every page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/cfn-lint $(TEMPLATES)
+	$(CHECKOV)/bin/checkov --framework cloudformation --file $(TEMPLATES) --skip-download --compact --quiet
+	$(CHECKOV)/bin/python tests/cloud/check_policies.py emr/policy.json inference/cloud/permissions/*.json
+
+# It pins old versions of many libraries, so it has an environment and a lock file of its own.
+$(CHECKOV)/.ready: requirements-checkov.lock | $(READY)
+	$(PYTHON) -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements-checkov.lock
+	touch $@
 
 format: $(READY)  ## correct the style
 	$(BIN)/ruff check --fix .
@@ -56,6 +68,12 @@ load: $(READY)  ## 1 to 2,000 clients of one server, slow and hostile ones among
 
 soak: $(READY)  ## faults while images are classified: killed runners, servers and workers, failing S3, stalled links
 	$(LONG) tests/soak tests/queue/soak.py
+
+sbom: $(READY)  ## a CycloneDX SBOM and the licences of what is locked, validated, in build/sbom
+	$(BIN)/python docs/supply_chain.py sbom requirements.lock build/sbom
+
+audit: $(READY)  ## advisories of what is locked; needs the network, and fails if it cannot be reached
+	$(BIN)/python docs/supply_chain.py audit requirements.lock
 
 spark4: $(READY)  ## the engines' tests with the newest Spark 4, which takes a Java 17 of the machine
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .spark4 'pyspark>=4,<5'
@@ -75,6 +93,8 @@ modules: $(READY)  ## write docs/modules.md
 lock:  ## pin what setup.cfg asks for, for Python 3.11 and 3.12 on Linux and macOS
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--all-extras --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	echo checkov | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" - -o requirements-checkov.lock
 
 digits: $(READY)  ## make the sample images, train the sample model and import it
 	$(BIN)/python -m hybrid_batch.data.digits.make_digits
