@@ -20,6 +20,7 @@ from hybrid_batch.inference.serving.replies import Overloaded
 
 DEFAULT_COMPILED_BYTES = 640 << 20
 _HALF_LIFE_S = 30.0
+_ROOM_S, _POLL_S = 1.0, 0.05
 _CHECK_WEIGHT = 0.01  # of a use that computes nothing: readiness checks alone evict no cut that is used
 
 
@@ -96,7 +97,7 @@ class SegmentCache:
         self._entries: dict[str, _Entry] = {}
         self._sizes: dict[str, int] = {}
         self._compilations = self._evictions = 0
-        self._changing, self._compiling = threading.Lock(), threading.Lock()
+        self._changing, self._compiling = threading.Condition(), threading.Lock()
 
     @property
     def state(self) -> CacheState:
@@ -122,7 +123,7 @@ class SegmentCache:
         with self._compiling:
             if (found := self.find(cut, computes=computes)) is not None:
                 return found
-            self._make_room(self._sizes.get(cut.id, self._largest_bytes), is_new=True)
+            self._wait_for_room(self._sizes.get(cut.id, self._largest_bytes))
             segment = self._compile_cut(cut)
             size = segment.held_bytes if isinstance(segment, MeasuredSegment) else self._largest_bytes
             with self._changing:
@@ -148,19 +149,30 @@ class SegmentCache:
             entry.leases -= 1
             if not isinstance(entry.segment, ReleasableSegment):
                 entry.working_bytes = 0  # the runtime frees it after the call
+            self._changing.notify_all()
 
-    def _make_room(self, needed: int, *, is_new: bool = False) -> None:
+    def _wait_for_room(self, needed: int) -> None:
+        """Make room for a new tail. Raises Overloaded if those in use leave none for _ROOM_S."""
+        deadline = time.monotonic() + _ROOM_S
+        while not self._make_room(needed):
+            with self._changing:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise Overloaded(
+                        f"The compiled cuts in use hold {self._held() >> 20} MiB and another needs {needed >> 20} MiB, "
+                        f"more than the limit of {(self.limit_bytes or 0) >> 20}; retry later, or serve with a greater "
+                        "--max-compiled-mb.",
+                        Refusal.COMPILATION,
+                    )
+                self._changing.wait(min(left_s, _POLL_S))
+
+    def _make_room(self, needed: int) -> bool:
         """Free memory until `needed` more bytes are within the limit: first the working memory of idle tails, then the
-        tails. Raises Overloaded if a new tail has no room beside those in use."""
+        tails. Returns whether there is room now; a tail that is alone has room."""
         if self.limit_bytes is not None and self._free(needed, self.limit_bytes):
             _trim()
         self.observe(self.state)
-        if is_new and self.limit_bytes is not None and self._entries and self._held() + needed > self.limit_bytes:
-            raise Overloaded(
-                f"The compiled cuts in use hold {self._held() >> 20} MiB and another needs {needed >> 20} MiB, more "
-                f"than the limit of {self.limit_bytes >> 20}; retry later, or serve with a greater --max-compiled-mb.",
-                Refusal.COMPILATION,
-            )
+        return self.limit_bytes is None or not self._entries or self._held() + needed <= self.limit_bytes
 
     def _free(self, needed: int, limit: int) -> bool:
         """Free what `_make_room` says. Returns whether a tail was evicted; none is referred to any more then."""
