@@ -3,6 +3,7 @@
 import errno
 import heapq
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from hybrid_batch.data.errors import StorageFailed, TooLarge
 from hybrid_batch.data.storage.file_names import to_file_name, to_text
 from hybrid_batch.data.storage.storage import Entry, Unlisted
+from hybrid_batch.data.storage.temporary_files import lock, remove_abandoned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,8 @@ _ADVICE = {
     errno.ENOTDIR: "a file has the name of a needed folder; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
+_swept: set[Path] = set()  # the folders to which this process has written
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +144,21 @@ def _status(path: str, opened: int | str) -> os.stat_result:
 
 
 def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
-    """Write the data to a temporary file, sync it, and `put` it at `path` (os.link or os.replace)."""
+    """Write the data to a temporary file, sync it, and `put` it at `path` (os.link or os.replace). Temporary files of
+    killed processes are removed: with the first file that this process writes to a folder, and with each replaced
+    one, such as the last of a run."""
     temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("xb") as file:
+            lock(file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        put(temporary, path)
+            if put is os.replace or path.parent not in _swept:
+                _swept.add(path.parent)
+                remove_abandoned(path.parent, _TEMPORARY, os.fstat(file.fileno()).st_mtime)
+            put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -1,6 +1,7 @@
 """A file that is replaced only when its new content is complete."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hybrid_batch.data.errors import StorageFailed
+from hybrid_batch.data.storage.temporary_files import lock, remove_abandoned
 
 
 @contextmanager
@@ -22,12 +24,15 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written.open("wb" if in_place else "xb") as file:
+            if not in_place:
+                lock(file.fileno())
+                names = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}")
+                remove_abandoned(target.parent, names, os.fstat(file.fileno()).st_mtime)
             yield file
             file.flush()
             if not in_place:
                 os.fsync(file.fileno())
-        if not in_place:
-            written.replace(target)
+                written.replace(target)
     except OSError as error:
         raise StorageFailed(f"Cannot write {path}: {error.strerror or error}; choose another file.") from error
     finally:
