@@ -274,17 +274,31 @@ def test_endless_headers_are_not_read(serve):
     assert httpx.get(f"{server.url}/v2/health/live", trust_env=False, timeout=HANG_S).status_code == 200
 
 
-def test_too_many_pending_requests_are_429_with_retry_after(serve, bundle, frame):
+def test_a_request_whose_body_is_incomplete_takes_no_place(serve, bundle, frame):
     limited = serve("--max-pending", "1")
     with open_request(limited.address, encode_request(frame())) as held:
-        reply = httpx.get(f"{limited.url}/v2/health/ready", trust_env=False, timeout=HANG_S)
-        assert reply.status_code == 200
         with httpx.Client(base_url=limited.url, trust_env=False, timeout=HANG_S) as client:
-            busy = post(client, frame())
-            assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
-            assert "retry later" in busy.json()["error"]
-            assert held.finish()[0] == 200
             assert post(client, frame()).status_code == 200
+        assert held.finish()[0] == 200
+
+
+def test_too_many_pending_requests_are_429_with_retry_after(bundle, frame):
+    app, body = make_app(ServerSettings(bundle, max_pending=1)), encode_request(frame())
+
+    async def send():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            path = "/v2/models/digits/versions/c004/infer"
+            with app.state.handler.admission.admit():
+                busy = await client.post(path, content=body.join(), headers=body.headers)
+                ready = await client.get("/v2/health/live")
+            return busy, ready, await client.post(path, content=body.join(), headers=body.headers)
+
+    busy, live, admitted = asyncio.run(send())
+    app.state.handler.close()
+    assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
+    assert "retry later" in busy.json()["error"]
+    assert (live.status_code, admitted.status_code) == (200, 200)
 
 
 SHORT_TIMEOUT_SERVER = """

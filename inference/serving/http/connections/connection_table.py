@@ -28,6 +28,10 @@ class TrackedConnection(Protocol):
 
     peer: str
 
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes of replies that the client has not read."""
+
     def spare(self, now: float) -> tuple[Spare, float] | None:
         """Why the connection can be spared and since when, or None if it cannot."""
 
@@ -94,6 +98,14 @@ class ConnectionTable:
         """Close the connections that have missed a deadline."""
         for connection in tuple(self._connections):
             connection.check(now)
+        unread = sorted(self._connections, key=lambda connection: connection.unread_bytes, reverse=True)
+        excess = sum(connection.unread_bytes for connection in unread) - self.limits.reply_bytes
+        for connection in unread:
+            if excess <= 0 or connection is unread[-1]:
+                return
+            excess -= connection.unread_bytes
+            self.refuse(Refusal.BYTES)
+            connection.evict()
 
     def refuse(self, reason: Refusal) -> None:
         """Count a refusal that has no reply of the application."""

@@ -24,6 +24,7 @@ from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
 CONNECTION = "hybrid_batch.connection"  # in the ASGI scope
 _LINGER_S, _LINGER_BYTES = 2.0, 16 << 20
 _PROBE_AFTER_S = 0.05
+_FRESH_S = 0.1  # accepted, and perhaps its request was not read yet
 
 
 class HttpConnection(H11Protocol):
@@ -44,6 +45,11 @@ class HttpConnection(H11Protocol):
         self._discarded = 0
         self._is_new, self._lingers, self._half_closed, self._probed = True, False, False, False
         self._writes: WriteDeadline
+
+    @property
+    def unread_bytes(self) -> int:
+        """See TrackedConnection."""
+        return self.transport.get_write_buffer_size()
 
     @cached_property
     def certificate(self) -> str | None:
@@ -142,7 +148,8 @@ class HttpConnection(H11Protocol):
         if self._writes.moved_at is not None:
             return (Spare.REPLY_UNREAD, self._writes.moved_at) if self._writes.moved_at < stalled_since else None
         if self._header_since is not None:
-            return Spare.NO_REQUEST, self._header_since
+            is_fresh = self._header_since > now - _FRESH_S
+            return None if is_fresh else (Spare.NO_REQUEST, self._header_since)
         if self.cycle is None or self.cycle.response_complete:
             return Spare.IDLE, self._since
         if self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused and self._moved_at < stalled_since:

@@ -146,13 +146,14 @@ class _Handshake:
     """A connection before its protocol exists."""
 
     task: asyncio.Task[None]
+    unread_bytes = 0
 
     def __init__(self, peer: str, since: float) -> None:
         self.peer, self._since = peer, since
 
     def spare(self, now: float) -> tuple[Spare, float] | None:
         """See TrackedConnection."""
-        return Spare.NO_REQUEST, self._since
+        return None if self._since > now - _RETRY_S else (Spare.NO_REQUEST, self._since)
 
     def check(self, now: float) -> None:
         """See TrackedConnection: asyncio limits the time of a handshake."""
