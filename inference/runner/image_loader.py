@@ -7,6 +7,8 @@ import numpy as np
 
 from hybrid_batch.data.errors import StorageFailed, TooLarge
 from hybrid_batch.data.images.decode import UndecodableImage, decode_sized, image_size
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
+from hybrid_batch.data.log.records import hash_image
 from hybrid_batch.data.storage.storage import Storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
@@ -19,12 +21,16 @@ UPLOAD_LIMIT_BYTES = 32 << 20  # servers reject requests above 64 MiB
 
 
 class ImageLoader:
-    """Loads the images below `root`. An image that cannot be read or decoded gets an entry in its batch's `errors`.
+    """Loads the images below `root` within the budget `pixels`. An image that cannot be read or decoded gets an entry in
+    its batch's `errors`.
 
     Raises StorageFailed when the storage itself is unavailable."""
 
-    def __init__(self, root: Storage, bundle: Bundle, upload_limit_bytes: int) -> None:
+    def __init__(
+        self, root: Storage, bundle: Bundle, upload_limit_bytes: int, pixels: PixelBudget = RUNNER_BUDGET
+    ) -> None:
         self._root, self._bundle, self._upload_limit_bytes = root, bundle, upload_limit_bytes
+        self._budget = pixels
         self._dtype = NUMPY_DTYPES[bundle.input.datatype]
 
     def load(self, batch: Batch) -> ImageFiles | Pixels:
@@ -47,7 +53,7 @@ class ImageLoader:
     def _recompress(self, batch: Batch, codec: str) -> Iterator[bytes]:
         for position, file in self._read_sized(batch, IMAGE_LIMIT_BYTES):
             try:
-                yield codecs.open_image_codec(codec).recompress(file, self._bundle.preprocessing)
+                yield codecs.open_image_codec(codec).recompress(file, self._bundle.preprocessing, self._budget)
             except UndecodableImage as error:
                 batch.errors[position] = str(error)
 
@@ -56,7 +62,7 @@ class ImageLoader:
         decoded = 0
         for position, file in files:
             try:
-                image = decode_sized(file, self._bundle.preprocessing)
+                image = decode_sized(file, self._bundle.preprocessing, self._budget)
                 pixels[decoded], batch.sizes[position] = image.pixels, image.original
                 decoded += 1
             except UndecodableImage as error:
@@ -66,7 +72,7 @@ class ImageLoader:
     def _read_sized(self, batch: Batch, limit_bytes: int) -> Iterator[tuple[int, bytes]]:
         """As `_read`, for files that are not decoded here: their sizes come from their headers."""
         for position, file in self._read(batch, limit_bytes):
-            if (size := image_size(file)) is not None:
+            if (size := image_size(file, self._budget)) is not None:
                 batch.sizes[position] = size
             yield position, file
 
@@ -88,5 +94,5 @@ class ImageLoader:
                     raise  # the storage is unavailable, not this image alone
                 batch.errors[position] = str(error)
             else:
-                batch.image_bytes[position] = len(file)
+                batch.image_bytes[position], batch.hashes[position] = len(file), hash_image(file)
                 yield position, file

@@ -7,6 +7,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.log.records import LOCAL_TAIL, to_table
 from hybrid_batch.data.log.runs import RunFolder, shards
@@ -35,7 +36,8 @@ class Concurrency:
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything a run needs, opened and checked. `tail_name` is the record's `tail`; `shard_size` is in images;
-    `events` are lines about failures of the tail and changes of the split, to which the router adds."""
+    `events` are lines about failures of the tail and changes of the split, to which the router adds; `pixels` limits
+    images."""
 
     bundle: Bundle
     router: Router
@@ -47,6 +49,7 @@ class RunSpec:
     shard_size: int
     concurrency: Concurrency = Concurrency()
     events: list[str] = field(default_factory=list)
+    pixels: PixelBudget = RUNNER_BUDGET
 
 
 def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
@@ -60,7 +63,7 @@ def run_shards(spec: RunSpec, on_batch: Callable[[Batch], None]) -> Totals:
     present = spec.folder.parts()
     missing = [(shard, rows) for shard, rows in shards(table.num_rows, spec.shard_size) if shard not in present]
     totals = Totals.of_shards(spec.folder, present)
-    stages = Stages(spec.bundle, spec.runtime, spec.tail, spec.router, spec.images.root)
+    stages = Stages(spec.bundle, spec.runtime, spec.tail, spec.router, spec.images.root, pixels=spec.pixels)
     session = spec.router.session(sum(len(rows) for _, rows in missing), stages.compile_split)
     # The session ends first: batches may be waiting for its measurements.
     with stages.drain, Pipeline() as pipeline, session:

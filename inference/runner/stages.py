@@ -3,6 +3,7 @@
 import time
 
 from hybrid_batch.data.errors import BundleMismatch, TailUnreachable
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
 from hybrid_batch.data.storage.storage import Storage
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime, Segment, compile_head, compile_tail
@@ -28,15 +29,24 @@ class Stages:
     guards computations that the end of the process must wait for, in threads that the pipeline may not wait for.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, tail: Tail, router: Router, root: Storage) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        tail: Tail,
+        router: Router,
+        root: Storage,
+        *,
+        pixels: PixelBudget = RUNNER_BUDGET,
+    ) -> None:
         fixed = router.fixed_split
         self.has_head = not isinstance(fixed, UploadSplit)
         self.has_tail = not isinstance(fixed, LocalSplit)
         self.drain = DrainGuard()
         self._bundle, self._runtime, self._tail, self._router = bundle, runtime, tail, router
         upload_limit = image_loader.IMAGE_LIMIT_BYTES if fixed is None else image_loader.UPLOAD_LIMIT_BYTES
-        self._loader = ImageLoader(root, bundle, upload_limit)
-        self._local_tail = LocalTail(bundle, runtime)
+        self._loader = ImageLoader(root, bundle, upload_limit, pixels)
+        self._local_tail = LocalTail(bundle, runtime, pixels)
         self._shares_process = isinstance(tail, LocalTail)
         self._segments: dict[str, Segment] = {}
         self.compile_split(fixed or LocalSplit())

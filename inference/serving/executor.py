@@ -47,10 +47,17 @@ class DecodedBatch:
 class TailExecutor:
     """Executes the tails of one bundle with one runtime. Thread-safe. A tail is compiled when it is first used, and
     again after it was evicted, because all compiled tails together hold at most `max_compiled_bytes`, if given. A call
-    of the runtime takes at most half of that."""
+    of the runtime takes at most half of that. `pixels` limits image files."""
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, max_compiled_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        max_compiled_bytes: int | None = None,
+        pixels: PixelBudget = RUNNER_BUDGET,
+    ) -> None:
         self.bundle = bundle
+        self._pixels = pixels
         self.segments = SegmentCache(
             partial(compile_tail, runtime, bundle), _COPIES * bundle.graph_path.stat().st_size, max_compiled_bytes
         )
@@ -80,13 +87,7 @@ class TailExecutor:
         tensors = wire_tensors.decode(cut.boundary, frame)
         return DecodedBatch(tensors, (None,) * len(tensors[0]))
 
-    def open_images(
-        self,
-        cut: Cut,
-        frame: Frame,
-        budget: PixelBudget = RUNNER_BUDGET,
-        check: Callable[[], None] = lambda: None,
-    ) -> ImageBatch | None:
+    def open_images(self, cut: Cut, frame: Frame, check: Callable[[], None] = lambda: None) -> ImageBatch | None:
         """The image files of a frame, not decoded yet; None for a frame of tensors. See ImageBatch for `check`. Raises
         InvalidFrame."""
         self.decoded_bytes(cut, frame)
@@ -94,7 +95,7 @@ class TailExecutor:
             return None
         files = wire_tensors.image_files(cut.boundary[0], frame)
         dtype = NUMPY_DTYPES[self.bundle.input.datatype]
-        return ImageBatch(files, self.bundle.preprocessing, dtype, budget, check)
+        return ImageBatch(files, self.bundle.preprocessing, dtype, self._pixels, check)
 
     def finish_images(self, images: ImageBatch) -> DecodedBatch:
         """Decode the images that are left."""

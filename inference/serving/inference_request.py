@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid_batch.data.images.decoding.image_batch import ImageBatch
-from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, DecodingCost, PixelBudget
+from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.protocol import wire
@@ -82,12 +82,11 @@ def start_request(
     *,
     received_ns: int,
     reserve: Callable[[int], None] = lambda _: None,
-    budget: PixelBudget = RUNNER_BUDGET,
     check: Callable[[], None] = lambda: None,
 ) -> StartedRequest:
     """Parse the body of a request for a cut. `reserve` is called with the bytes that parsing a large JSON takes, then
     with the size of the tensors, each time before they are allocated; the time it takes does not count as decoding.
-    `budget` and `check` are for image files; see ImageBatch. Raises InvalidFrame, BundleMismatch, and whatever
+    `check` is for image files; see ImageBatch. Raises InvalidFrame, BundleMismatch, and whatever
     `reserve` raises."""
     start = time.perf_counter_ns()
 
@@ -100,7 +99,7 @@ def start_request(
     frame = wire.decode_request(body, wire.parse_header_length(header_length), reserve_untimed)
     executor.check_bundle(frame)
     reserve_untimed(executor.decoded_bytes(cut, frame))
-    images = executor.open_images(cut, frame, budget, check)
+    images = executor.open_images(cut, frame, check)
     return StartedRequest(executor, cut, frame, images, received_ns, time.perf_counter_ns() - start)
 
 

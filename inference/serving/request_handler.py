@@ -72,7 +72,7 @@ class RequestHandler:
     ) -> None:
         self.bundle = bundle
         self._limits = limits or Limits()
-        self.executor = TailExecutor(bundle, runtime, self._limits.compiled_bytes)
+        self.executor = TailExecutor(bundle, runtime, self._limits.compiled_bytes, self._limits.pixels)
         self._runtime_name = runtime.name
         self._served = tuple(dict.fromkeys(map(bundle.cut, cuts))) or None
         for cut in self._served or ():
@@ -179,7 +179,6 @@ class RequestHandler:
             header_length,
             received_ns=received_ns,
             reserve=reserve,
-            budget=self._limits.pixels,
             check=check,
         )
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from typing import Self
 
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import Runtime
 from hybrid_batch.inference.protocol.codecs import list_wire_codecs
@@ -20,9 +21,9 @@ class LocalTail:
     max_frame_bytes = None
     codecs = tuple(list_wire_codecs())
 
-    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime, pixels: PixelBudget = RUNNER_BUDGET) -> None:
         self._bundle = bundle
-        self._executor = TailExecutor(bundle, runtime)
+        self._executor = TailExecutor(bundle, runtime, pixels=pixels)
 
     def check(self, cut_id: str) -> None:
         """See Tail."""

@@ -4,6 +4,8 @@ Self-clocked fair queueing (Golestani, INFOCOM 1994): each image has a tag, the 
 all requests shared the threads equally, and the image with the least tag is next. A small image therefore overtakes
 larger ones that wait, and no request delays another by more than the images that are being decoded."""
 
+import contextlib
+import ctypes
 import heapq
 import os
 import threading
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost
 
 Steps = Iterator[DecodingCost]
+_M_MMAP_THRESHOLD = -3  # of glibc's mallopt
+_LARGE_BYTES = 4 << 20
 
 
 @dataclass(order=True, slots=True)
@@ -29,6 +33,7 @@ class DecodingQueue:
     request, one for each processor. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
+        _return_freed_memory()
         self._max_bytes = max_bytes
         self._waiting: list[_WaitingImage] = []
         self._clock = self._number = self._held_bytes = self._running = 0
@@ -93,3 +98,10 @@ class DecodingQueue:
             if not self._held_bytes or self._held_bytes + image.cost.peak_bytes <= self._max_bytes:
                 yield image
                 return
+
+
+def _return_freed_memory() -> None:
+    """Have glibc return large freed blocks to the system. Otherwise it keeps up to 64 MB in each of its arenas, after
+    the first large block was freed. Other C libraries have no such function."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -17,7 +17,7 @@ from hybrid_batch.data.images.decoding.orientation import PixelSize, find_orient
 from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost, PixelBudget, Structure, UndecodableImage
 
 LARGEST_DECODED = 25_000_000  # pixels; images of more are reduced while they are decoded, or at once after it
-LARGEST_DECODED_JPEG2000 = 1 << 21  # pixels; Pillow holds the interpreter's lock while it decodes this format
+LARGEST_DECODED_JPEG2000 = 1 << 20  # pixels; Pillow holds the interpreter's lock while it decodes this format
 MOST_PIXELS = 1_000_000_000  # of any budget
 _PYTHON_WEIGHT = 16  # of decoders written in Python
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # of a pixel; 4 in other modes
@@ -65,8 +65,8 @@ class OpenedImage:
         image.load()
         orientation = find_orientation(image)
         is_reduced = self._halvings > 0
-        if image.width * image.height > LARGEST_DECODED:
-            image = convert_reduced(image, mode, _factor(image))
+        if (factor := _factor(image.width * image.height)) > 1:
+            image = convert_reduced(image, mode, factor)
             is_reduced = True
         if orientation != 1:
             image = turn(image, orientation)
@@ -112,8 +112,9 @@ def _plan(image: Image.Image, structure: Structure) -> tuple[DecodingCost, int]:
     decoded = pixels >> 2 * halvings
     stored = decoded * _BYTES.get(image.mode, 4) + max(width, height) * _ROW_BYTES
     decoder = int(structure.bytes_a_pixel * (decoded if is_jpeg2000 else pixels)) + structure.extra_bytes
-    is_large = decoded > LARGEST_DECODED
-    after = 4 * LARGEST_DECODED + _BAND_BYTES if is_large else decoded * 5
+    # Beside the image: a turned or converted copy, or a reduced one and bands.
+    factor = _factor(decoded)
+    after = 5 * decoded if factor == 1 else 4 * decoded // factor**2 + _BAND_BYTES
     peak = stored + max(decoder, after)
     work = (decoded if is_jpeg2000 else pixels) + structure.extra_pixels
     return DecodingCost(width, height, work, structure.weight, peak), halvings
@@ -127,8 +128,9 @@ def _halve(image: Image.Image, times: int) -> None:
         image.draft(None, (max(1, image.width >> times), max(1, image.height >> times)))
 
 
-def _factor(image: Image.Image) -> int:
-    return math.ceil(math.sqrt(image.width * image.height / LARGEST_DECODED))
+def _factor(pixels: int) -> int:
+    """By how much both sides are divided."""
+    return 1 if pixels <= LARGEST_DECODED else math.ceil(math.sqrt(pixels / LARGEST_DECODED))
 
 
 def _reason(error: Exception) -> str:

@@ -74,7 +74,7 @@ class DecodingCost:
         return self.pixels * self.weight
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Structure:
     """What the structure of a file adds to the cost of its pixels.
 
@@ -99,6 +99,7 @@ class Structure:
             weight=max(self.weight, other.weight),
             bytes_a_pixel=max(self.bytes_a_pixel, other.bytes_a_pixel),
             extra_bytes=max(self.extra_bytes, other.extra_bytes),
+            halvings=max(self.halvings, other.halvings),
         )
 
 

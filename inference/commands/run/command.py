@@ -18,6 +18,7 @@ from hybrid_batch.inference.commands.options import (
 from hybrid_batch.inference.commands.run.interrupts import interruptible
 from hybrid_batch.inference.commands.run.options import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_PIXELS,
     DEFAULT_PATIENCE_S,
     DEFAULT_SHARD_SIZE,
     RunOptions,
@@ -84,6 +85,14 @@ from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
     default=DEFAULT_SHARD_SIZE,
     show_default=True,
     help="Images in one shard, the unit that is written and resumed.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 1000),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    metavar="MEGAPIXELS",
+    help="Largest image that is decoded; memory and time grow with it.",
 )
 @in_flight_option
 @click.option(

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 DEFAULT_BATCH_SIZE = 32  # images
 DEFAULT_SHARD_SIZE = 512  # images
+DEFAULT_MAX_PIXELS = 89  # megapixels of an image
 DEFAULT_PATIENCE_S = 60.0  # a server restarts and loads a model within it
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of `run`. `patience` is in seconds; `limit` is in images, None for all."""
+    """The options of `run`. `patience` is in seconds; `limit` is in images, None for all,
+    `max_pixels` in megapixels."""
 
     images: tuple[str, ...]
     model: str
@@ -30,6 +32,7 @@ class RunOptions:
     limit: int | None = None
     patience: float = DEFAULT_PATIENCE_S
     overwrite: bool = False
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     @property
     def is_adaptive(self) -> bool:

@@ -112,6 +112,7 @@ def _check_tail(run: "PreparedRun", tail: "Tail", events: list[str]) -> bool:
 
 def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str]) -> "RunSpec":
     """What the runner needs. Creates the run's folder, or opens it to continue the run."""
+    from hybrid_batch.data.images.decoding.pixel_budget import MEGA, PixelBudget
     from hybrid_batch.data.log.own_runs import note_run
     from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.runner.routing import FixedRouter
@@ -134,6 +135,7 @@ def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str
         inputs.shard_size,
         Concurrency(options.in_flight),
         events,
+        PixelBudget(options.max_pixels * MEGA),
     )
 
 

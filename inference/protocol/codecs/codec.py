@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import zstandard
 
 from hybrid_batch.data.errors import InvalidFrame
 from hybrid_batch.data.images.decode import Preprocessing
+from hybrid_batch.data.images.decoding.pixel_budget import PixelBudget
 
 Pack = Callable[[np.ndarray], bytes]
 Unpack = Callable[[bytes | memoryview, tuple[int, ...], np.dtype], np.ndarray]
@@ -34,11 +36,17 @@ class PackedCodec:
 TensorCodec = NativeCodec | PackedCodec
 
 
+class Recompress(Protocol):
+    """The function of an ImageCodec."""
+
+    def __call__(self, file: bytes, preprocessing: Preprocessing, budget: PixelBudget = ...) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ImageCodec:
     """Sends image files. `recompress` returns the file to send for a file, and raises UndecodableImage."""
 
-    recompress: Callable[[bytes, Preprocessing], bytes]
+    recompress: Recompress
 
 
 def largest_finite(dtype: np.dtype) -> float:

@@ -20,7 +20,7 @@ def check_ico(data: bytes) -> Structure:
             structure = structure.plus(png.check_at(data, offset))
         elif offset + 12 <= len(data):
             width, height = struct.unpack_from("<ii", data, offset + 4)
-            structure = structure.plus(Structure(abs(width) * abs(height), bytes_a_pixel=4))
+            structure = structure.plus(Structure(pixels=abs(width) * abs(height), bytes_a_pixel=4))
     return structure
 
 

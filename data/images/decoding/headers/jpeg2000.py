@@ -8,7 +8,7 @@ from hybrid_batch.data.images.decoding.pixel_budget import Structure, Undecodabl
 _MAX_BOXES = 1024
 _MAX_SEGMENTS = 70_000
 _MAX_TILES = 4096
-_WEIGHT = 16
+_WEIGHT = 32  # Pillow holds the lock of the interpreter meanwhile
 _PLANE_BYTES = 5.4  # of a component's pixel: 32 bits, and the image's own
 _BLOCK_BYTES, _PRECINCT_BYTES = 200, 400
 _BLOCK_PIXELS, _PACKET_PIXELS = 8, 2  # time of a code block and of an empty packet, in pixels of this format
@@ -35,7 +35,7 @@ def check(data: bytes) -> Structure:
     """See `check_structure`."""
     start, box = _find_codestream(data), data.find(b"ihdr")
     height, width = struct.unpack_from(">LL", data, box + 4) if 0 <= box <= len(data) - 12 else (0, 0)
-    structure = Structure(width * height, weight=_WEIGHT, bytes_a_pixel=4 * _PLANE_BYTES)
+    structure = Structure(pixels=width * height, weight=_WEIGHT, bytes_a_pixel=4 * _PLANE_BYTES)
     return structure if start < 0 else structure.plus(_structure(_read(data, start + 2)))
 
 

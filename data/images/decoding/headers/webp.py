@@ -19,7 +19,7 @@ def check(data: bytes) -> Structure:
         width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     else:
         width, height = (int.from_bytes(data[start + at : start + at + 2], "little") & 0x3FFF for at in (6, 8))
-    return Structure(width * height, _WEBP_WEIGHT, _WEBP_BYTES_A_PIXEL)
+    return Structure(pixels=width * height, weight=_WEBP_WEIGHT, bytes_a_pixel=_WEBP_BYTES_A_PIXEL)
 
 
 def check_avif(data: bytes) -> Structure:
