@@ -7,10 +7,11 @@ parsers differ in which of several they use. Weights are skipped, so that a grap
 import mmap
 from collections.abc import Iterator
 
-from hybrid_batch.data.errors import ModelRefused, NotABundle
+from hybrid_batch.data.errors import ModelRefused, NotABundle, one_line
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes.tensor_ops import name_others
 
+OPS_VERSION = 1  # increased when an op is removed from the allowlist, so that no part compiled before is opened
 # Field numbers of graph.proto, function.proto and node_def.proto.
 _GRAPH_NODE, _GRAPH_LIBRARY = 1, 2
 _LIBRARY_FUNCTION = 1
@@ -27,9 +28,9 @@ def check_graph(bundle: Bundle) -> None:
     try:
         with bundle.graph_path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        others = name_others(read_ops(memoryview(content)))
+            others = name_others(read_ops(memoryview(content)))
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
-        raise NotABundle(f"Cannot read {bundle.graph_path}: {error}.") from error
+        raise NotABundle(f"Cannot read {bundle.graph_path}: {one_line(error)}; import the model again.") from error
     if others:
         raise ModelRefused(
             f"{bundle.name} holds {others}, which may do more than compute on tensors; import the model again from a"

@@ -22,8 +22,9 @@ from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cache import cache_folder, prune
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
+from hybrid_batch.inference.model.runtimes.graph_nodes import OPS_VERSION, check_graph
 
+_REASON_CHARACTERS = 300
 _MODEL_FILE, _WEIGHTS_FILE = "segment.xml", "segment.bin"
 # On a CPU with bf16 the default precision is bf16, which changes probabilities by up to 0.017.
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -70,15 +71,23 @@ class OpenVinoRuntime:
     name = "openvino"
 
     def __init__(self, bundle: Bundle, *, cached: bool = True) -> None:
+        check_graph(bundle)  # also if all its parts are in the cache
         self._bundle = bundle
         self._cached = cached
         self._core = ov.Core()
 
     def compile(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> OpenVinoSegment:
         """See Runtime."""
-        model = self._load(inputs, outputs) if self._cached else self._convert(inputs, outputs)
-        weight_bytes = _weight_bytes(model)  # before compilation, which may replace constants
-        return OpenVinoSegment(self._core.compile_model(model, "CPU", _PRECISION), inputs, outputs, weight_bytes)
+        try:
+            model = self._load(inputs, outputs) if self._cached else self._convert(inputs, outputs)
+            weight_bytes = _weight_bytes(model)  # before compilation, which may replace constants
+            return OpenVinoSegment(self._core.compile_model(model, "CPU", _PRECISION), inputs, outputs, weight_bytes)
+        except Exception as error:  # OpenVINO raises many kinds of exceptions for a damaged graph
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:_REASON_CHARACTERS].rstrip(".")
+            raise NotABundle(
+                f"OpenVINO cannot compile {self._bundle.name} ({reason}); import the model again, or use"
+                " --runtime tensorflow."
+            ) from error
 
     def _load(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
         """Read the converted part from the cache, or convert and cache it.
@@ -86,7 +95,14 @@ class OpenVinoRuntime:
         A part that was just written is read back, so that the first run and later ones compile the same file and
         agree to the last bit."""
         folder = cache_folder("segments")
-        key = [ov.__version__, self._bundle.sha256, *(t.name for t in inputs), ">", *(t.name for t in outputs)]
+        key = [
+            ov.__version__,
+            f"ops {OPS_VERSION}",
+            self._bundle.sha256,
+            *(t.name for t in inputs),
+            ">",
+            *(t.name for t in outputs),
+        ]
         path = folder / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
         with contextlib.suppress(RuntimeError):  # the entry is absent or damaged
             return self._read(path)
@@ -102,21 +118,14 @@ class OpenVinoRuntime:
         return self._core.read_model(path / _MODEL_FILE, path / _WEIGHTS_FILE)
 
     def _convert(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
-        check_graph(self._bundle)
         front_end = FrontEndManager().load_by_framework("tf")
-        try:
-            graph = front_end.load(str(self._bundle.graph_path))
-            graph.override_all_outputs([graph.get_place_by_tensor_name(tensor.name) for tensor in outputs])
-            places = [graph.get_place_by_tensor_name(tensor.name) for tensor in inputs]
-            graph.override_all_inputs(places)
-            for place, tensor in zip(places, inputs, strict=True):
-                graph.set_partial_shape(place, ov.PartialShape([-1, *tensor.shape]))
-            return front_end.convert(graph)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise NotABundle(
-                f"OpenVINO cannot compile {self._bundle.name} ({reason}); use --runtime tensorflow."
-            ) from error
+        graph = front_end.load(str(self._bundle.graph_path))
+        graph.override_all_outputs([graph.get_place_by_tensor_name(tensor.name) for tensor in outputs])
+        places = [graph.get_place_by_tensor_name(tensor.name) for tensor in inputs]
+        graph.override_all_inputs(places)
+        for place, tensor in zip(places, inputs, strict=True):
+            graph.set_partial_shape(place, ov.PartialShape([-1, *tensor.shape]))
+        return front_end.convert(graph)
 
 
 def open_runtime(bundle: Bundle, *, cached: bool) -> OpenVinoRuntime:
@@ -125,8 +134,12 @@ def open_runtime(bundle: Bundle, *, cached: bool) -> OpenVinoRuntime:
 
 
 def _port(ports: Sequence[Any], tensor: TensorSpec, position: int) -> Any:  # noqa: ANN401
+    """The port of a tensor. Raises ValueError if it cannot have the shape of the tensor in a batch."""
     named = [port for port in ports if tensor.name in port.get_names()]
-    return named[0] if named else ports[position]
+    port = named[0] if named else ports[position]
+    if not port.get_partial_shape().compatible(ov.PartialShape([-1, *tensor.shape])):
+        raise ValueError(f"{tensor.name[:80]!r} has the shape {port.get_partial_shape()} instead of {tensor.shape}")
+    return port
 
 
 def _weight_bytes(model: Any) -> int:  # noqa: ANN401

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _PARENT_DEATH_SIGNAL = 1
 _OUT_OF_MEMORY = {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"}
+# Messages of the dynamic linker and the system, which have no exception of their own.
+_NO_MEMORY_FOR = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory", "bad_alloc")
 UNEXPECTED = "Unexpected"
 TOO_LARGE = "OutOfMemory"
 
@@ -99,7 +101,10 @@ def answer(reference: str, output: Path, settings: dict[str, Any]) -> dict[str, 
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return any(type(cause).__name__ in _OUT_OF_MEMORY for cause in _causes(error))
+    return any(
+        type(cause).__name__ in _OUT_OF_MEMORY or any(text in str(cause) for text in _NO_MEMORY_FOR)
+        for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

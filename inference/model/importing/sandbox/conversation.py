@@ -63,6 +63,8 @@ def ask_child(request: ImportRequest, search: Sequence[str], temporary: Path) ->
         [sys.executable, "-I", "-B", "-c", _PROGRAM], environment(temporary, network=request.network)
     ) as process:
         reply = _exchange(process, lines, end)
+        if reply is not None and len(reply) > _REPLY_LIMIT_BYTES:
+            raise NotABundle(f"The import of {request.reference} ended with a result of over 1 MiB, which is not one.")
         code = None if reply is None else _exit_code(process, end)
     if reply is None or code is None:
         raise ModelRefused(

@@ -102,13 +102,14 @@ def _checked(folder: Path, source: str) -> Bundle:
     """The bundle that the other process made, which may be anything if a model of a stranger has taken it over.
 
     Its graph is checked again, because the runtimes of this process will open it."""
-    found = {entry.name: entry.lstat().st_mode for entry in folder.iterdir()}
     try:
-        if sorted(found) != sorted(BUNDLE_FILES) or not all(map(stat.S_ISREG, found.values())):
+        found = {entry.name: entry.lstat().st_mode for entry in folder.iterdir()}
+        is_own = folder.resolve() == folder.parents[1].resolve() / folder.parent.name / folder.name
+        if not is_own or sorted(found) != sorted(BUNDLE_FILES) or not all(map(stat.S_ISREG, found.values())):
             raise NotABundle("it has other files than a bundle")
         bundle = read_bundle(folder)
         check_graph(bundle)
-    except HybridBatchError as error:
+    except (HybridBatchError, OSError) as error:
         reason = " ".join(str(error).replace(str(folder), folder.name).split()).rstrip(".")
         raise NotABundle(f"The import of {source} did not make a bundle: {reason}.") from error
     if (bundle.name, bundle.source) != (folder.name.removesuffix(".bundle"), source):

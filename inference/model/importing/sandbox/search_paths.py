@@ -6,6 +6,8 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hybrid_batch import data
+
 _SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/ld.so.cache", "/etc/localtime", "/etc/ld.so.preload"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/kernel"),
@@ -70,9 +72,7 @@ def _kept(*, network: bool) -> Iterator[tuple[str, str]]:
 
 
 def _package() -> Path:
-    import hybrid_batch
-
-    return Path(hybrid_batch.__file__).parent
+    return Path(data.__file__).parents[1]
 
 
 def _holds_home(path: Path) -> bool:

@@ -43,7 +43,8 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     # memory that outlives the process or that its limit does not count
     **{"shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180)},
     **{"memfd_create": (319, 279), "memfd_secret": (447, 447)},
-    # the machine, for an import by root
+    # the machine and the limits of this process, for an import by root
+    **{"setrlimit": (160, 164)},
     **{"init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "kexec_load": (246, 104)},
     **{"kexec_file_load": (320, 294), "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225)},
     **{"settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266)},
@@ -51,7 +52,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     **{"syslog": (103, 116), "iopl": (172, None), "ioperm": (173, None)},
 }
 _SOCKET, _SOCKET_PAIR, _CLONE, _CLONE3 = (41, 198), (53, 199), (56, 220), (435, 435)
-_SIGNAL_THREAD, _LIMITS_OF = (234, 131), (302, 261)
+_SIGNAL_THREAD, _LIMITS = (234, 131), (302, 261)
 _CLONE_THREAD = 0x10000
 _INTERNET = (2, 10, 16)  # IPv4, IPv6, and netlink, by which getaddrinfo lists the interfaces
 _PERMISSION, _NO_SUCH_CALL = 1, 38
@@ -59,7 +60,7 @@ _PERMISSION, _NO_SUCH_CALL = 1, 38
 # Instructions of the filter's machine, and the places in the data that it reads.
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _EQUAL, _AT_LEAST = 0x15, 0x35
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _NEW_LIMITS = 0, 4, 16, 32
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
@@ -102,7 +103,7 @@ def _instructions(column: int, architecture: int, process: int, *, network: bool
     yield from ((_EQUAL, 0, 1, _CLONE3[column]), _error(_NO_SUCH_CALL))
     yield from _by_argument(_CLONE[column], (_CLONE_THREAD,), mask=_CLONE_THREAD)
     yield from _by_argument(_SIGNAL_THREAD[column], (process,))
-    yield from _by_argument(_LIMITS_OF[column], (0, process))
+    yield from _reading_limits(_LIMITS[column])
     if network:
         yield from _by_argument(_SOCKET[column], _INTERNET)
     yield _RETURN, 0, 0, _ALLOW
@@ -113,6 +114,14 @@ def _by_argument(number: int, allowed: tuple[int, ...], mask: int = 0xFFFFFFFF) 
     body: list[_Instruction] = [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_AND, 0, 0, mask)]
     body += [(_EQUAL, len(allowed) - index, 0, value) for index, value in enumerate(allowed)]
     body += [_error(_PERMISSION), (_RETURN, 0, 0, _ALLOW)]
+    yield _EQUAL, 0, len(body), number
+    yield from body
+
+
+def _reading_limits(number: int) -> Iterator[_Instruction]:
+    """Allow prlimit without new limits: both halves of the pointer to them are zero."""
+    body: list[_Instruction] = [(_LOAD, 0, 0, _NEW_LIMITS), (_EQUAL, 0, 2, 0)]
+    body += [(_LOAD, 0, 0, _NEW_LIMITS + 4), (_EQUAL, 1, 0, 0), _error(_PERMISSION), (_RETURN, 0, 0, _ALLOW)]
     yield _EQUAL, 0, len(body), number
     yield from body
 
