@@ -5,45 +5,31 @@ https://www.w3.org/TR/trace-context/
 
 import random
 import re
-from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 
 TRACEPARENT = "traceparent"
-_FORM = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_SAMPLED = "01"
-_random = random.SystemRandom()
+_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_random = random.Random()  # noqa: S311 - ids, not secrets; the system seeds it
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
-    """The trace of a request and the span that sent it, in hexadecimal."""
-
-    trace_id: str
-    span_id: str
-    flags: str = _SAMPLED
-
-    @property
-    def header(self) -> str:
-        """The value of the header `traceparent`."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
-
-    def child(self) -> "TraceContext":
-        """A new span of the same trace."""
-        return TraceContext(self.trace_id, _hex(8), self.flags)
+def make_traceparent() -> str:
+    """The header of a new request: of the current span if the user has installed OpenTelemetry, else a new trace."""
+    if has_opentelemetry():
+        span = import_module("opentelemetry.trace").get_current_span().get_span_context()
+        if span.is_valid:
+            return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    return f"00-{_random.getrandbits(128):032x}-{_random.getrandbits(64):016x}-01"
 
 
-def new_trace() -> TraceContext:
-    """A new trace with its first span."""
-    return TraceContext(_hex(16), _hex(8))
-
-
-def parse_trace(header: str | None) -> TraceContext | None:
-    """The context of a header; None if it is absent or invalid, as the specification requires to ignore it then."""
+def find_trace_id(header: str | None) -> str | None:
+    """The id of the trace in a header, in hexadecimal; None if the header is absent or invalid, and then ignored."""
     match = _FORM.fullmatch(header or "")
-    if match is None or set(match[1]) == {"0"} or set(match[2]) == {"0"}:
-        return None
-    return TraceContext(*match.groups())
+    return match[1] if match else None
 
 
-def _hex(size: int) -> str:
-    """Random bytes, not all zero, in hexadecimal."""
-    return f"{_random.getrandbits(8 * size) or 1:0{2 * size}x}"
+@cache
+def has_opentelemetry() -> bool:
+    """Whether the user has installed `opentelemetry-api`, which nothing in this project requires."""
+    return find_spec("opentelemetry") is not None and find_spec("opentelemetry.trace") is not None

@@ -20,6 +20,7 @@ from hybrid_batch.inference.protocol.infer_response import (
     decode_timings,
 )
 from hybrid_batch.inference.protocol.spill import Spill, is_spilled
+from hybrid_batch.inference.protocol.trace_context import TRACEPARENT, make_traceparent
 from hybrid_batch.inference.protocol.transport import NoResponse, Reply, Request, Transport
 from hybrid_batch.inference.protocol.wire import (
     BUNDLE,
@@ -35,7 +36,7 @@ from hybrid_batch.inference.tails.outage import Outage
 from hybrid_batch.inference.tails.settings import TailSettings
 
 _MAX_TEXT_BYTES = 1 << 16  # of headers, metadata and error messages
-_LONGEST_HEADERS = Body((), MAX_HEADER_BYTES).headers
+_LONGEST_HEADERS = {**Body((), MAX_HEADER_BYTES).headers, TRACEPARENT: make_traceparent()}
 
 
 class RemoteTail:
@@ -94,7 +95,8 @@ class RemoteTail:
         body = encode_request(frame)
         batch = _batch_size(frame)
         limit = _MAX_TEXT_BYTES + batch * (8 * self._bundle.output.elements + 4 * ERROR_CHARACTERS + 4)
-        reply = self._send_any_size(Request("POST", self._infer_path(cut_id), body.headers, body.join()), limit)
+        headers = {**body.headers, TRACEPARENT: make_traceparent()}
+        reply = self._send_any_size(Request("POST", self._infer_path(cut_id), headers, body.join()), limit)
         self._check_status(reply)
         response = decode_response(reply.content, parse_header_length(reply.header(HEADER_LENGTH)))
         scores, errors = decode_scores(self._bundle.output, batch, response)

@@ -100,11 +100,13 @@ def test_oversized_frames_are_computed_locally(bundle, runtime, tmp_path, monkey
 
 def test_the_limit_leaves_space_for_the_longest_header(aws, bundle, digits):
     """The limit is computed before the header is known, whose length is the value of another header."""
+    from hybrid_batch.inference.protocol.trace_context import TRACEPARENT, make_traceparent
     from hybrid_batch.inference.protocol.transport import Request
     from hybrid_batch.inference.tails.aws_lambda import LambdaTransport, open_lambda_tail
 
     body = encode_request(Frame(wire_tensors.encode_images(bundle.input, digits)))
-    request = Request("POST", "/v2/models/digits/versions/c000/infer", body.headers)
+    headers = {**body.headers, TRACEPARENT: make_traceparent()}
+    request = Request("POST", "/v2/models/digits/versions/c000/infer", headers)
     transport = LambdaTransport("lambda:x")
     with open_lambda_tail("lambda:x", bundle) as tail:
         assert 0 <= transport.max_content_bytes(request) - tail.max_frame_bytes <= 6

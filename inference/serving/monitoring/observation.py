@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import starlette.requests
 
-from hybrid_batch.inference.protocol.trace_context import TRACEPARENT, parse_trace
+from hybrid_batch.inference.protocol.trace_context import TRACEPARENT, find_trace_id
 from hybrid_batch.inference.protocol.transport import Reply
 from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal, Stage
 from hybrid_batch.inference.serving.monitoring.metrics import ServerMetrics
@@ -71,14 +71,13 @@ class RequestObservation:
 
     def _record(self, operation: str, reply: Reply) -> RequestRecord:
         received = self._received
-        trace = parse_trace(received.headers.get(TRACEPARENT))
         client = received.client
         return RequestRecord(
             peer=f"{client.host}:{client.port}" if client else "local",
             method=received.method,
             path=str(received.scope["path"]),
             request_id=f"{_PROCESS}-{next(_numbers)}",
-            trace_id=trace.trace_id if trace else None,
+            trace_id=find_trace_id(received.headers.get(TRACEPARENT)),
             operation=operation,
             status=int(reply.status),
             received_bytes=self._received_bytes,

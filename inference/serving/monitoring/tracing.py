@@ -2,24 +2,19 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
+
+from hybrid_batch.inference.protocol.trace_context import has_opentelemetry
 
 _NONE: AbstractContextManager[object] = nullcontext()
 
 
 def request_span(name: str, headers: Mapping[str, str]) -> AbstractContextManager[object]:
     """A span that is a child of the one in the headers, until the end of the block."""
-    if not _is_installed():
+    if not has_opentelemetry():
         return _NONE
     trace, propagate = import_module("opentelemetry.trace"), import_module("opentelemetry.propagate")
     parent = propagate.extract({key.lower(): value for key, value in headers.items()})
     tracer = trace.get_tracer("hybrid_batch")
     span: AbstractContextManager[object] = tracer.start_as_current_span(name, parent, kind=trace.SpanKind.SERVER)
     return span
-
-
-@cache
-def _is_installed() -> bool:
-    return find_spec("opentelemetry") is not None and find_spec("opentelemetry.trace") is not None
