@@ -88,6 +88,7 @@ def _records(random: np.random.Generator, first: int, count: int, size: int) -> 
         "width": pa.array(np.full(count, 500, np.int32)),
         "height": pa.array(np.full(count, 375, np.int32)),
         "image_bytes": pa.array(random.integers(4000, 200_000, count)),
+        "image_hash": pa.nulls(count, pa.string()),
         "cut_bytes": pa.array(sent_bytes),
         "sent_bytes": pa.array(sent_bytes),
         "received_bytes": pa.array(np.full(count, 4000)),

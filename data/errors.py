@@ -5,6 +5,7 @@
     │   ├── NoImages, BadLabels
     │   ├── NotABundle, ModelRefused, CutNotFound
     │   ├── SettingsMismatch       the run folder belongs to a command with other settings
+    │   ├── ImagesChanged       images are not those that the run has classified
     │   └── NotARun             the folder contains no run, or a damaged one
     ├── StorageFailed           bucket missing or access denied, disk full
     │   └── TooLarge            an object larger than the reader allows
@@ -57,6 +58,10 @@ class CutNotFound(WrongUsage):
 
 class SettingsMismatch(WrongUsage):
     """The run folder belongs to a command with other settings."""
+
+
+class ImagesChanged(WrongUsage):
+    """Images are not those that the run has classified."""
 
 
 class NotARun(WrongUsage):

@@ -7,11 +7,12 @@ the records of earlier versions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from operator import attrgetter
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 VERSION_KEY = "hybrid_batch.schema"
 STAGES = ("decode", "head", "encode", "link", "queue", "tail", "latency")
 WAITS = ("batch_wait", "head_wait", "encode_wait", "send_wait")
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("image_bytes", pa.int64()),
+        pa.field("image_hash", pa.string()),
         pa.field("cut_bytes", pa.int64()),
         pa.field("sent_bytes", pa.int64()),
         pa.field("received_bytes", pa.int64()),
@@ -56,7 +58,8 @@ SCHEMA = pa.schema(
 class Record:
     """The result of one image.
 
-    `width` and `height` are of the upright original, in pixels; None where it was not opened. `cut_bytes` is the
+    `width` and `height` are of the upright original, in pixels; None where it was not opened. `image_hash` is
+    `hash_image` of the file, None where it was not read. `cut_bytes` is the
     image's share of the request at the cut; `sent_bytes` and `received_bytes` are what a network carried. A stage time
     is the wall time of the batch divided by its number of images. `batch_wait_us` is the time in the stages beyond that
     share, and the other waits are the time before a stage. `latency_us` runs from the request of the image's file until
@@ -81,6 +84,7 @@ class Record:
     width: int | None
     height: int | None
     image_bytes: int
+    image_hash: str | None
     cut_bytes: int
     sent_bytes: int
     received_bytes: int
@@ -97,6 +101,11 @@ class Record:
     latency_us: int
     started_at: datetime
     error: str | None = None
+
+
+def hash_image(file: bytes) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of an image's file."""
+    return sha256(file).hexdigest()[:16]
 
 
 _VALUES = attrgetter(*SCHEMA.names)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES = 8 << 20  # as objects of Python, some 200 MB
 _MAX_COUNT = (1 << 63) - 1
 _MAX_SHARD_SIZE = (1 << 31) - 1
 

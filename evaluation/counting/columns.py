@@ -10,7 +10,7 @@ import pyarrow.types as pt
 
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.log.records import SCHEMA, SCHEMA_VERSION, STAGES, WAITS
-from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, SINCE_VERSION_2, Records, schema_version, upgrade
+from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS, Records, added_columns, schema_version, upgrade
 from hybrid_batch.evaluation.counting.counts import BYTE_COLUMNS, RUN_COLUMNS
 from hybrid_batch.evaluation.report_schema import DEFAULT_SLICES
 
@@ -38,7 +38,7 @@ def current_records(records: Records, by: Sequence[str] = ()) -> Records:
             f"its records have schema version {version}, and this hybrid-batch reads versions 1 to {SCHEMA_VERSION}"
         )
     required = (*COLUMNS, *(name for name in by if name not in DEFAULT_SLICES))
-    added = SINCE_VERSION_2 if version == "1" else ()
+    added = added_columns(version)
     missing = [n for n in dict.fromkeys(required) if n not in records.schema.names and n not in added]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

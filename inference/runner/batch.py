@@ -62,10 +62,10 @@ class Batch:
         decode → ImageFiles or Pixels → head → BoundaryTensors or ModelOutput → encode → Frame → send → ModelOutput
 
     `number` counts the batches of the shard. `errors` maps the position of an image to the reason why it has no
-    prediction, and `sizes` to its width and height. `ran_locally` is true when this machine computed the model's
-    output. Times are for the whole batch. `started_ns` (one for each image), `decoded_ns`, `left_ns` (the end of the
-    last stage so far) and `done_ns` are readings of `time.perf_counter_ns`. `stages_ns` is the time in the stages after
-    decode, and `waits_ns` the time before each of them, by its name in WAITS.
+    prediction, `sizes` to its width and height, and `hashes` to the hash of its file. `ran_locally` is true when this
+    machine computed the model's output. Times are for the whole batch. `started_ns` (one for each image), `decoded_ns`,
+    `left_ns` (the end of the last stage so far) and `done_ns` are readings of `time.perf_counter_ns`. `stages_ns` is
+    the time in the stages after decode, and `waits_ns` the time before each of them, by its name in WAITS.
     """
 
     shard: int
@@ -79,6 +79,7 @@ class Batch:
     payload: Payload | None = None
     errors: dict[int, str] = field(default_factory=dict)
     sizes: dict[int, PixelSize] = field(default_factory=dict)
+    hashes: dict[int, str] = field(default_factory=dict)
     started_ns: list[int] = field(default_factory=list)
     decoded_ns: int = 0
     left_ns: int = 0
@@ -164,6 +165,7 @@ def to_records(batch: Batch, bundle: Bundle, provenance: Provenance) -> list[Rec
                 width=size.width if size else None,
                 height=size.height if size else None,
                 image_bytes=batch.image_bytes[position],
+                image_hash=batch.hashes.get(position),
                 cut_bytes=cut.get(position, 0),
                 sent_bytes=sent.get(position, 0),
                 received_bytes=received.get(position, 0),

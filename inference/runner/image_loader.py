@@ -21,7 +21,7 @@ UPLOAD_LIMIT_BYTES = 32 << 20  # servers reject requests above 64 MiB
 
 
 class ImageLoader:
-    """Loads the images below `root` within the budget `pixels`. An image that cannot be read or decoded gets an entry in
+    """Loads the images below `root` within a budget. An image that cannot be read or decoded gets an entry in
     its batch's `errors`.
 
     Raises StorageFailed when the storage itself is unavailable."""

@@ -63,7 +63,20 @@ def test_the_current_version_is_unchanged() -> None:
 
 def test_records_without_metadata_are_recognised_by_their_columns() -> None:
     assert schema_version(to_table_1(RECORDS).replace_schema_metadata(None).schema) == "1"
-    assert schema_version(to_table(RECORDS).replace_schema_metadata(None).schema) == "2"
+    assert schema_version(to_table(RECORDS).replace_schema_metadata(None).schema) == "3"
+    assert schema_version(to_table_2(RECORDS).replace_schema_metadata(None).schema) == "2"
+
+
+def to_table_2(records: list[Record]) -> pa.Table:
+    """The records as version 2 had them."""
+    return to_table(records).drop_columns(["image_hash"]).replace_schema_metadata({"hybrid_batch.schema": "2"})
+
+
+def test_version_2_gains_a_null_hash_and_keeps_its_bytes() -> None:
+    table = upgrade(to_table_2(RECORDS))
+    assert table.schema.equals(SCHEMA, check_metadata=True)
+    assert table["image_hash"].null_count == 3
+    assert table["sent_bytes"].to_pylist() == [700, 500, 0]
 
 
 def test_a_run_of_version_1_is_listed_and_read(tmp_path: Path) -> None:
@@ -95,6 +108,6 @@ def test_parts_of_both_versions_are_one_table(tmp_path: Path) -> None:
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
     run = write_run(str(tmp_path / "run=new"), RECORDS, 3)
     part = tmp_path / "run=new" / "part-00000.parquet"
-    pq.write_table(pq.ParquetFile(part).read().replace_schema_metadata({"hybrid_batch.schema": "3"}), part)
-    with pytest.raises(NotARun, match=r"00.parquet have schema version 3, and this hybrid-batch reads versions 1"):
+    pq.write_table(pq.ParquetFile(part).read().replace_schema_metadata({"hybrid_batch.schema": "4"}), part)
+    with pytest.raises(NotARun, match=r"00.parquet have schema version 4, and this hybrid-batch reads versions 1"):
         run.read_part(0)

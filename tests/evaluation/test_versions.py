@@ -73,8 +73,8 @@ def test_versions_are_compared_with_each_other() -> None:
 
 def test_another_version_and_missing_columns_are_refused() -> None:
     table = to_table([record()])
-    with pytest.raises(NotRecords, match="schema version 3, and this hybrid-batch reads versions 1 to 2"):
-        current_records(table.replace_schema_metadata({"hybrid_batch.schema": "3"}))
+    with pytest.raises(NotRecords, match="schema version 4, and this hybrid-batch reads versions 1 to 3"):
+        current_records(table.replace_schema_metadata({"hybrid_batch.schema": "4"}))
     with pytest.raises(NotRecords, match="it has no column head_wait_us"):
         current_records(table.drop_columns(["head_wait_us"]))
     with pytest.raises(NotRecords, match="it has no column head_us"):

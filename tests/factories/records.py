@@ -31,6 +31,7 @@ PLAIN = Record(
     width=40,
     height=30,
     image_bytes=1000,
+    image_hash="0123456789abcdef",
     cut_bytes=100,
     sent_bytes=100,
     received_bytes=10,

@@ -105,6 +105,9 @@ from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
 )
 @click.option("--run-id", help="Name of the run.  [default: a hash of bundle, images and settings]")
 @click.option("--overwrite", is_flag=True, help="Delete an existing run of the same id, and run again.")
+@click.option(
+    "--verify-images", is_flag=True, help="Read the classified images again, and refuse to continue if one has changed."
+)
 @runtime_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done; send and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object on stdout.")

@@ -32,6 +32,7 @@ class RunOptions:
     limit: int | None = None
     patience: float = DEFAULT_PATIENCE_S
     overwrite: bool = False
+    verify_images: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     @property

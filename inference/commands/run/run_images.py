@@ -56,7 +56,9 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
         confirm(
             f"Delete the {format_count(len(existing), 'object')} of {run.folder.uri} and classify its images again?"
         )
-    elif (totals := run.finished_totals()) is not None:
+    else:
+        _verify(run)
+    if not existing and (totals := run.finished_totals()) is not None:
         if run.folder.totals() is None:  # it was killed between the last part and the totals
             totals.reason = run.reason
             run.folder.mark_complete(totals.to_dict())
@@ -77,6 +79,17 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
             spec = replace(spec, router=make_router(options, spec, reachable=reachable))
         totals = _run_shards(spec)
     return RunResult(run.folder, run.bundle, run.images, totals)
+
+
+def _verify(run: "PreparedRun") -> None:
+    """With --verify-images, raise ImagesChanged for an image that is not the one that was classified."""
+    from hybrid_batch.inference.runner.verify_images import verify_images
+
+    if run.options.verify_images and run.existing() is not None:
+        compared, unknown = verify_images(run.folder, run.images)
+        print_message(f"{format_count(compared, 'image')} compared with the log: none has changed.")
+        if unknown:
+            print_note(f"{format_count(unknown, 'record')} cannot be compared: the log has no hash of the image.")
 
 
 def _print_local_note(run: "PreparedRun") -> None:
