@@ -18,6 +18,7 @@ from hybrid_batch.inference.tails import redacted_address
 from hybrid_batch.inference.tails.access.auth import find_auth
 from hybrid_batch.inference.tails.access.proxy import find_proxy
 from hybrid_batch.inference.tails.remote import RemoteTail
+from hybrid_batch.inference.tails.reply_bounds import ReplyBounds
 from hybrid_batch.inference.tails.settings import TailSettings
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "hybrid-batch"}
@@ -44,7 +45,8 @@ class HttpTransport:
         self._auth = find_auth(url, settings.token_file)
         self._origin = f"{url.scheme}://{url.netloc}"
         self._path, self._query = (url.path or "").rstrip("/"), f"?{url.query}" if url.query else ""
-        self._connections = _connections(url, settings)
+        self._bounds = ReplyBounds(settings.retries.response_timeout_s)
+        self._connections = _connections(url, settings, self._bounds)
         # A proxy forwards http: requests to the origin in the request line; https: passes through it in a tunnel.
         self._target_prefix = self._origin if self._connections.proxy and url.scheme == "http" else ""
 
@@ -60,6 +62,7 @@ class HttpTransport:
         if self._auth is not None:
             headers |= self._auth.headers(request.method, self._origin + target, request.content)
         start = time.perf_counter_ns()
+        self._bounds.content_bytes = limit
         try:
             response = self._connections.urlopen(
                 request.method,
@@ -114,7 +117,7 @@ def _parse(address: str) -> Url:
     return url
 
 
-def _connections(url: Url, settings: TailSettings) -> urllib3.HTTPConnectionPool:
+def _connections(url: Url, settings: TailSettings, bounds: ReplyBounds) -> urllib3.HTTPConnectionPool:
     """A pool with one connection for each thread."""
     options: dict[str, Any] = {
         "timeout": Timeout(connect=settings.retries.connect_timeout_s, read=settings.retries.response_timeout_s),
@@ -126,22 +129,24 @@ def _connections(url: Url, settings: TailSettings) -> urllib3.HTTPConnectionPool
     proxy = find_proxy(url)
     manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options) if proxy else None
     pool = (manager or urllib3.PoolManager(**options)).connection_from_host(url.host, url.port, url.scheme)
-    pool.ConnectionCls = _with_send_timeout(pool.ConnectionCls, settings.retries.response_timeout_s)
+    pool.ConnectionCls = _with_limits(pool.ConnectionCls, bounds)
     return pool
 
 
-def _with_send_timeout(kind: type[Any], timeout_s: float) -> type[Any]:
-    """Connections with a timeout for each piece they send. urllib3's own apply the timeout for connecting to sending
-    the whole request, which is too short for large requests over slow links."""
+def _with_limits(kind: type[Any], bounds: ReplyBounds) -> type[Any]:
+    """Connections with bounded replies, and with a timeout for each piece they send. Those of urllib3 apply the timeout
+    for connecting to sending the whole request, which is too short for large requests over slow links."""
 
-    class SendTimeoutConnection(kind):  # type: ignore[misc]
+    class LimitedConnection(kind):  # type: ignore[misc]
+        response_class = bounds.response_class()
+
         def request(self, *arguments: object, **options: object) -> None:
             if self.sock is None:
                 self.connect()
-            self.timeout = timeout_s
+            self.timeout = bounds.timeout_s
             super().request(*arguments, **options)
 
-    return SendTimeoutConnection
+    return LimitedConnection
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:

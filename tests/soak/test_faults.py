@@ -154,8 +154,8 @@ def test_every_image_once_after_any_faults(
     seed = random.randrange(1 << 32) if is_long else 7
     began = time.monotonic()
     print(f"\nsoak: seed {seed}")  # noqa: T201
-    soak = Soak(tmp_path, seed, images=90 if is_long else 12)
-    kills, faults = (6, 60) if is_long else (1, 10)
+    soak = Soak(tmp_path, seed, images=180 if is_long else 12)
+    kills, faults = (6, 120) if is_long else (1, 10)
     bucket_runs, tail_runs, queue_runs = Weights(), Weights(), Weights(clock=0)
     if not is_long:
         bucket_runs, tail_runs = Weights(plain=0, killed=1, two=0, clock=1), Weights(plain=0, killed=1, two=1, clock=0)
