@@ -31,6 +31,8 @@ PYTHON = "/usr/bin/python3.11"
 # PYTHONSAFEPATH keeps the working folder and the folder of a script off sys.path.
 _VARIABLES = {"PYTHONPATH": "environment:code", "PYTHONSAFEPATH": "1"}
 _MAX_MAPPERS = 200
+MACHINE_FOLDER = "/home/hadoop/hybrid-batch"  # of verified packages
+_ENVIRONMENT, _CODE, _MAIN = "environment.zip", "code.zip", "spark_main.py"
 _FILES = Path(__file__).parent / "packaging"
 
 
@@ -38,7 +40,8 @@ _FILES = Path(__file__).parent / "packaging"
 class EvaluationJob:
     """The evaluation of the parts with these numbers of the run in the s3:// folder `run`, by the engine "spark" or
     "mrjob". `workspace` is the s3:// folder for packages, logs and results. `architecture` (x86_64 or arm64) and
-    `region` are those of the machines."""
+    `region` are those of the machines. The machines of an `is_verified` job have downloaded the packages at their start
+    and compared their hashes; other machines get them from YARN or EMR Serverless, which compare nothing."""
 
     run: str
     parts: tuple[int, ...]
@@ -49,6 +52,7 @@ class EvaluationJob:
     python: str = PYTHON
     by: tuple[str, ...] = ()
     skip_unreadable: bool = False
+    is_verified: bool = False
     attempt: int = 0
     code: bytes = field(default_factory=code_archive, repr=False)
 
@@ -98,6 +102,21 @@ class EvaluationJob:
         marker = EnsureObject.of(f"{self.folder}/attempt-{self.attempt}/job.json", json.dumps(attempt).encode())
         return [environment, *files, marker]
 
+    def build(self) -> None:
+        """Build the archive of libraries unless it is in the cache. Raises PackageFailed."""
+        build_environment(self.architecture)
+
+    def verified_downloads(self) -> list[str]:
+        """Return the hash, the URI and the file name of each package, for the bootstrap script."""
+        cached = find_environment(self.architecture)
+        environment = hashlib.sha256(cached.read_bytes()).hexdigest() if cached else "(not built yet)"
+        main = hashlib.sha256((_FILES / "spark_main.py").read_bytes()).hexdigest()
+        return [
+            *(environment, self._environment, _ENVIRONMENT),
+            *(hashlib.sha256(self.code).hexdigest(), self._code, _CODE),
+            *((main, self._main, _MAIN) if self.engine == "spark" else ()),
+        ]
+
     def bootstrap_script(self) -> EnsureObject:
         """Return the script that the machines of a new cluster run at their start."""
         return EnsureObject.of(self._versioned_uri("bootstrap.sh"), (_FILES / "bootstrap.sh").read_bytes())
@@ -134,7 +153,7 @@ class EvaluationJob:
         return [
             *("spark-submit", "--deploy-mode", "cluster", "--name", self.name, "--archives", self._archives),
             *(word for name, value in settings.items() for word in ("--conf", f"{name}={value}")),
-            self._main,
+            self._on_machine(_MAIN, self._main),
             *self.entry_arguments,
         ]
 
@@ -161,7 +180,12 @@ class EvaluationJob:
 
     @property
     def _archives(self) -> str:
-        return f"{self._environment}#environment,{self._code}#code"
+        environment, code = self._on_machine(_ENVIRONMENT, self._environment), self._on_machine(_CODE, self._code)
+        return f"{environment}#environment,{code}#code"
+
+    def _on_machine(self, name: str, uri: str) -> str:
+        """Return the URI from which the job gets a package."""
+        return f"file://{MACHINE_FOLDER}/{name}" if self.is_verified else uri
 
     @property
     def _environment(self) -> str:

@@ -29,6 +29,7 @@ class SubmitOptions:
     workers: int
     service_role: str
     instance_profile: str
+    security_configuration: str
     subnet: str | None
     role: str | None
     python: str
@@ -67,6 +68,7 @@ class SubmitOptions:
             self.workers,
             self.service_role,
             self.instance_profile,
+            self.security_configuration,
             self.subnet,
         )
         return NewCluster(api, spec)
@@ -90,6 +92,7 @@ class SubmitOptions:
             python=self.python,
             by=tuple(dict.fromkeys(self.by)),
             skip_unreadable=self.skip_unreadable,
+            is_verified=target.is_temporary,
         )
 
     def _problems(self) -> Iterator[str]:

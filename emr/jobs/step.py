@@ -10,7 +10,8 @@ from hybrid_batch.emr.job import result_uri_of
 from hybrid_batch.emr.jobs.logs import read_logs
 from hybrid_batch.emr.jobs.submitted_job import JobId, JobState, LogLocation
 
-CLUSTER_TAG = "hybrid-batch"  # the tag of a cluster that was created for one job
+# The tag of a cluster that may run jobs; its value begins with "job-" if the cluster was created for one job.
+CLUSTER_TAG, TEMPORARY = "hybrid-batch", "job-"
 _UNFINISHED = {"PENDING", "RUNNING", "CANCEL_PENDING"}
 _GONE = {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}
 _APPLICATION = re.compile(r"application_\d+_\d+")
@@ -58,7 +59,7 @@ class Step:
 
     def cancel(self) -> None:
         cluster = self._cluster()
-        if any(tag["Key"] == CLUSTER_TAG for tag in cluster.get("Tags", ())):
+        if any(tag["Key"] == CLUSTER_TAG and tag["Value"].startswith(TEMPORARY) for tag in cluster.get("Tags", ())):
             self.api.call("emr", "terminate_job_flows", JobFlowIds=[self.id.target_id])
         elif cluster["Status"]["State"] not in _GONE:
             self.api.call(

@@ -10,26 +10,29 @@ from typing import Any
 from hybrid_batch.data.aws.aws_client import AwsCall, AwsClient
 from hybrid_batch.data.errors import AwsUnreachable
 from hybrid_batch.data.storage.ensure_object import EnsureObject
-from hybrid_batch.emr.job import EvaluationJob
-from hybrid_batch.emr.jobs.step import CLUSTER_TAG
+from hybrid_batch.emr.job import MACHINE_FOLDER, EvaluationJob
+from hybrid_batch.emr.jobs.step import CLUSTER_TAG, TEMPORARY
 from hybrid_batch.emr.jobs.submitted_job import JobId
 from hybrid_batch.emr.packaging.archives import architecture_of
 from hybrid_batch.emr.targets.existing_cluster import find_step, step_config
 
 _ALIVE = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 _IDLE_S = 900
+NO_CONFIGURATION = "none"
 _MANAGED = {"Key": "for-use-with-amazon-emr-managed-policies", "Value": "true"}  # required by Amazon's service policy
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """The settings of a new cluster. The defaults of the roles are those of emr/cluster.yaml."""
+    """The settings of a new cluster. The defaults of the roles and of the security configuration ("none" for none) are
+    those of emr/cluster.yaml."""
 
     release: str
     instance_type: str
     workers: int
     service_role: str
     instance_profile: str
+    security_configuration: str
     subnet: str | None
 
 
@@ -69,15 +72,23 @@ class NewCluster:
             "Applications": [{"Name": "Hadoop"}, {"Name": "Spark"}],
             "Instances": instances,
             "BootstrapActions": [
-                {"Name": "python", "ScriptBootstrapAction": {"Path": job.bootstrap_script().uri, "Args": [job.python]}}
+                {
+                    "Name": "packages",
+                    "ScriptBootstrapAction": {
+                        "Path": job.bootstrap_script().uri,
+                        "Args": [job.python, MACHINE_FOLDER, *job.verified_downloads()],
+                    },
+                }
             ],
             "Steps": [step_config(job, "TERMINATE_CLUSTER")],
             "AutoTerminationPolicy": {"IdleTimeout": _IDLE_S},
             "ServiceRole": spec.service_role,
             "JobFlowRole": spec.instance_profile,
             "VisibleToAllUsers": True,
-            "Tags": [{"Key": CLUSTER_TAG, "Value": job.id}, _MANAGED],
+            "Tags": [{"Key": CLUSTER_TAG, "Value": f"{TEMPORARY}{job.id}"}, _MANAGED],
         }
+        if spec.security_configuration != NO_CONFIGURATION:
+            parameters["SecurityConfiguration"] = spec.security_configuration
         return AwsCall("emr", "run_job_flow", parameters)
 
     def costs(self, job: EvaluationJob) -> list[str]:

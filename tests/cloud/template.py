@@ -1,5 +1,6 @@
 """The template of the stack as data: the short form `!Ref X` becomes {"Ref": "X"}."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,9 +33,9 @@ def read_template() -> dict[str, Any]:
     return template
 
 
-def without(*names: str) -> str:
-    """The template's text without some resources, which the local AWS does not support."""
-    lines = TEMPLATE.read_text().splitlines(keepends=True)
+def without(*names: str, path: Path = TEMPLATE) -> str:
+    """The text of a template without some resources, which the local AWS does not support."""
+    lines = path.read_text().splitlines(keepends=True)
     for name in names:
         start = lines.index(f"  {name}:\n")
         end = next(number for number in range(start + 1, len(lines)) if lines[number][:3].strip())

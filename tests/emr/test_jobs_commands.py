@@ -62,7 +62,7 @@ def test_a_running_job_is_cancelled(
     assert await_state(run_emr, job, "CANCELLED")["ended"] is True
     assert run_emr("cancel", job)[0] == 0  # a second cancel does nothing
     for cluster in double.clusters.all.values():
-        assert cluster.ending.is_set() == bool(cluster.tags)
+        assert cluster.ending.is_set() == cluster.is_temporary
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -9,7 +9,7 @@ import pytest
 from hybrid_batch.cli import main as command
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.storage.open_storage import open_storage
-from hybrid_batch.emr.packaging.archives import architecture_of, check_release
+from hybrid_batch.emr.packaging.archives import architecture_of, build_environment, check_release
 from tests.emr.targets import existing, new, serverless
 from tests.emr_double import EmrDouble, Outcome
 
@@ -21,6 +21,7 @@ STARTS = {"existing": "add_job_flow_steps", "new": "run_job_flow", "serverless":
 def test_a_run_executes_the_plan_of_the_dry_run(
     target: str, double: EmrDouble, make_run: Callable[..., str], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    build_environment("x86_64")  # its hash is part of the plan
     workspace = f"s3://emr/dry-{target}"
     arguments = ["emr", "submit", make_run(), *TARGETS[target](double), "--workspace", workspace]
     assert command([*arguments, "--dry-run", "--json"]) == 0

@@ -68,7 +68,7 @@ def test_a_failure_is_one_sentence_and_leaves_no_cluster(
     assert (code, out, "Traceback" in err) == (scenario.code, "", False)
     assert err.rstrip().endswith(sentence)
     for cluster in double.clusters.all.values():
-        if cluster.tags:
+        if cluster.is_temporary:
             double.clusters.await_end(cluster)
 
 

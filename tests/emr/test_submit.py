@@ -58,7 +58,7 @@ def test_the_report_is_that_of_the_inline_engine(
 def _check_states(double: EmrDouble, err: str) -> None:
     for cluster in double.clusters.all.values():
         assert cluster.history[:2] == ["STARTING", "BOOTSTRAPPING"]
-        if cluster.tags:
+        if cluster.is_temporary:
             assert cluster.ending.is_set() or cluster.state.startswith("TERMINAT")
         assert cluster.steps[0].state == "COMPLETED"
         assert "RUNNING\n" in err

@@ -57,6 +57,10 @@ class Cluster:
     created: float = field(default_factory=time.time)
 
     @property
+    def is_temporary(self) -> bool:
+        return self.tags.get("hybrid-batch", "").startswith("job-")
+
+    @property
     def tags(self) -> dict[str, str]:
         return {tag["Key"]: tag["Value"] for tag in self.request.get("Tags", ())}
 

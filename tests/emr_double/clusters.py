@@ -8,7 +8,7 @@ from tests.emr_double.cluster import Cluster, Step
 from tests.emr_double.faults import AwsError, FaultPlan, Json
 from tests.emr_double.lifecycle import Lifecycle
 from tests.emr_double.machine import Machine
-from tests.emr_double.policy import ACCOUNT, Policy, role
+from tests.emr_double.policy import ACCOUNT, TAGGED, Policy, resource_tags, role
 
 ENDED = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 
@@ -23,11 +23,13 @@ class Clusters:
         self._lock = threading.Lock()
 
     def RunJobFlow(self, region: str, request: Json) -> Json:  # noqa: N802
-        self.policy.require("elasticmapreduce:RunJobFlow", "*")
-        if request.get("Tags"):
-            self.policy.require("elasticmapreduce:AddTags", "*")
+        tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", ())}
+        self.policy.require("elasticmapreduce:RunJobFlow", "*", {f"RequestTag/{key}": one for key, one in tags.items()})
+        new, own = f"arn:aws:elasticmapreduce:{region}:{ACCOUNT}:cluster/j-new", resource_tags(tags)
+        if tags:
+            self.policy.require("elasticmapreduce:AddTags", new, own)
         if request.get("AutoTerminationPolicy"):
-            self.policy.require("elasticmapreduce:PutAutoTerminationPolicy", "*")
+            self.policy.require("elasticmapreduce:PutAutoTerminationPolicy", new, own)
         for name, service in (("ServiceRole", "elasticmapreduce"), ("JobFlowRole", "ec2")):
             self.policy.require("iam:PassRole", role(request[name]), service=f"{service}.amazonaws.com")
         if not request["ReleaseLabel"].startswith("emr-"):
@@ -111,9 +113,9 @@ class Clusters:
 
     def _find(self, region: str, name: str, operation: str) -> Cluster:
         cluster = self.all.get(name)
-        tags = cluster.tags if cluster else {}
+        tags = cluster.tags if cluster else TAGGED
         resource = f"arn:aws:elasticmapreduce:{region}:{ACCOUNT}:cluster/{name}"
-        self.policy.require(f"elasticmapreduce:{operation}", resource, tags)
+        self.policy.require(f"elasticmapreduce:{operation}", resource, resource_tags(tags))
         if cluster is None or cluster.region != region:
             raise AwsError("InvalidRequestException", f"Cluster id '{name}' is not valid.")
         return cluster

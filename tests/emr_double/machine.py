@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-EMR_PYTHON = "/usr/bin/python3.11"
+EMR_PYTHON, EMR_FOLDER = "/usr/bin/python3.11", "/home/hadoop/hybrid-batch"
 DECOYS = ("data.py", "jobs.py", "evaluation.py", "emr/__init__.py", "inference/__init__.py", "hybrid_batch.py")
 Cancel = threading.Event
 
@@ -34,6 +34,7 @@ class Machine:
     def __init__(self, folder: Path, environment: dict[str, str], s3: Any) -> None:
         self.folder, self.s3 = folder, s3
         self.python = bare_python(folder)
+        _write_aws(folder)
         self.environment = environment | {"PATH": f"{self.python.parent}:/usr/bin:/bin", "HOME": str(folder)}
         self._lock, self._containers = threading.Lock(), 0
 
@@ -139,11 +140,13 @@ class Machine:
         return container
 
     def read(self, uri: str) -> bytes:
+        if uri.startswith("file://"):
+            return Path(self._local(uri.removeprefix("file://"))).read_bytes()
         bucket, key = _split(uri)
         return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def _local(self, word: str) -> str:
-        return str(self.python) if word == EMR_PYTHON else word
+        return str(self.python) if word == EMR_PYTHON else word.replace(EMR_FOLDER, f"{self.folder}/home")
 
 
 def bare_python(folder: Path) -> Path:
@@ -156,6 +159,15 @@ def bare_python(folder: Path) -> Path:
     bare.write_text(f'#!/bin/sh\nexec {shlex.quote(os.path.realpath(python))} -S "$@"\n')
     bare.chmod(0o755)
     return bare
+
+
+def _write_aws(folder: Path) -> None:
+    """Write the program `aws` of the machine, of which only `aws s3 cp --only-show-errors URI FILE` works."""
+    program = folder / "bin" / "aws"
+    script = "import boto3, sys; bucket, _, key = sys.argv[4][5:].partition('/'); "
+    script += "boto3.client('s3').download_file(bucket, key, sys.argv[5])"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{script}" "$@"\n')
+    program.chmod(0o755)
 
 
 def _streaming_options(words: list[str]) -> tuple[dict[str, list[str]], dict[str, str]]:

@@ -1,13 +1,12 @@
-"""The part of IAM that emr/policy.json uses; that file alone decides what is allowed."""
-
-import json
-from fnmatch import fnmatchcase
-from pathlib import Path
+"""The rights of the user: emr/policy.json alone decides what is allowed."""
 
 from tests.emr_double.faults import AwsError
+from tests.iam_policies import ACCOUNT, Call, is_allowed, shipped
 
-ACCOUNT = "123456789012"
-POLICY = json.loads((Path(__file__).parents[2] / "emr" / "policy.json").read_text())
+__all__ = ["ACCOUNT", "POLICY", "TAGGED", "Policy", "resource_tags", "role"]
+WORDS = {"YOUR-BUCKET": "emr", "YOUR-RUNS": "log"}
+POLICY = shipped("emr/policy.json", **WORDS, **{"YOUR-APPLICATION": "00app*"})
+TAGGED = {"hybrid-batch": "steps"}
 
 
 class Policy:
@@ -16,27 +15,23 @@ class Policy:
     def __init__(self) -> None:
         self.used: set[str] = set()
 
-    def require(self, action: str, resource: str, tags: dict[str, str] | None = None, service: str = "") -> None:
-        """Raises AwsError unless a statement allows the action."""
-        for statement in POLICY["Statement"]:
-            actions, resources = _list(statement["Action"]), _list(statement["Resource"])
-            if action not in actions or not any(fnmatchcase(resource, pattern) for pattern in resources):
-                continue
-            conditions = statement.get("Condition", {})
-            wanted = conditions.get("StringLike", {})
-            prefix = "elasticmapreduce:ResourceTag/"
-            if any(name.removeprefix(prefix) not in (tags or {}) for name in wanted):
-                continue
-            if service and service not in _list(conditions.get("StringEquals", {}).get("iam:PassedToService", service)):
-                continue
-            self.used.add(action)
-            return
-        raise AwsError("AccessDeniedException", f"User is not authorized to perform: {action} on resource: {resource}")
+    def require(self, action: str, resource: str, context: dict[str, str] | None = None, service: str = "") -> None:
+        """Raises AwsError unless a statement allows the action. Keys without a service are those of EMR."""
+        keys = {name if ":" in name else f"elasticmapreduce:{name}": value for name, value in (context or {}).items()}
+        if service:
+            keys["iam:PassedToService"] = service
+        if not is_allowed(Call(action, resource, keys), [POLICY]):
+            raise AwsError(
+                "AccessDeniedException", f"User is not authorized to perform: {action} on resource: {resource}"
+            )
+        self.used.add(action)
+
+
+def resource_tags(tags: dict[str, str]) -> dict[str, str]:
+    """The keys of conditions for the tags of a cluster or an application."""
+    names = ("elasticmapreduce:ResourceTag", "aws:ResourceTag")
+    return {f"{name}/{key}": value for name in names for key, value in tags.items()}
 
 
 def role(name: str) -> str:
     return name if name.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{name}"
-
-
-def _list(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from tests.emr_double.cluster import Cluster
 from tests.emr_double.clusters import Clusters
 from tests.emr_double.faults import AwsError, FaultPlan, Json, Outcome
 from tests.emr_double.machine import Machine
-from tests.emr_double.policy import ACCOUNT, Policy
+from tests.emr_double.policy import ACCOUNT, TAGGED, Policy
 from tests.emr_double.serverless import Serverless
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
@@ -77,6 +77,7 @@ class EmrDouble:
                 "KeepJobFlowAliveWhenNoSteps": True,
             },
             "LogUri": log_uri,
+            "Tags": [{"Key": key, "Value": value} for key, value in TAGGED.items()],
         }
         return self.clusters.start(region, request | changes)
 
@@ -92,6 +93,7 @@ class EmrDouble:
             "architecture": "X86_64",
             "createdAt": 1.7e9,
             "updatedAt": 1.7e9,
+            "tags": TAGGED,
         } | changes
         return name
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.emr_double.faults import AwsError, FaultPlan, Json, Outcome
 from tests.emr_double.machine import Completed, Machine
-from tests.emr_double.policy import ACCOUNT, Policy, role
+from tests.emr_double.policy import ACCOUNT, TAGGED, Policy, resource_tags, role
 
 DWELL_S = 0.03
 
@@ -135,16 +135,18 @@ class Serverless:
 
     def _application(self, region: str, request: Json, operation: str) -> Any:
         name = request["applicationId"]
-        self.policy.require(
-            f"emr-serverless:{operation}", f"arn:aws:emr-serverless:{region}:{ACCOUNT}:/applications/{name}"
-        )
         found = self.applications.get(name)
+        if "JobRun" not in operation or operation in ("StartJobRun", "ListJobRuns"):
+            arn = f"arn:aws:emr-serverless:{region}:{ACCOUNT}:/applications/{name}"
+            self.policy.require(f"emr-serverless:{operation}", arn, resource_tags((found or {}).get("tags", TAGGED)))
         if found is None or not found["arn"].startswith(f"arn:aws:emr-serverless:{region}:"):
             raise AwsError("ResourceNotFoundException", f"Application {name} does not exist.", 404)
         return found
 
     def _run(self, region: str, request: Json, operation: str) -> JobRun:
         self._application(region, request, operation)
+        arn = f"arn:aws:emr-serverless:{region}:{ACCOUNT}:/applications/{request['applicationId']}/jobruns/r"
+        self.policy.require(f"emr-serverless:{operation}", arn)
         run = self.runs.get(request["jobRunId"])
         if run is None:
             raise AwsError("ResourceNotFoundException", f"JobRun {request['jobRunId']} does not exist.", 404)
