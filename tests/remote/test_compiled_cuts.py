@@ -243,7 +243,7 @@ def test_a_client_is_answered_while_another_goes_through_all_cuts(small_server, 
     assert metric(small_server, "hybrid_batch_compiled_bytes") <= LIMIT + 2 * CUT_BYTES
 
 
-def test_only_the_chosen_cuts_are_served(serve, bundle):
+def test_only_the_chosen_cuts_are_served(serve, bundle, local, heads, pixels):
     server = serve("--cuts", "c004, c000")
     with httpx.Client(base_url=server.url, trust_env=False, timeout=HANG_S) as client:
         assert client.get("/v2/models/digits").json()["versions"] == ["c004", "c000"]
@@ -258,6 +258,10 @@ def test_only_the_chosen_cuts_are_served(serve, bundle):
             assert "--cuts" in reply.json()["error"]
             assert client.post(f"/v2/models/digits/versions/{version}/infer", content=b"{}").status_code == 404
         assert metric(server, "hybrid_batch_compiled_cuts") == 2
+    frame = Frame(wire_tensors.encode("fp32", bundle.cut("c004").boundary, heads("c004")([pixels[:4]])))
+    with open_http_tail(server.url, bundle) as tail:
+        tail.check("c004")
+        np.testing.assert_array_equal(tail.infer("c004", frame).scores, local.infer("c004", frame).scores)
 
 
 def test_without_the_whole_model_a_request_needs_a_version(serve):
@@ -273,14 +277,6 @@ def test_an_unknown_cut_is_refused_before_listening(capfd, cuts, message):
 
     assert main(["serve", "digits", "--port", "0", "--cuts", cuts]) == 2
     assert message in capfd.readouterr().err
-
-
-def test_a_run_needs_only_its_cut(serve, bundle, local, heads, pixels):
-    server = serve("--cuts", "c000,c004")
-    frame = Frame(wire_tensors.encode("fp32", bundle.cut("c004").boundary, heads("c004")([pixels[:4]])))
-    with open_http_tail(server.url, bundle) as tail:
-        tail.check("c004")
-        np.testing.assert_array_equal(tail.infer("c004", frame).scores, local.infer("c004", frame).scores)
 
 
 @pytest.mark.skipif("not config.getoption('--long')")
@@ -336,5 +332,5 @@ def test_all_cuts_of_mobilenet_stay_below_a_gigabyte(tmp_path: Path):
         f"{len(times)} answers, median {np.median(times):.2f} s, slowest {slowest:.2f} s"
     )
     server.stop()
-    assert evictions > len(bundle.cuts)
+    assert evictions > 20
     assert peak < 1e9

@@ -10,8 +10,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import BinaryIO
 
 _NUMBER_BYTES = 8
 _ROWS = 64  # of a server with more processes, the last ones are not counted; a row takes no memory before its use
@@ -24,11 +22,10 @@ class SharedCounters:
         self.lock = threading.Lock()
         self._columns = columns
         rows = 1 if path is None else _ROWS
-        self._file = None if path is None else _open(Path(path), rows * columns * _NUMBER_BYTES)
-        descriptor = -1 if self._file is None else self._file.fileno()
+        descriptor = -1 if path is None else _open(path, rows * columns * _NUMBER_BYTES)
         self._memory = mmap.mmap(descriptor, rows * columns * _NUMBER_BYTES)
         self._all = memoryview(self._memory).cast("d")
-        row = 0 if self._file is None else _take_row(self._file.fileno(), rows)
+        row = 0 if path is None else _take_row(descriptor, rows)
         self.own = self._all[row * columns : (row + 1) * columns]
 
     def rows(self) -> list[Sequence[float]]:
@@ -44,11 +41,12 @@ def create_counters_file() -> str:
     return path
 
 
-def _open(path: Path, size: int) -> BinaryIO:
-    file = path.open("r+b")
-    if file.seek(0, os.SEEK_END) < size:
-        file.truncate(size)  # sparse: every process sets the same size
-    return file
+def _open(path: str, size: int) -> int:
+    """The descriptor of the file, which stays open until the process ends, and so does the lock of its row."""
+    descriptor = os.open(path, os.O_RDWR)
+    if os.fstat(descriptor).st_size < size:
+        os.ftruncate(descriptor, size)  # sparse: every process sets the same size
+    return descriptor
 
 
 def _take_row(descriptor: int, rows: int) -> int:
