@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.conftest import HANG_S
 from tests.remote.limited_server import BODY, INFER, request, status_of
 
-_MOST_TRIES = 20
+_MOST_TRIES = 200
 
 
 @dataclass

@@ -32,7 +32,8 @@ class HttpConnection(H11Protocol):
     called if the connection is lost before that request is answered.
 
     A client that closes its direction and waits for the reply gets it. A client that is gone cannot be told from it
-    until something is sent, so HTTP/1.1 clients are sent a 102, which each must accept (RFC 9110, 15.2)."""
+    until something is sent, so HTTP/1.1 clients are sent a 102, which each must accept (RFC 9110, 15.2). HTTP/1.0 has
+    no such reply: a half-closed connection is refused."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - those of H11Protocol
         super().__init__(*arguments, **options)
@@ -101,7 +102,7 @@ class HttpConnection(H11Protocol):
         waiting = self.cycle is not None and not self.cycle.response_complete
         if waiting and self.conn.their_state is not h11.SEND_BODY:
             self._probe()
-            return True
+            return not self.transport.is_closing()
         self._refuse_incomplete()
         return False
 
@@ -242,9 +243,11 @@ class HttpConnection(H11Protocol):
         if self._probed or self.cycle.response_started:
             return
         self._probed = True
-        if self.conn.their_http_version == b"1.1":
-            probe = h11.InformationalResponse(status_code=HTTPStatus.PROCESSING, headers=[], reason=b"Processing")
-            self.transport.write(self.conn.send(probe) or b"")
+        if self.conn.their_http_version != b"1.1":
+            self._refuse(HTTPStatus.BAD_REQUEST, "A half-closed connection is served with HTTP/1.1 only.")
+            return
+        probe = h11.InformationalResponse(status_code=HTTPStatus.PROCESSING, headers=[], reason=b"Processing")
+        self.transport.write(self.conn.send(probe) or b"")
         self.loop.call_later(_PROBE_AFTER_S, self._check_peer)
 
     def _check_peer(self) -> None:
