@@ -73,7 +73,7 @@ def _declared_bytes(file_name: str, path: str, dataset: _Item) -> int:
     kind = dataset.get_type()
     if kind.get_class() not in _plain_classes() or _is_variable(kind):
         raise _refused(file_name, f"the dataset {path[:200]!r} of another type than numbers and texts of fixed length")
-    return _elements(dataset) * kind.get_size()
+    return _elements(dataset) * int(kind.get_size())
 
 
 def _check_attributes(file_name: str, path: str, item: _Item) -> None:

@@ -3,7 +3,6 @@ fits the file."""
 
 import io
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from hybrid_batch.inference.model.tensorflow_loader import first_line
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _CONFIG_LIMIT_BYTES = 64 << 20
-# Layers of trusted models keep vocabularies there.
-_ASSET = re.compile(r"assets/(?!.*(^|/)\.\.?(/|$))[^\\:]*")
 _ANY_JSON = Any
 
 
@@ -50,8 +47,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile, *, trust: bool) -> None
     members = archive.infolist()
     names = [member.filename for member in members]
     for name in names:
-        is_asset = trust and _ASSET.fullmatch(name)
-        if name not in (CONFIG, METADATA, WEIGHTS, "assets/") and not is_asset:
+        if name not in (CONFIG, METADATA, WEIGHTS, "assets/") and not (trust and _is_asset(name)):
             raise NotABundle(f"{path.name} holds {name[:200]!r}, which is no file of a Keras model without code.")
         if names.count(name) > 1:
             raise NotABundle(f"{path.name} holds {name[:200]!r} twice; that is not a Keras model.")
@@ -59,6 +55,16 @@ def _check_members(path: Path, archive: zipfile.ZipFile, *, trust: bool) -> None
     if any(member.file_size > _CONFIG_LIMIT_BYTES for member in members if member.filename in (CONFIG, METADATA)):
         raise NotABundle(f"{path.name} has a configuration of over 64 MiB; that is not a Keras model.")
     _check_unpacked(path, unpacked)
+
+
+def _is_asset(name: str) -> bool:
+    """Whether a member is a file in the folder where layers with code keep their vocabularies."""
+    folder, *parts = name.split("/")
+    return (
+        folder == "assets"
+        and bool(parts)
+        and not any(part in ("", ".", "..") or set(part) & set("\\:") for part in parts)
+    )
 
 
 def _check_unpacked(path: Path, unpacked: int) -> None:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 _PARENT_DEATH_SIGNAL = 1
 _OUT_OF_MEMORY = {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError"}
 # Messages of the dynamic linker and the system, which have no exception of their own.
-_NO_MEMORY_FOR = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory", "bad_alloc")
+_NO_MEMORY_FOR = (
+    "failed to map segment",
+    "cannot map zero-fill pages",
+    "Cannot allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+)
 UNEXPECTED = "Unexpected"
 TOO_LARGE = "OutOfMemory"
 

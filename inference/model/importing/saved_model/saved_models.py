@@ -18,6 +18,7 @@ def read_saved_model(path: Path, size: tuple[int, ...] | None) -> TraceableModel
     Raises NotABundle, ModelRefused, WrongUsage, MissingExtra."""
     if not (path / _MODEL_FILE).is_file():
         raise NotABundle(f"{path} is neither a bundle (no bundle.json) nor a SavedModel (no {_MODEL_FILE}).")
+    _check_files(path)
     tf = import_tensorflow()
     stored = _read(path)
     check_saved_model(path, stored)
@@ -86,6 +87,19 @@ def _serving_signature(path: Path, signatures: Mapping[str, Any]) -> Any:  # noq
             " save it with model.export() or tf.saved_model.save(model, path, signatures=…)."
         )
     return next(iter(signatures.values()))
+
+
+def _check_files(path: Path) -> None:
+    """Raise ModelRefused for a link to another folder, and for a file that is not a regular one."""
+    own = path.resolve()
+    for entry in path.rglob("*"):
+        name = entry.relative_to(path)
+        if entry.is_symlink() and not entry.resolve().is_relative_to(own):
+            raise ModelRefused(
+                f"{path} holds {name}, a link to {entry.resolve()}; if you trust it, copy the folder with `cp -rL`."
+            )
+        if not (entry.is_file() or entry.is_dir()):
+            raise ModelRefused(f"{path} holds {name}, which is neither a file nor a folder.")
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401
