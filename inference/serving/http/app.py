@@ -5,6 +5,7 @@ The Open Inference Protocol v2 for one bundle: every cut is a version of the mod
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -18,24 +19,30 @@ from starlette.types import Receive, Scope, Send
 
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.serving import oip
-from hybrid_batch.inference.serving.http.admission import Permit
+from hybrid_batch.inference.serving.http.access.gate import Gate
 from hybrid_batch.inference.serving.http.async_handler import AsyncRequestHandler, ServerSettings
+from hybrid_batch.inference.serving.http.connections.http_connection import CONNECTION
+from hybrid_batch.inference.serving.http.connections.server_loop import ServerLoop
+from hybrid_batch.inference.serving.http.request_body import BodyReader
+from hybrid_batch.inference.serving.monitoring.observation import RequestObservation
 from hybrid_batch.inference.serving.oip import Operation
-from hybrid_batch.inference.serving.replies import HttpError, error_reply
+from hybrid_batch.inference.serving.replies import error_reply
 
 
 def make_app(settings: ServerSettings) -> Starlette:
     """The server as an ASGI application. Raises WrongUsage for a bad `spill`, MissingExtra if the runtime is not
     installed."""
     handler = AsyncRequestHandler(settings)
+    gate = Gate(settings.access, settings.max_pending, time.monotonic)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         _reject_requests_after_signals(handler)
+        _attach_to_loop(handler, gate, settings)
         yield
         handler.close()
 
-    app = Starlette(routes=[Route("/{path:path}", _Endpoint(handler))], lifespan=lifespan)
+    app = Starlette(routes=[Route("/{path:path}", _Endpoint(handler, gate))], lifespan=lifespan)
     app.state.handler = handler
     return app
 
@@ -43,30 +50,43 @@ def make_app(settings: ServerSettings) -> Starlette:
 class _Endpoint:
     """The ASGI endpoint of all paths and methods: RequestHandler knows the paths."""
 
-    def __init__(self, handler: AsyncRequestHandler) -> None:
-        self._handler = handler
+    def __init__(self, handler: AsyncRequestHandler, gate: Gate) -> None:
+        self._handler, self._gate = handler, gate
+        settings = handler.settings
+        self._bodies = BodyReader(settings.connections, settings.max_request_bytes, settings.read_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = starlette.requests.Request(scope, receive)
+        observation, error = RequestObservation(self._handler.metrics, self._handler.log, received), None
         try:
-            reply = await self._handle(received)
+            reply = await self._handle(received, observation)
         except starlette.requests.ClientDisconnect:
             reply = Reply(400)  # to a closed connection
-        except Exception as error:
-            reply = error_reply(error)
+        except Exception as caught:
+            reply, error = error_reply(caught, self._handler.log.failure), caught
         await Response(reply.content, reply.status, dict(reply.headers))(scope, receive, send)
+        observation.finish(reply, error)
 
-    async def _handle(self, received: starlette.requests.Request) -> Reply:
+    async def _handle(self, received: starlette.requests.Request, observation: RequestObservation) -> Reply:
         path = _raw_path(received)
         target = oip.parse_target(received.method, path)
-        if target.operation is not Operation.INFER:
-            return await self._handler.describe(target)
-        self._handler.check(target)
-        with self._handler.admission.admit() as permit:
-            content = await _read_content(received, self._handler.settings, permit)
+        observation.operation = target.operation
+        client = self._gate.authenticate(received.scope, target.operation)
+        with self._gate.use(received.scope, client) as count:
+            if target.operation is not Operation.INFER:
+                return await self._handler.describe(target, received.headers.get("Accept"))
+            self._handler.check(target)
+            self._handler.admission.check_open()
+            content = await self._bodies.read(received, count)
+            observation.read(content)
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.headers.raw}
             request = Request(received.method, path, headers, content)
-            return await self._handler.infer(target, request, permit)
+            with self._handler.admission.admit(has_begun=True) as permit:
+                permit.reserve(len(content))
+                if (connection := received.scope.get(CONNECTION)) is not None:
+                    connection.on_lost = permit.cancel
+                with observation.span("infer"):
+                    return await self._handler.infer(target, request, permit, observation.stages_ms)
 
 
 def _raw_path(received: starlette.requests.Request) -> str:
@@ -75,26 +95,20 @@ def _raw_path(received: starlette.requests.Request) -> str:
     return str(received.scope["path"]) if raw is None else raw.decode("latin-1")
 
 
-async def _read_content(received: starlette.requests.Request, settings: ServerSettings, permit: Permit) -> bytes:
-    """The body. It is rejected as soon as its size is known to exceed the limit; uvicorn then reads and discards the
-    rest, so that the client receives the reply instead of a broken connection. Raises HttpError, Overloaded."""
-    oip.check_encoding(received.headers.get("Content-Encoding"))
-    limit, timeout_s, now = settings.max_request_bytes, settings.read_timeout_s, asyncio.get_running_loop().time
-    declared = received.headers.get("Content-Length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise oip.too_large(int(declared), limit)
-    chunks: list[bytes] = []
-    try:
-        async with asyncio.timeout(timeout_s) as timeout:
-            async for chunk in received.stream():
-                timeout.reschedule(now() + timeout_s)
-                permit.reserve(len(chunk))
-                chunks.append(chunk)
-                if permit.reserved_bytes > limit:
-                    raise oip.too_large(permit.reserved_bytes, limit)
-    except TimeoutError as error:
-        raise HttpError(408, f"No data arrived for {timeout_s:g} s; send the request again.") from error
-    return b"".join(chunks)
+def _attach_to_loop(handler: AsyncRequestHandler, gate: Gate, settings: ServerSettings) -> None:
+    """Count the connections of a ServerLoop; read the token file and the certificate again after SIGHUP."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, ServerLoop):
+        return
+    loop.connections.metrics = handler.metrics
+    if settings.access.token_file is None and settings.access.tls is None:
+        return
+
+    def reload() -> None:
+        gate.reload()
+        loop.reload_certificate()
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
 
 
 def _reject_requests_after_signals(handler: AsyncRequestHandler) -> None:
