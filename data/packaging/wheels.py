@@ -45,7 +45,7 @@ def fetch_wheels(folder: Path, architecture: str, python: str, requirements: Ite
     """Unpack the wheels of `requirements`, without their dependencies, into `folder`, for glibc 2.34 and the given
     Python version ("3.12"). Raises PackageFailed."""
     command = [
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+        *(sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
         *(f"--target={folder}", *wheel_options(architecture, python), *requirements),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import click
 
-_ANY = frozenset({"json", "verbose"})
+_ANY = frozenset({"json"})
 
 # Every value of these is harmless.
 _FREE: Mapping[str, frozenset[str]] = {

@@ -24,6 +24,8 @@ def list_models(prefix: str) -> Iterator[str]:
     yield from (name for name in (BUILT_IN, APP) if name.startswith(prefix))
     folder, _, start = prefix.rpartition("/")
     for path in sorted(Path(folder or ("/" if prefix.startswith("/") else ".")).glob("*")):
+        if not path.name.isprintable():  # a shell would print its escape sequences
+            continue
         if path.name.startswith(start) and not (path.name.startswith(".") and not start):
             name = f"{folder}/{path.name}" if "/" in prefix else path.name
             if path.suffix.lower() in _FILES or _is_bundle(path):

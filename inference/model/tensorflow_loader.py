@@ -31,10 +31,25 @@ def _import(name: str) -> Any:  # noqa: ANN401
     if name in sys.modules:
         return sys.modules[name]
     try:
-        with suppress_output():
+        with suppress_output(), _without_matplotlib():
             return import_module(name)
     except ImportError as error:
         raise MissingExtra(f"This needs {name}, which is not installed ({error}); run: {_INSTALL}") from error
+
+
+@contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Let imports of matplotlib fail, as if it were not installed: Keras imports it for drawings of its own, and its
+    import reads `matplotlibrc` in the working folder, which names a module to import."""
+    name = "matplotlib"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # as the documentation of the import system describes
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 def first_line(error: Exception) -> str:
