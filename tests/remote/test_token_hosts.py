@@ -1,15 +1,20 @@
 """A token belongs to one host: files of strangers, other tails, redirects and lists with mistakes do not receive it."""
 
+import json
 from pathlib import Path
 
 import pytest
 from urllib3.util import parse_url
 
 from hybrid_batch.cli import main
-from hybrid_batch.data.errors import TailRefused, WrongUsage
+from hybrid_batch.data.errors import InvalidFrame, TailRefused, WrongUsage
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.spill import SPILL_HEADER
+from hybrid_batch.inference.protocol.wire import Frame
 from hybrid_batch.inference.tails.access.auth import find_auth
 from hybrid_batch.inference.tails.access.tokens import TOKEN_VARIABLE, find_token
 from hybrid_batch.inference.tails.http import open_http_tail
+from hybrid_batch.inference.tails.settings import TailSettings
 from tests.conftest import ROOT
 from tests.scripted_server import error, reply
 
@@ -200,3 +205,29 @@ def test_one_token_is_not_sent_to_two_hosts(scripted_server, tmp_path, capsys, m
     assert main(arguments) == 2
     assert "would be sent to 2 hosts, 127.0.0.1:" in capsys.readouterr().err
     assert [server.requests for server in servers] == [[], []]
+
+
+def test_a_tail_that_announces_a_bucket_receives_nothing_by_it(scripted_server, bundle, monkeypatch):
+    """Metadata and replies of a hostile tail name a bucket of its own: the client asks S3 for nothing."""
+    s3 = scripted_server(reply(200, b""))
+    for name, value in (("ENDPOINT_URL", s3.url), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    theirs = "s3://attacker/prefix"
+    metadata = {"sha256": bundle.sha256, "max_request_bytes": 10, "spill": theirs}
+    spilled = reply(200, b"", f"{SPILL_HEADER}: {theirs}/{'0' * 32}\r\n")
+    server = scripted_server(reply(200, json.dumps({"parameters": metadata}).encode()), reply(200, b"{}"), spilled)
+    frame = Frame(wire_tensors.encode_images(bundle.input, [next(Path(IMAGES).glob("*.png")).read_bytes()]))
+    with open_http_tail(server.url, bundle) as tail:
+        tail.check("c000")
+        with pytest.raises(TailRefused, match="exceeds the 10 that"):
+            tail.infer("c000", frame)
+    server = scripted_server(spilled)
+    with open_http_tail(server.url, bundle) as tail, pytest.raises(TailRefused, match="stored an oversized reply"):
+        tail.infer("c000", frame)
+    own = TailSettings(spill="s3://mine/prefix")
+    with (
+        open_http_tail(scripted_server(spilled).url, bundle, own) as tail,
+        pytest.raises(InvalidFrame, match="s3://mine"),
+    ):
+        tail.infer("c000", frame)
+    assert s3.requests == []
