@@ -6,6 +6,7 @@ The models are made by combination: an attack, and a place of the configuration,
 import io
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -24,9 +25,10 @@ import pytest
 from hybrid_batch.data.errors import ModelRefused, NotABundle
 from hybrid_batch.inference.model.bundle import read_bundle, write_bundle
 from hybrid_batch.inference.model.importing.keras.configuration import check_configuration
-from hybrid_batch.inference.model.importing.keras.keras_files import read_keras
+from hybrid_batch.inference.model.importing.keras.keras_files import check_weights, read_keras
 from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH
 from hybrid_batch.inference.model.importing.saved_model.allowed_ops import check_saved_model
+from hybrid_batch.inference.model.importing.saved_model.saved_models import read_saved_model
 from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
 from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow
 from tests.conftest import ROOT
@@ -218,6 +220,43 @@ def test_hostile_hdf5_files_are_refused(tmp_path: Path) -> None:
         assert "Keras does not write" in str(caught.value), name
         counts[name.split()[-1]] += 1
     report("HDF5 files", counts)
+
+
+def test_weights_of_an_application_are_checked_too(tmp_path: Path) -> None:
+    """`--weights FILE` is a file of a stranger as well; Keras would read others that it names."""
+    for name, path in hostile_files(tmp_path):
+        with pytest.raises(ModelRefused):
+            check_weights(path)
+        assert name
+    shards = tmp_path / "model.weights.json"
+    shards.write_text('{"metadata": {}, "weight_map": {"a": "../../secret.h5"}}')
+    with pytest.raises(NotABundle, match="is no file of weights"):
+        check_weights(shards)
+
+
+def link_out(folder: Path) -> None:
+    (folder / "variables").symlink_to("/etc")
+
+
+def link_to_a_file(folder: Path) -> None:
+    (folder / "variables").mkdir()
+    (folder / "variables" / "variables.index").symlink_to("/etc/passwd")
+
+
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / "fingerprint.pb")
+
+
+def dangling(folder: Path) -> None:
+    (folder / "assets").symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("add", [link_out, link_to_a_file, pipe, dangling])
+def test_a_saved_model_of_other_files_is_refused(tmp_path: Path, add: Callable[[Path], None]) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    add(tmp_path)
+    with pytest.raises(ModelRefused, match=" holds "):
+        read_saved_model(tmp_path, None)
 
 
 MEMBERS = [

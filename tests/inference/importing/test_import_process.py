@@ -1,12 +1,17 @@
 """The process that imports a model has no rights beyond its work, ends within its limits, and leaves nothing behind."""
 
+import base64
 import json
+import marshal
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +25,7 @@ from hybrid_batch.inference.model.importing.sandbox import conversation
 from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
 from hybrid_batch.inference.model.importing.sandbox.landlock import landlock_version
 from hybrid_batch.inference.model.importing.sandbox.limits import ImportLimits, Protections
+from hybrid_batch.inference.model.runtimes.graph_nodes import read_ops
 from tests.conftest import COMMAND, HANG_S, ROOT
 
 pytestmark = [pytest.mark.child, pytest.mark.slow]
@@ -177,6 +183,64 @@ def test_a_model_is_imported_in_another_process(tmp_path: Path, capsys: pytest.C
     (line,) = [line for line in err.splitlines() if line.startswith("import process: ")]
     assert line.endswith("at most 16 GiB and 900 s")
     assert not leftovers(tmp_path)
+
+
+THEFT = """
+def call(x):
+    import os, socket
+    done = []
+    for name, attempt in (
+        ("read", lambda: open({secret!r}).read()),
+        ("write", lambda: open({target!r}, "w")),
+        ("chmod", lambda: os.chmod({secret!r}, 0o666)),
+        ("connect", lambda: socket.create_connection(("127.0.0.1", {port}), 5)),
+        ("fork", os.fork),
+        ("environment", lambda: os.environ["AWS_SECRET_ACCESS_KEY"]),
+        ("parent", lambda: open("/proc/%d/environ" % os.getppid()).read()),
+    ):
+        try:
+            attempt()
+            done.append(name)
+        except (OSError, KeyError):
+            pass
+    if done:
+        raise RuntimeError("succeeded: %s." % done)
+    import tensorflow
+    return tensorflow.tan(x)
+"""
+
+
+def trusted_model(path: Path, source: str) -> Path:
+    """A file with a layer whose code is the function `call` of the source."""
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - the code of the model
+    code = base64.b64encode(marshal.dumps(names["call"].__code__)).decode()
+    function = {"class_name": "__lambda__", "config": {"code": code, "defaults": None, "closure": None}}
+    with zipfile.ZipFile(SAMPLE) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.namelist():
+            data = old.read(member)
+            if member == "config.json":
+                model = json.loads(data)
+                layer = next(layer for layer in model["config"]["layers"] if layer["class_name"] == "ReLU")
+                layer |= {"class_name": "Lambda", "config": {"name": layer["config"]["name"], "function": function}}
+                data = json.dumps(model).encode()
+            new.writestr(member, data)
+    return path
+
+
+@linux_only
+def test_the_code_of_a_trusted_model_has_no_other_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "token")
+    secret, target = tmp_path / "home" / "secret", tmp_path / "home" / "taken"
+    secret.parent.mkdir()
+    secret.write_text("token")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = THEFT.format(secret=str(secret), target=str(target), port=server.getsockname()[1])
+        model = trusted_model(tmp_path / "model.keras", source)
+        bundle = import_isolated(str(model), tmp_path / "made.bundle", ImportSettings(trust=True)).bundle
+    assert "Tan" in read_ops(bundle.graph_path.read_bytes())  # the code ran to its end
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["home", "made.bundle", "model.keras"]
+    assert [entry.name for entry in secret.parent.iterdir()] == ["secret"]
 
 
 def test_memory_and_time_are_limited(tmp_path: Path) -> None:
