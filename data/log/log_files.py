@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.log.parquet.decoded_values import check_values
 from hybrid_batch.data.log.parquet.limits import (
     BATCH_ROWS,
     UnsafeParquet,
     check_row_group,
-    check_values,
     leaf_columns,
     open_parquet,
 )

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hybrid_batch.data.errors import NotARun, TooLarge, WrongUsage, one_line
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.log_files import OtherVersion, count_images, read_images, read_records
-from hybrid_batch.data.log.parquet.limits import BATCH_ROWS, UnsafeParquet
+from hybrid_batch.data.log.parquet.limits import BATCH_ROWS, MAX_WORD_BYTES, UnsafeParquet
 from hybrid_batch.data.log.records import PART_NAME, SCHEMA
 from hybrid_batch.data.log.run_files import MAX_FILE_BYTES, SETTINGS, TOTALS, FileTypes, parse_file
 from hybrid_batch.data.log.schema_versions import READABLE_VERSIONS
@@ -72,7 +73,14 @@ class RunFolder:
         return self.settings()
 
     def freeze_images(self, images: pa.Table) -> pa.Table:
-        """Write the list of images unless the run has one, and return that of the run."""
+        """Write the list of images unless the run has one, and return that of the run. Raises WrongUsage for names and
+        labels that no reader of the log accepts."""
+        for name in ("image", "label"):
+            longest = pc.max(pc.binary_length(images[name])).as_py() or 0
+            if longest > MAX_WORD_BYTES:
+                raise WrongUsage(
+                    f"The longest {name} has {longest:,} bytes, and a log holds at most {MAX_WORD_BYTES:,}; shorten it."
+                )
         if self._images_name() == _IMAGES:
             self.storage.write_once(_IMAGES, _parquet(images.cast(IMAGES_SCHEMA)))
         return self.images()

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybrid_batch.data.errors import one_line
+from hybrid_batch.data.log.parquet.decoded_values import check_values
 from hybrid_batch.data.log.parquet.limits import (
     BATCH_ROWS,
     UnsafeParquet,
     check_row_group,
-    check_values,
     leaf_columns,
     open_parquet,
 )

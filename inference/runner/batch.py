@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from hybrid_batch.data.images.decode import PixelSize
+from hybrid_batch.data.log.parquet.limits import MAX_WORD_BYTES
 from hybrid_batch.data.log.records import WAITS, Record
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.scores import to_scores
@@ -181,10 +182,15 @@ def to_records(batch: Batch, bundle: Bundle, provenance: Provenance) -> list[Rec
                 send_wait_us=send_wait,
                 latency_us=max(0, batch.done_ns - batch.started_ns[position]) // 1000,
                 started_at=_CLOCK_START + timedelta(microseconds=batch.started_ns[position] / 1000),
-                error=batch.errors.get(position),
+                error=_short(batch.errors.get(position)),
             )
         )
     return records
+
+
+def _short(error: str | None) -> str | None:
+    """A reason within the limit of the log; that of a tail may have any length."""
+    return error and error.encode()[:MAX_WORD_BYTES].decode(errors="ignore")
 
 
 def _top_labels(bundle: Bundle, payload: Payload | None) -> list[tuple[tuple[str, float], ...] | None]:

@@ -5,11 +5,12 @@ steps, each before memory is spent: the footer's size, counts and types; the pag
 of a batch, before they are numbered.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hybrid_batch.data.log.parquet.page_headers import MAX_HEADER_BYTES, Page, read_page_header
@@ -30,11 +31,11 @@ _MAX_BATCH_BYTES = 128 << 20  # of one column in one batch
 _MAX_TEXTS_BYTES = 512 << 20  # of the words of all columns in one batch
 _MAX_NESTED_BYTES = 1 << 30  # of the words of a nested column in a row group, as they would take without a dictionary
 _SMALL_TEXT_BYTES = 16 << 20  # below it, words are not measured
+_SCANNED_BYTES = 1 << 16  # at once: larger arrays come from the system, which takes longer than the scan
 _MAX_DICTIONARY = 1 << 20
 _MAX_LEAVES = 1 << 23  # values of a nested column in a row group
 _SMALL_FILE = 2 << 20  # read at once for its headers
 _HEADER_BYTES = 1024  # of a larger file for one header; the whole header if that is too short
-_LAST_US = 253_402_300_799_999_999  # the end of the year 9999
 _MARK = b"PAR1"
 _SIGNATURE = 8  # the length of the footer and the mark
 _NESTED = "top5."
@@ -55,7 +56,7 @@ def open_parquet(source: pa.NativeFile, encoded: Sequence[str] = (), max_rows: i
         source.seek(size - _SIGNATURE)
         end = source.read(_SIGNATURE)
         if end.endswith(_MARK):
-            _limit(int.from_bytes(end[:4], "little"), _MAX_FOOTER_BYTES, "its footer has {} bytes")
+            require_at_most(int.from_bytes(end[:4], "little"), _MAX_FOOTER_BYTES, "its footer has {} bytes")
     source.seek(0)
     limits = {"thrift_string_size_limit": _MAX_TEXT_BYTES, "thrift_container_size_limit": 10 * _MAX_COLUMNS}
     try:
@@ -65,9 +66,9 @@ def open_parquet(source: pa.NativeFile, encoded: Sequence[str] = (), max_rows: i
     metadata = file.metadata
     if min(metadata.num_rows, metadata.num_columns) < 0:
         raise UnsafeParquet(f"its footer states {metadata.num_rows:,} rows and {metadata.num_columns:,} columns")
-    _limit(metadata.num_rows, max_rows, "it has {} rows")
-    _limit(metadata.num_columns, _MAX_COLUMNS, "it has {} columns")
-    _limit(metadata.num_row_groups, _MAX_GROUPS, "it has {} row groups")
+    require_at_most(metadata.num_rows, max_rows, "it has {} rows")
+    require_at_most(metadata.num_columns, _MAX_COLUMNS, "it has {} columns")
+    require_at_most(metadata.num_row_groups, _MAX_GROUPS, "it has {} row groups")
     return file
 
 
@@ -103,109 +104,66 @@ def check_row_group(source: pa.NativeFile, metadata: pq.FileMetaData, number: in
         pages = _check_chunk(headers, path, group.column(place), rows)
         open_bytes += pages[0]
         text_bytes += pages[1]
-    _limit(open_bytes, _MAX_OPEN_BYTES, "its pages take {} bytes at once")
-    _limit(text_bytes, _MAX_TEXTS_BYTES, "the words of a batch can take {} bytes")
-
-
-def check_values(batch: pa.RecordBatch) -> None:
-    """Check a decoded batch: the encoding and the lengths of words, places in dictionaries, which Arrow does not check,
-    lengths of lists, numbers and times. Raises UnsafeParquet."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_dictionary(column.type):
-            words, places = column.dictionary, column.indices.drop_null().to_numpy(zero_copy_only=False)
-            if len(places) and not 0 <= places.min() <= places.max() < len(words):
-                raise UnsafeParquet(f"its column {name} has a place outside its dictionary of {len(words):,} words")
-        else:
-            words = column
-        if _is_text(words.type) and len(words):
-            _check_texts(name, words)
-        elif pa.types.is_int64(words.type) or pa.types.is_timestamp(words.type):
-            _check_numbers(name, words)
-        elif pa.types.is_list(words.type) and pa.types.is_struct(words.type.value_type):
-            _check_lists(name, words)
-
-
-def _check_lists(name: str, lists: pa.Array) -> None:
-    longest = pc.max(pc.list_value_length(lists)).as_py() or 0
-    _limit(longest, MAX_TOP, f"its column {name} has a list of {{}} values")
-    for place, field in enumerate(lists.type.value_type):
-        if not pa.types.is_floating(field.type):
-            check_values(pa.record_batch([lists.flatten().field(place)], [f"{name}.{field.name}"]))
-
-
-def _check_numbers(name: str, column: pa.Array) -> None:
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
-        first, last, clause = 0, _LAST_US, "a time outside the years 1970 to 9999"
-    else:
-        first, last, clause = -MAX_NUMBER, MAX_NUMBER, f"a number beyond {MAX_NUMBER:,}"
-    numbers = (column.drop_null() if column.null_count else column).to_numpy()
-    if len(numbers) and not first <= numbers.min() <= numbers.max() <= last:
-        raise UnsafeParquet(f"its column {name} has {clause}")
-
-
-def _check_texts(name: str, words: pa.Array) -> None:
-    if not pa.types.is_string(words.type):
-        words = words.cast(pa.binary()).cast(pa.string())
-    _, offsets, content = words.buffers()
-    if content is None:
-        return
-    first, last = np.frombuffer(offsets, np.int32)[[words.offset, words.offset + len(words)]]
-    if last - first > MAX_WORD_BYTES:
-        _limit(
-            pc.max(pc.binary_length(words)).as_py() or 0, MAX_WORD_BYTES, f"its column {name} has a word of {{}} bytes"
-        )
-    if last > first and np.frombuffer(content, np.int8)[first:last].min() < 0:
-        try:
-            words.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise UnsafeParquet(f"its column {name} has text that is not UTF-8") from error
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    require_at_most(open_bytes, _MAX_OPEN_BYTES, "its pages take {} bytes at once")
+    require_at_most(text_bytes, _MAX_TEXTS_BYTES, "the words of a batch can take {} bytes")
 
 
 def _check_chunk(headers: "_Headers", path: str, chunk: pq.ColumnChunkMetaData, rows: int) -> tuple[int, int]:
     """Check a column of a row group. The bytes of its largest page with its dictionary, and an upper bound of the bytes
     that the words of the dictionary take in one batch."""
-    start, dictionary, values = chunk.data_page_offset, chunk.dictionary_page_offset, chunk.num_values
-    if dictionary is not None and 0 < dictionary < start:
-        start = dictionary
-    end = start + chunk.total_compressed_size
-    if not 0 < start <= end <= headers.size:
-        raise pa.ArrowInvalid(f"the column {path} is outside the file")
-    is_nested, is_text = path.startswith(_NESTED), chunk.physical_type == _TEXT
-    _limit(values, min(MAX_TOP * rows, _MAX_LEAVES) if is_nested else rows, f"its column {path} has {{}} values")
+    is_nested, values = path.startswith(_NESTED), chunk.num_values
+    require_at_most(
+        values, min(MAX_TOP * rows, _MAX_LEAVES) if is_nested else rows, f"its column {path} has {{}} values"
+    )
     in_one_batch = values if is_nested else min(rows, BATCH_ROWS)
-    words = text_bytes = largest = pages = seen = batch_bytes = 0
-    while seen < values and start < end:
-        page = headers.read(start)
-        _limit(page.size, _MAX_PAGE_BYTES, f"its column {path} has a page of {{}} bytes")
+    most_bytes = _MAX_BATCH_BYTES << 2 * is_nested
+    words = text_bytes = largest = seen = batch_bytes = 0
+    for start, page in _pages(headers, path, chunk):
+        size = page.size
         if page.is_dictionary:
             if seen or words:
                 raise UnsafeParquet(f"its column {path} has a dictionary after other pages")
-            _limit(page.values, _MAX_DICTIONARY, f"its column {path} has a dictionary of {{}} words")
-            words = page.size
-            if is_text:
-                text_bytes = words * in_one_batch
-                if text_bytes > _SMALL_TEXT_BYTES:
+            words = longest = size
+            if chunk.physical_type == _TEXT:
+                if size * in_one_batch > _SMALL_TEXT_BYTES:
                     longest = _longest_word(headers.content(start, page), chunk.compression, page)
-                    _limit(longest, MAX_WORD_BYTES, f"its column {path} has a word of {{}} bytes")
-                    text_bytes = longest * in_one_batch
-        else:
-            if not is_nested and seen % BATCH_ROWS + page.values > BATCH_ROWS:
-                batch_bytes = 0
-            batch_bytes += page.size
-            _limit(batch_bytes, _MAX_BATCH_BYTES << 2 * is_nested, f"its column {path} has {{}} bytes in one batch")
-            largest, seen = max(largest, page.size), seen + page.values
-        start += page.header_size + page.stored_size
-        pages += 1
-        _limit(pages, 16 + values // 8, f"its column {path} has {{}} pages")
+                    require_at_most(longest, MAX_WORD_BYTES, f"its column {path} has a word of {{}} bytes")
+                text_bytes = longest * in_one_batch
+            continue
+        if not is_nested and seen % BATCH_ROWS + page.values > BATCH_ROWS:
+            batch_bytes = 0
+        batch_bytes += size
+        if batch_bytes > most_bytes:
+            _refuse(batch_bytes, most_bytes, f"its column {path} has {{}} bytes in one batch")
+        largest, seen = max(largest, size), seen + page.values
     if is_nested:
-        _limit(text_bytes, _MAX_NESTED_BYTES, f"the words of its column {path} can take {{}} bytes")
+        require_at_most(text_bytes, _MAX_NESTED_BYTES, f"the words of its column {path} can take {{}} bytes")
         text_bytes = 0
     return words + largest, text_bytes
+
+
+def _pages(headers: "_Headers", path: str, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, Page]]:
+    """The pages of a column of a row group that Arrow reads, each with the offset of its header."""
+    start, dictionary, values = chunk.data_page_offset, chunk.dictionary_page_offset, chunk.num_values
+    if dictionary is not None and 0 < dictionary < start:
+        start = dictionary
+    end, most_pages = start + chunk.total_compressed_size, 16 + values // 8
+    if not 0 < start <= end <= headers.size:
+        raise pa.ArrowInvalid(f"the column {path} is outside the file")
+    pages = seen = 0
+    while seen < values and start < end:
+        page = headers.read(start)
+        pages += 1
+        if page.size > _MAX_PAGE_BYTES:
+            _refuse(page.size, _MAX_PAGE_BYTES, f"its column {path} has a page of {{}} bytes")
+        if pages > most_pages:
+            _refuse(pages, most_pages, f"its column {path} has {{}} pages")
+        if not page.is_dictionary:
+            seen += page.values
+        elif page.values > _MAX_DICTIONARY:
+            _refuse(page.values, _MAX_DICTIONARY, f"its column {path} has a dictionary of {{}} words")
+        yield start, page
+        start += page.header_size + page.stored_size
 
 
 class _Headers:
@@ -253,8 +211,8 @@ def _longest_word(stored: bytes, compression: str, page: Page) -> int:
             raise pa.ArrowInvalid(f"a dictionary in {compression} cannot be decompressed") from error
     # Words below 256 bytes: a byte and three zeros, and where it ends the next. 1 MiB takes 1 ms, and a loop 3 ms.
     letters = np.frombuffer(content, np.uint8)
-    zero = letters == 0
-    places = np.flatnonzero(zero[1:-2] & zero[2:-1] & zero[3:] & ~zero[:-3])
+    starts = range(0, max(1, len(letters)), _SCANNED_BYTES)
+    places = np.concatenate([_small_lengths(letters[at : at + _SCANNED_BYTES + 3]) + at for at in starts])
     ends = places + 4 + letters[places]
     is_chain = len(places) == page.values > 0 and places[0] == 0 and ends[-1] == len(letters)
     if is_chain and (ends[:-1] == places[1:]).all():
@@ -269,6 +227,17 @@ def _longest_word(stored: bytes, compression: str, page: Page) -> int:
     return longest
 
 
-def _limit(value: int, limit: int, clause: str) -> None:
+def _small_lengths(letters: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Where a number of 4 bytes between 1 and 255 may begin."""
+    zero = letters == 0
+    return np.flatnonzero(zero[1:-2] & zero[2:-1] & zero[3:] & ~zero[:-3])
+
+
+def require_at_most(value: int, limit: int, clause: str) -> None:
+    """Raise UnsafeParquet, with `clause` and the value in it, for a value above the limit."""
     if value > limit:
-        raise UnsafeParquet(f"{clause.format(f'{value:,}')}, more than {limit:,}")
+        _refuse(value, limit, clause)
+
+
+def _refuse(value: int, limit: int, clause: str) -> NoReturn:
+    raise UnsafeParquet(f"{clause.format(f'{value:,}')}, more than {limit:,}")

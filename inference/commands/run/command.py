@@ -21,6 +21,7 @@ from hybrid_batch.inference.commands.run.options import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_PATIENCE_S,
     DEFAULT_SHARD_SIZE,
+    MAX_SHARD_SIZE,
     RunOptions,
 )
 from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
@@ -81,7 +82,7 @@ from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
 )
 @click.option(
     "--shard-size",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_SHARD_SIZE),
     default=DEFAULT_SHARD_SIZE,
     show_default=True,
     help="Images in one shard, the unit that is written and resumed.",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 DEFAULT_BATCH_SIZE = 32  # images
 DEFAULT_SHARD_SIZE = 512  # images
+MAX_SHARD_SIZE = 1 << 24  # the records of a part that readers accept
 DEFAULT_MAX_PIXELS = 89  # megapixels of an image
 DEFAULT_PATIENCE_S = 60.0  # a server restarts and loads a model within it
 
