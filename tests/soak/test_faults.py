@@ -23,7 +23,7 @@ from tests.soak.runs import FaultyRun, Weights, check_log, undisturbed
 pytestmark = pytest.mark.slow
 
 IMAGES = ROOT / "data" / "digits" / "images"
-MAX_S = 1700.0
+MAX_S = 3000.0
 S3 = {
     "503": 0.03,
     "429": 0.01,
