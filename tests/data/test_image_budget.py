@@ -257,3 +257,8 @@ def test_a_cost_counts_scans_and_coefficients() -> None:
     assert scans.work >= 6 * plain.work
     baseline = open_image(encoded(Image.new("RGB", (400, 400)), "JPEG"), SERVER_BUDGET).cost
     assert baseline.peak_bytes <= plain.peak_bytes
+
+
+def test_signalling_nan_gives_no_warning() -> None:
+    values = np.full((4, 4), 0x7FA00000, np.uint32).view(np.float32)
+    assert np.isfinite(decode(encoded(Image.fromarray(values), "TIFF"), SMALL)).all()

@@ -60,7 +60,8 @@ def _eight_bit_converter(image: Image.Image) -> _Converter:
 
 
 def _finite(band: Image.Image) -> np.ndarray:
-    return np.nan_to_num(np.asarray(band).astype(np.float64))
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return np.nan_to_num(np.asarray(band).astype(np.float64))
 
 
 def _bands(image: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]:
