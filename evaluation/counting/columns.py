@@ -43,7 +43,7 @@ def current_records(records: Records, by: Sequence[str] = ()) -> Records:
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise NotRecords(f"it holds no records: it has no column {', '.join(missing[:3])}{more}")
-    return upgrade(records)
+    return upgrade(records) if version == "1" or added.intersection(by) else records  # others are not counted
 
 
 def check_sliceable(by: Sequence[str]) -> None:
