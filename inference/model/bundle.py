@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +29,11 @@ from hybrid_batch.inference.model.model_names import APP, BUILT_IN
 
 FORMAT_VERSION = 1
 _LIMIT_BYTES = 64 << 20
+_GRAPH_LIMIT_BYTES = (2 << 30) - 1  # of a message in the format of TensorFlow
 _BUILT_IN_FOLDER = Path(data.__file__).parent / "digits"
 _REASON_CHARACTERS = 200
 OutputKind = Literal["probabilities", "logits"]
-_DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
-BUNDLE_FILES = (_DESCRIPTION_FILE, _GRAPH_FILE)
+BUNDLE_FILES = _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
 _WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
 _MAX_ELEMENTS = 1 << 31  # of a tensor, for one image
 
@@ -122,12 +124,8 @@ def store_bundle(folder: Path, bundle: Bundle, graph: bytes) -> Bundle:
     """Write the files of a bundle into an existing folder, and return the bundle with its hash. Raises OSError."""
     content = _content(bundle)
     bundle = replace(bundle, sha256=_hash(content, io.BytesIO(graph)))
-    head: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "name": bundle.name,
-        "source": bundle.source,
-        "sha256": bundle.sha256,
-    }
+    head: dict[str, Any] = {"format": FORMAT_VERSION, "name": bundle.name, "source": bundle.source}
+    head["sha256"] = bundle.sha256
     if bundle.has_random_weights:
         head[_WEIGHTS] = _RANDOM
     (folder / _GRAPH_FILE).write_bytes(graph)
@@ -143,9 +141,8 @@ def is_bundle(path: Path) -> bool:
 def read_bundle(path: Path) -> Bundle:
     """Read the bundle in a folder. Raises NotABundle if a file is missing or damaged, or the hash differs."""
     try:
-        if (path / _DESCRIPTION_FILE).stat().st_size > _LIMIT_BYTES:
-            raise NotABundle(f"{path / _DESCRIPTION_FILE} is larger than 64 MiB, so it does not describe a bundle.")
-        content = (path / _DESCRIPTION_FILE).read_bytes()
+        with _open_regular(path / _DESCRIPTION_FILE, _LIMIT_BYTES) as file:
+            content = file.read()
         if (version := _parse_format(content)) != FORMAT_VERSION:
             raise NotABundle(
                 f"{path} has bundle format {version}, but this version reads {FORMAT_VERSION}; import the model again."
@@ -164,7 +161,7 @@ def read_bundle(path: Path) -> Bundle:
             cuts=tuple(_cut(cut) for cut in stored.cuts),
             has_random_weights=stored.weights == _RANDOM,
         )
-        with bundle.graph_path.open("rb") as graph:
+        with _open_regular(bundle.graph_path, _GRAPH_LIMIT_BYTES) as graph:
             actual_sha256 = _hash(_content(bundle), graph)
     except OSError as error:
         raise NotABundle(f"{path} is not a bundle: {error.strerror} ({error.filename}).") from error
@@ -176,6 +173,17 @@ def read_bundle(path: Path) -> Bundle:
     if actual_sha256 != bundle.sha256:
         raise NotABundle(f"{path} was altered after import (its hash differs); import the model again.")
     return bundle
+
+
+def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
+    """Open a file that has an end: not a pipe, which would be awaited, nor a device. Raises NotABundle, OSError."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode) or found.st_size > limit_bytes:
+        file.close()
+        fact = f"larger than {limit_bytes >> 20} MiB" if stat.S_ISREG(found.st_mode) else "not a regular file"
+        raise NotABundle(f"{path} is {fact}, so it does not describe a bundle.")
+    return file
 
 
 class _TensorEntry(msgspec.Struct, frozen=True):

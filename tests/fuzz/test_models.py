@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from hybrid_batch.inference.model.bundle import read_bundle, write_bundle
 from hybrid_batch.inference.model.importing.keras.configuration import check_configuration
 from hybrid_batch.inference.model.importing.keras.keras_files import check_weights, read_keras
 from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH
+from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
 from hybrid_batch.inference.model.importing.saved_model.allowed_ops import check_saved_model
 from hybrid_batch.inference.model.importing.saved_model.saved_models import read_saved_model
 from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
@@ -313,6 +315,27 @@ def test_mutated_descriptions_of_bundles(tmp_path: Path, rounds: Rounds) -> None
             counts["NotABundle"] += 1
     report("descriptions", counts)
     assert counts["NotABundle"] > counts["read"]
+
+
+@pytest.mark.parametrize("name", ["graph.pb", "bundle.json"])
+@pytest.mark.parametrize("content", ["pipe", "/dev/zero", "sparse"])
+def test_files_without_an_end_are_refused(tmp_path: Path, name: str, content: str) -> None:
+    folder = tmp_path / "m.bundle"
+    shutil.copytree(BUILT_IN_PATH, folder)
+    (folder / name).unlink()
+    if content == "pipe":
+        os.mkfifo(folder / name)
+    elif content == "sparse":
+        with (folder / name).open("wb") as file:
+            file.truncate(3 << 30)
+    else:
+        (folder / name).symlink_to(content)
+    with pytest.raises(NotABundle, match="so it does not describe a bundle"):
+        read_bundle(folder)
+    for model in ("m.keras", "m.h5"):
+        (tmp_path / model).symlink_to("/dev/zero")
+        with pytest.raises(NotABundle, match="neither a file nor a folder"):
+            import_isolated(str(tmp_path / model), tmp_path / "made.bundle")
 
 
 class Opener:

@@ -79,6 +79,8 @@ def check_reference(reference: str) -> None:
         return
     if not path.exists():
         raise NotABundle(f"No model at {reference}; give a model file, a SavedModel folder or app:NAME.")
+    if not path.is_file():  # a pipe or a device, which has no end
+        raise NotABundle(f"{reference} is neither a file nor a folder, so it is not a model.")
     if path.suffix.lower() not in _KERAS_SUFFIXES:
         raise NotABundle(
             f"{reference} is not a model; give a .keras, .h5 or .hdf5 file, a SavedModel folder or app:NAME."
