@@ -121,19 +121,24 @@ def serve(
     max_request_bytes: int = 64 << 20,
     max_pending: int = 128,
     spill: str | None = None,
+    token_file: str | None = None,
+    insecure: bool = False,
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve the tails of a model over HTTP until SIGTERM or SIGINT, in the main thread.
 
     `port` 0 lets the system choose; `on_ready` is called with the URL. `max_batch` is in images, `max_pending` in
-    requests. The server does not authenticate clients. Raises NotABundle, WrongUsage, StorageFailed and
+    requests. Clients send a token of `token_file`; an address that is not a loopback address needs it, or `insecure`.
+    Raises NotABundle, WrongUsage, StorageFailed and
     MissingExtra."""
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
+    from hybrid_batch.inference.serving.http.access.access_settings import AccessSettings
     from hybrid_batch.inference.serving.http.async_handler import ServerSettings
     from hybrid_batch.inference.serving.http.launch import serve as launch
 
+    access = AccessSettings(token_file, is_open=insecure)
     settings = ServerSettings(
-        resolve_model(str(model)), runtime, max_batch, max_request_bytes, max_pending, spill=spill
+        resolve_model(str(model)), runtime, max_batch, max_request_bytes, max_pending, spill=spill, access=access
     )
     launch(settings, host, port, processes, on_ready)
 

@@ -51,7 +51,7 @@ def test_a_port_in_use_is_wrong_usage(capfd):
 
 
 def test_an_open_address_is_served_with_a_warning(serve):
-    server = serve("--host", "0.0.0.0")  # noqa: S104
+    server = serve("--host", "0.0.0.0", "--insecure")  # noqa: S104
     url = f"http://127.0.0.1:{server.address[1]}/v2/health/live"
     assert httpx.get(url, trust_env=False, timeout=HANG_S).status_code == 200
     code, said = server.stop()

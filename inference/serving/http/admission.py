@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
 from hybrid_batch.inference.serving.replies import ClientGone, Overloaded, ShuttingDown
 
-MAX_RESERVED_BYTES = 384 << 20
+MAX_RESERVED_BYTES = 256 << 20
 
 
 class Permit:

@@ -6,7 +6,7 @@ import click
 
 from hybrid_batch.data.terminal.messages import is_verbose, print_json, print_message, print_warning
 from hybrid_batch.inference.commands.options import ModelReference, cuts_option, max_compiled_option, runtime_option
-from hybrid_batch.inference.commands.serve_options import access_options, make_access, make_connections
+from hybrid_batch.inference.commands.serve.access_options import access_options, make_access, make_connections
 
 
 @click.command("serve", short_help="Serve a model's tails over HTTP.")
