@@ -262,3 +262,14 @@ def test_a_cost_counts_scans_and_coefficients() -> None:
 def test_signalling_nan_gives_no_warning() -> None:
     values = np.full((4, 4), 0x7FA00000, np.uint32).view(np.float32)
     assert np.isfinite(decode(encoded(Image.fromarray(values), "TIFF"), SMALL)).all()
+
+
+def test_the_coded_size_of_an_avif_counts_not_that_of_its_container() -> None:
+    data = encoded(Image.new("RGB", (1200, 1000)), "AVIF", speed=10)
+    start = data.index(b"ispe") + 8
+    small = data[:start] + (64).to_bytes(4) * 2 + data[start + 8 :]
+    with pytest.raises(UndecodableImage, match="1,200,000 pixels, more than 1,000,000"):
+        decode(small, SMALL, PixelBudget(MEGA))
+    hidden = data.replace(b"iloc", b"iiii")
+    with pytest.raises(UndecodableImage, match="no coded image"):
+        decode(hidden, SMALL)

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from PIL import Image
 
-from hybrid_batch.data.images.decoding.headers import containers, gif, jpeg, jpeg2000, png, tiff, webp
+from hybrid_batch.data.images.decoding.headers import avif, containers, gif, jpeg, jpeg2000, png, tiff, webp
 from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 Check = Callable[[bytes], Structure]
@@ -26,7 +26,7 @@ FORMATS: dict[str, tuple[str, tuple[bytes, ...], Check]] = {
     "GIF": ("Gif", (b"GIF87a", b"GIF89a"), gif.check),
     "BMP": ("Bmp", (b"BM",), _plain),
     "JPEG2000": ("Jpeg2K", (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"), jpeg2000.check),
-    "AVIF": ("Avif", (), webp.check_avif),
+    "AVIF": ("Avif", (), avif.check),
     "PPM": ("Ppm", (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P0CMYK", b"Pf", b"PF", b"Py"), _plain),
     "ICO": ("Ico", (b"\0\0\1\0",), containers.check_ico),
     "ICNS": ("Icns", (b"icns",), containers.check_icns),

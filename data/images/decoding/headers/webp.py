@@ -1,9 +1,8 @@
-"""The structure of WebP (RFC 9649) and AVIF files: the size of the canvas and of the coded image."""
+"""The structure of WebP files (RFC 9649): the size of the canvas."""
 
 from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _WEBP_BYTES_A_PIXEL = 13  # two canvases of 4 bytes, the planes, and a copy
-_AVIF_BYTES_A_PIXEL = 10
 _WEBP_WEIGHT = 2
 
 
@@ -20,8 +19,3 @@ def check(data: bytes) -> Structure:
     else:
         width, height = (int.from_bytes(data[start + at : start + at + 2], "little") & 0x3FFF for at in (6, 8))
     return Structure(pixels=width * height, weight=_WEBP_WEIGHT, bytes_a_pixel=_WEBP_BYTES_A_PIXEL)
-
-
-def check_avif(data: bytes) -> Structure:
-    """See `check_structure`."""
-    return Structure(bytes_a_pixel=_AVIF_BYTES_A_PIXEL, weight=_WEBP_WEIGHT)
