@@ -38,6 +38,7 @@ class CacheState:
 class _Entry:
     segment: Segment
     held_bytes: int
+    release_memory: Callable[[], None] | None
     working_bytes: int = 0
     leases: int = 0
     uses: float = 0.0
@@ -125,10 +126,11 @@ class SegmentCache:
                 return found
             self._wait_for_room(self._sizes.get(cut.id, self._largest_bytes))
             segment = self._compile_cut(cut)
+            release_memory = segment.release_memory if isinstance(segment, ReleasableSegment) else None
             size = segment.held_bytes if isinstance(segment, MeasuredSegment) else self._largest_bytes
             with self._changing:
                 self._sizes[cut.id] = size
-                self._entries[cut.id] = entry = _Entry(segment, size, leases=1)
+                self._entries[cut.id] = entry = _Entry(segment, size, release_memory, leases=1)
                 entry.use(1.0 if computes else _CHECK_WEIGHT)
                 self._compilations += 1
             self._make_room(0)
@@ -147,7 +149,7 @@ class SegmentCache:
         """See Lease."""
         with self._changing:
             entry.leases -= 1
-            if not isinstance(entry.segment, ReleasableSegment):
+            if entry.release_memory is None:
                 entry.working_bytes = 0  # the runtime frees it after the call
             self._changing.notify_all()
 
@@ -176,7 +178,7 @@ class SegmentCache:
 
     def _free(self, needed: int, limit: int) -> bool:
         """Free what `_make_room` says. Returns whether a tail was evicted; none is referred to any more then."""
-        released: list[Segment] = []
+        released: list[Callable[[], None]] = []
         evicted: list[_Entry] = []
         with self._changing:
             now = time.monotonic()
@@ -184,14 +186,14 @@ class SegmentCache:
             for _, entry in idle:
                 if entry.working_bytes and self._held() + needed > limit:
                     entry.working_bytes = 0
-                    released.append(entry.segment)
+                    if entry.release_memory is not None:
+                        released.append(entry.release_memory)
             for cut_id, _ in idle:
                 if self._held() + needed > limit:
                     evicted.append(self._entries.pop(cut_id))
             self._evictions += len(evicted)
-        for segment in released:  # without the lock: it takes up to 0.1 s
-            if isinstance(segment, ReleasableSegment):
-                segment.release_memory()
+        for release_memory in released:  # without the lock: it takes up to 0.1 s
+            release_memory()
         return bool(evicted)
 
     def _held(self) -> int:
