@@ -110,3 +110,19 @@ def test_a_cache_with_entries_of_another_user_is_not_used(
     used = cache.cache_folder("bundles")
     assert folder not in used.parents
     assert f"{theirs} belongs to another user" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_has_no_end_or_is_no_model_is_not_hashed(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = folder / "m.keras"
+    if kind == "pipe":
+        os.mkfifo(model)
+    elif kind == "device":
+        model.symlink_to("/dev/zero")
+    else:
+        model.mkdir()
+        os.mkfifo(model / "inner")
+    monkeypatch.setenv("HYBRID_BATCH_CACHE", str(folder / "cache"))
+    with pytest.raises(NotABundle, match=r"neither a (file nor a folder|bundle)"):
+        resolve_model(str(model))
+    assert not (folder / "cache" / "bundles").exists()

@@ -46,7 +46,16 @@ def _resolve(reference: str, notify: Callable[[str], None]) -> Bundle:
         raise NotABundle(
             f"No model at {reference}; give a bundle, a model file, a SavedModel folder, app:NAME or digits."
         )
+    _check_kind(path)
     return _read_or_import(reference, notify)
+
+
+def _check_kind(path: Path) -> None:
+    """Raise NotABundle for a path whose content has no end, or would be hashed in vain."""
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise NotABundle(f"{path} is neither a bundle (no bundle.json) nor a SavedModel (no saved_model.pb).")
+    if not path.is_dir() and not path.is_file():
+        raise NotABundle(f"{path} is neither a file nor a folder, so it is not a model.")
 
 
 def _read_or_import(reference: str, notify: Callable[[str], None]) -> Bundle:
