@@ -21,7 +21,8 @@ from hybrid_batch.data.errors import HybridBatchError, ModelRefused
 from hybrid_batch.inference.model.bundle import read_bundle
 from hybrid_batch.inference.model.importing.importer import ImportSettings
 from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH
-from hybrid_batch.inference.model.importing.sandbox import conversation
+from hybrid_batch.inference.model.importing.sandbox import conversation, isolated_import
+from hybrid_batch.inference.model.importing.sandbox.child_process import ImportRequest
 from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
 from hybrid_batch.inference.model.importing.sandbox.landlock import landlock_version
 from hybrid_batch.inference.model.importing.sandbox.limits import ImportLimits, Protections
@@ -355,6 +356,29 @@ def test_the_environment_holds_no_secret(tmp_path: Path, monkeypatch: pytest.Mon
     assert "token" not in str(caught.value)
     assert "PYTHONPATH" not in str(caught.value)
     assert "HOME" in str(caught.value)
+
+
+def test_only_the_model_of_a_folder_is_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder may be the user's working folder, and its entries links of a stranger."""
+    folder, home = tmp_path / "work", tmp_path / "home"
+    (folder / "assets").mkdir(parents=True)
+    home.mkdir()
+    for name in ("saved_model.pb", ".env"):
+        (folder / name).touch()
+    (folder / "variables").symlink_to(home)
+    requests: list[ImportRequest] = []
+
+    def keep(request: ImportRequest, *_: object) -> None:
+        requests.append(request)
+        raise ModelRefused("kept")
+
+    monkeypatch.setattr(isolated_import, "ask_child", keep)
+    with pytest.raises(ModelRefused, match="kept"):
+        import_isolated(str(folder), tmp_path / "made.bundle")
+    readable = requests[0].access.readable
+    assert {folder / "saved_model.pb", folder / "assets"} <= set(readable)
+    for secret in (folder / ".env", home, home / "secret", Path.home() / ".aws", Path("/etc/passwd")):
+        assert not [path for path in readable if secret.is_relative_to(path)]
 
 
 def test_missing_protections_are_named() -> None:

@@ -39,6 +39,7 @@ from hybrid_batch.inference.model.importing.sandbox.search_paths import (
 )
 from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
 
+_SAVED_MODEL_ENTRIES = ("saved_model.pb", "fingerprint.pb", "keras_metadata.pb", "variables", "assets", "assets.extra")
 _DEFAULT_LIMITS = ImportLimits()
 _NO_SETTINGS = ImportSettings()
 
@@ -71,7 +72,7 @@ def _import_in(work: Path, reference: str, path: Path, settings: ImportSettings,
     downloads = reference.startswith(APP) and settings.weights == "imagenet"
     access = FileAccess(
         readable=(*readable_paths(search, network=downloads), *_inputs(reference, settings)),
-        listable=listed_paths(),
+        listable=(*listed_paths(), *(() if reference.startswith(APP) else (Path(reference).resolve(),))),
         writable=(work, Path(os.devnull), *_download_folder(downloads)),
     )
     request = ImportRequest(reference, made, settings, limits, access, network=downloads)
@@ -84,10 +85,16 @@ def _import_in(work: Path, reference: str, path: Path, settings: ImportSettings,
 
 
 def _inputs(reference: str, settings: ImportSettings) -> tuple[Path, ...]:
-    """The files of the user that an import reads."""
+    """The files of the user that an import reads: of a folder, those of a SavedModel and not their neighbours."""
     weights = None if settings.weights in ("none", "imagenet") else Path(settings.weights)
-    model = None if reference.startswith(APP) else Path(reference)
-    return tuple(path.resolve() for path in (model, weights, settings.classes) if path is not None)
+    model = None if reference.startswith(APP) else Path(reference).resolve()
+    files = [path.resolve() for path in (weights, settings.classes) if path is not None]
+    if model is not None and not model.is_dir():
+        files.append(model)
+    elif model is not None:
+        entries = [(model / name).resolve() for name in _SAVED_MODEL_ENTRIES]
+        files += [entry for entry in entries if entry.is_relative_to(model)]
+    return tuple(files)
 
 
 def _download_folder(downloads: bool) -> tuple[Path, ...]:

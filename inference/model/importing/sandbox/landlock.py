@@ -87,6 +87,8 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
             continue
         try:
             rule = _PathRule(rights if path.is_dir() else rights & _FILE_RIGHTS, opened)
+            if not rule.allowed:  # a file has no right to be listed
+                continue
             _call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), ctypes.byref(rule), ctypes.c_uint32(0))
         finally:
             os.close(opened)

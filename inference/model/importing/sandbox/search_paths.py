@@ -44,7 +44,8 @@ def readable_paths(search: Iterable[str], *, network: bool) -> tuple[Path, ...]:
         installed += _NETWORK
         stated += [os.environ[name] for name in _CERTIFICATES if name in os.environ]
     paths = [*map(Path, installed), *(path for path in map(Path, stated) if not _holds_home(path))]
-    return tuple(dict.fromkeys([*paths, package, *(entry.resolve() for entry in package.iterdir())]))
+    paths += [package, *(entry.resolve() for entry in package.iterdir())]
+    return tuple(path for path in dict.fromkeys(paths) if path != Path("/"))  # the prefix of some installations
 
 
 def listed_paths() -> tuple[Path, ...]:
