@@ -93,6 +93,11 @@ class Deployment:
         """The key of the package in the bucket; equal packages have equal keys."""
         return f"{PACKAGES}{self.package.sha256}.zip"
 
+    @property
+    def code_sha256(self) -> str:
+        """The hash of the package as Lambda writes it."""
+        return b64encode(bytes.fromhex(self.package.sha256)).decode()
+
     def steps(self) -> list[AwsCall | EnsureObject]:
         """The requests and uploads, in their order."""
         path = self.package.path
@@ -139,7 +144,7 @@ class Deployment:
         digest = None if keeps_token else token_hash(self.token) if self.token else ""
         parameters = self.spec.parameters(self.bundle, self.key) | {
             "PackageSha256": self.package.sha256,
-            "CodeSha256": b64encode(bytes.fromhex(self.package.sha256)).decode(),
+            "CodeSha256": self.code_sha256,
             _BOUNDARY: self.site.boundary,
         }
         return stack_call(operation, self.spec.name, {**parameters, _TOKEN: digest})
@@ -205,13 +210,22 @@ def _apply_steps(deployment: Deployment, schedule: PollSchedule, notify: Callabl
     stack = find_stack(aws, deployment.spec.name)
     if stack is None:
         raise DeploymentFailed(f"Stack {deployment.spec.name} was deleted by another client; deploy again.")
-    if others := find_changed(aws, stack):
-        raise DeploymentFailed(
-            f"The code of {' and '.join(others)} is not that of the package {deployment.package.sha256[:12]}; another "
-            "client changed it, deploy again."
-        )
+    for function in find_changed(aws, stack):  # CloudFormation does not notice it
+        notify(f"restoring the code of function {function}, which another client changed")
+        _restore_code(deployment, function)
+        changed = True
     deployment.bucket.delete_old_packages(deployment.key)
     return stack, changed
+
+
+def _restore_code(deployment: Deployment, function: str) -> None:
+    package = {"S3Bucket": deployment.bucket.name, "S3Key": deployment.key}
+    found = deployment.aws.call("lambda", "update_function_code", FunctionName=function, **package)["CodeSha256"]
+    if found != deployment.code_sha256:
+        raise DeploymentFailed(
+            f"Function {function} has code with the hash {found}, and the package has {deployment.code_sha256}; find "
+            "out who changes it and deploy again."
+        )
 
 
 def _change_stack(aws: AwsClient, call: AwsCall, schedule: PollSchedule, notify: Callable[[str], None]) -> bool:

@@ -109,9 +109,7 @@ def find_changed(aws: AwsClient, stack: Stack) -> tuple[str, ...]:
         return ()
     read = "get_function_configuration"
     return tuple(
-        f"function {one}"
-        for one in _functions(stack)
-        if aws.call("lambda", read, FunctionName=one)["CodeSha256"] != deployed
+        one for one in _functions(stack) if aws.call("lambda", read, FunctionName=one)["CodeSha256"] != deployed
     )
 
 

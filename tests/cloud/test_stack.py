@@ -133,6 +133,25 @@ def test_a_second_deployment_changes_only_differences(aws_client: AwsClient, tmp
     assert packages(BUCKET) == [f"packages/{second.sha256}.zip"]
 
 
+def test_code_that_another_client_changed_is_reported(
+    aws_client: AwsClient, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import boto3
+
+    package = build_package(tmp_path)
+    deploy(aws_client, package)
+    assert command(["cloud", "status", NAME]) == 0
+    capfd.readouterr()
+    other = build_package(tmp_path, "666").path.read_bytes()
+    boto3.client("lambda").update_function_code(FunctionName=NAME, ZipFile=other)
+    assert command(["cloud", "status", NAME, "--json"]) == 1
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)[0]["changed"] == [NAME]
+    assert f"The code of function {NAME} is not that of the deployed package" in printed.err
+    assert deploy(aws_client, package)[1], "the same package restores it"
+    assert command(["cloud", "status", NAME]) == 0
+
+
 def deployed_token_hash() -> str:
     """The hash in the environment of the authorizer."""
     import boto3

@@ -5,7 +5,7 @@ from tests.iam_policies import ACCOUNT, Call, is_allowed, shipped
 
 __all__ = ["ACCOUNT", "POLICY", "TAGGED", "Policy", "resource_tags", "role"]
 WORDS = {"YOUR-BUCKET": "emr", "YOUR-RUNS": "log"}
-POLICY = shipped("emr/policy.json", **WORDS, **{"YOUR-APPLICATION": "00app*"})
+POLICY = shipped("emr/policy.json", **WORDS, **{"YOUR-APPLICATION": "00*"})
 TAGGED = {"hybrid-batch": "steps"}
 
 

@@ -60,7 +60,7 @@ def status(name: str | None, users_policy: bool, as_json: bool) -> None:
         raise DeploymentFailed(missing_message(name, missing))
     if name is not None and (changed := found[0].changed):
         raise DeploymentFailed(
-            f"The code of {' and '.join(changed)} is not that of the deployed package; deploy again to restore it."
+            f"The code of function {' and '.join(changed)} is not that of the deployed package; deploy again to restore it."
         )
 
 
@@ -79,4 +79,4 @@ def _print_status(status: "DeploymentStatus") -> None:
     for resource in status.missing:
         print_line(f"  missing  {resource}")
     for resource in status.changed:
-        print_line(f"  changed  {resource}, whose code is not that of the deployed package")
+        print_line(f"  changed  function {resource}, whose code is not that of the deployed package")
