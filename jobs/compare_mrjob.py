@@ -43,7 +43,7 @@ class CompareRuns(PartsJob):
             MRStep(reducer=self.merge_counts),
         ]
 
-    def partition_part(self, _: None, line: tuple[str, str, int]) -> Iterator[tuple[bytes, bytes]]:
+    def partition_part(self, _: None, line: tuple[str, str, int, int]) -> Iterator[tuple[bytes, bytes]]:
         options = self.options
         for bucket, piece in partition_part(SidePart(*line), options.buckets, options.by, options.skip_unreadable):
             yield b"%d" % bucket, piece
@@ -54,7 +54,7 @@ class CompareRuns(PartsJob):
     def merge_counts(self, _: bytes, counts: Iterable[bytes]) -> Iterator[tuple[None, bytes]]:
         yield None, encode_join_counts(merge_join_counts(map(decode_join_counts, counts)))
 
-    def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    def input_lines(self, uris: Sequence[str]) -> Iterator[tuple[str, str, int, int]]:
         runs = list_comparison_input(uris, self.options.by, self.options.skip_unreadable)
         for note in runs.notes:
             write_line(sys.stderr, note)
@@ -72,9 +72,9 @@ def compare(runs: ComparisonInput, runner: str = "inline") -> JoinCounts:
     return decode_join_counts(job.output())
 
 
-def lines(runs: ComparisonInput) -> Iterator[tuple[str, str, int]]:
+def lines(runs: ComparisonInput) -> Iterator[tuple[str, str, int, int]]:
     """The lines of the job's input, one for each part."""
-    return ((part.side, part.run, part.index) for part in runs.parts)
+    return ((part.side, part.run, part.index, part.most_rows) for part in runs.parts)
 
 
 if __name__ == "__main__":

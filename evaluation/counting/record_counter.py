@@ -88,6 +88,7 @@ class RecordCounter:
             self._add_classified(batch, kept, codes, in_top5, has_top5)
         elif batch.num_rows:
             self._add_classified(batch, None, codes, in_top5, has_top5)
+        self._check_sizes()
 
     def counts(self) -> Counts:
         """The counts of all records added, not merged: keys may repeat. More records may be added afterwards."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from hybrid_batch.data.errors import HybridBatchError, NotARun, WrongUsage
+from hybrid_batch.data.log.parquet.limits import MAX_ROWS
 from hybrid_batch.data.log.records import PART_NAME
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
@@ -22,11 +23,13 @@ _COUNTS = b"counts"  # marks a piece that has counts, not records
 
 @dataclass(frozen=True, slots=True)
 class SidePart:
-    """A part of one of the two runs. `run` is an absolute path or a URI, so that it is valid in every process."""
+    """A part of one of the two runs. `run` is an absolute path or a URI, so that it is valid in every process.
+    `most_rows` is the number of records that the buckets have room for."""
 
     side: str
     run: str
     index: int
+    most_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,11 @@ def list_comparison_input(
     rows = 0
     for side, uri in zip(SIDES, uris, strict=True):
         run = list_parts([uri])
-        parts += [SidePart(side, part.run, part.index) for part in run.parts]
         notes += run.notes
         size = RunFolder(open_storage(run.parts[0].run)).settings().get("shard_size")
-        rows += len(run.parts) * (size if isinstance(size, int) else BUCKET_ROWS)
+        most_rows = min(size, MAX_ROWS) if isinstance(size, int) else BUCKET_ROWS
+        parts += [SidePart(side, part.run, part.index, most_rows) for part in run.parts]
+        rows += len(run.parts) * most_rows
     return ComparisonInput(parts, 1 + rows // BUCKET_ROWS, tuple(dict.fromkeys(by)), skip_unreadable, notes)
 
 
@@ -101,8 +105,12 @@ def join_bucket(pieces: Iterable[bytes], by: Sequence[str]) -> JoinCounts:
 
 
 def _read_records(part: SidePart, by: Sequence[str]) -> Iterator[pa.Table]:
+    rows = 0
     with RunFolder(open_storage(part.run)).open_part(part.index) as file:
         for batch in read_batches(file, by):
+            rows += batch.num_rows
+            if rows > part.most_rows:
+                raise NotRecords(f"it has more records than the shard size of its run, {part.most_rows:,}")
             yield run_join.select_columns(pa.Table.from_batches([batch]), by)
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hybrid_batch.data.errors import HybridBatchError, NotARun
 from hybrid_batch.data.log.records import PART_NAME
-from hybrid_batch.data.log.runs import RunFolder, open_runs, shards
+from hybrid_batch.data.log.runs import RunFolder, open_runs
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.evaluation.counting.columns import NotRecords
 from hybrid_batch.evaluation.counting.counts import Counts, build_counts
@@ -149,14 +149,14 @@ def _describe_gaps(run: RunFolder, done: set[int]) -> Iterator[str]:
     size = run.settings().get("shard_size")
     if not isinstance(size, int) or size < 1:
         raise NotARun(f"The settings of {run.uri} have the shard_size {size!r}, not a number; the run cannot be used.")
-    expected = dict(shards(total, size))
-    if excess := sorted(done - expected.keys()):
+    expected = -(-total // size)
+    if excess := sorted(index for index in done if index >= expected):
         name = PART_NAME.format(excess[0])
         yield f"{run.uri} holds {name}, which is not one of its parts; its records are counted too."
-    missing = sum(len(images) for index, images in expected.items() if index not in done)
+    missing = total - sum(min(size, total - size * index) for index in done if index < expected)
     if missing == 0:
         return
     yield (
         f"{run.uri} is unfinished: {missing:,} of its {total:,} images {'is' if missing == 1 else 'are'} missing, with "
-        f"{len(expected.keys() - done):,} of {len(expected):,} parts."
+        f"{expected - len(done) + len(excess):,} of {expected:,} parts."
     )

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from hybrid_batch.data.errors import NotARun
 from hybrid_batch.data.log.csv_text import escape_formulas
 from hybrid_batch.data.log.records import SCHEMA
 from hybrid_batch.data.log.runs import RunFolder
@@ -91,6 +92,7 @@ FORMATS: Mapping[str, Export] = MappingProxyType(
 )
 BINARY_FORMATS = frozenset({"parquet"})
 _ROW_GROUP = 65_536
+_MAX_CATEGORIES = 1 << 18
 
 
 def _short(score: float | None) -> float | None:
@@ -113,6 +115,8 @@ def _coco_images(run: RunFolder, names: set[str]) -> Iterator[dict[str, Any]]:
     for batch in run.iter_records():
         for column in ("label", "prediction"):
             names.update(pc.unique(batch.column(column).cast(pa.string())).drop_null().to_pylist())
+        if len(names) > _MAX_CATEGORIES:
+            raise NotARun(f"{run.uri} has more than {_MAX_CATEGORIES:,} classes, the most that COCO's JSON gets here.")
         for row in batch.select(["image", "width", "height", "error"]).to_pylist():
             number += 1
             entry = {"id": number, "file_name": row["image"], "width": row["width"], "height": row["height"]}

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from hybrid_batch.cli import main
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.evaluation.counting import record_counter
+from hybrid_batch.jobs.input.part_list import Part, count_parts
 from tests.conftest import HANG_S
 from tests.factories import hostile_parts
 from tests.factories.hostile_parts import PARTS
@@ -111,3 +114,59 @@ def test_a_part_that_is_left_out_is_named(tmp_path: Path, capsys: pytest.Capture
     report = json.loads(capsys.readouterr().out)
     assert report["coverage"]["records"] == 300
     assert [sentence.partition(" cannot")[0] for sentence in report["bad_parts"]] == [f"{run}/part-00000.parquet"]
+
+
+def test_a_part_of_more_records_than_its_run_states_is_not_joined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number of buckets of a comparison, and with it the memory of a join, comes from the shard size."""
+    good = write_run(tmp_path / "run=a", hostile_parts.parquet(hostile_parts.honest()))
+    bad = write_run(tmp_path / "run=b", hostile_parts.parquet(hostile_parts.honest(1001)))
+    assert main(["compare", str(good), str(bad)]) == 2
+    assert "it has more records than the shard size of its run, 1,000" in capsys.readouterr().err
+    assert main(["compare", str(bad), str(good), "--engine", "mrjob"]) == 2
+    assert "it has more records than the shard size of its run, 1,000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["inline", "mrjob"])
+def test_distinct_values_are_counted_up_to_a_limit(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, limit in (("MAX_CLASSES", 200), ("MAX_LETTERS", 900), ("MAX_PERIODS", 20)):
+        monkeypatch.setattr(record_counter, name, limit)
+    labels = pa.array([f"c{number}" for number in range(300)])
+    starts = pa.array([number * 60_000_000 for number in range(300)], pa.int64()).cast(pa.timestamp("us", "UTC"))
+    run = write_run(tmp_path / "run=a", hostile_parts.parquet(hostile_parts.honest()))
+    for index, columns in enumerate(({"label": labels}, {"started_at": starts}, {}), start=1):
+        part = hostile_parts.parquet(hostile_parts.changed(hostile_parts.honest(), **columns))
+        (run / f"part-{index:05}.parquet").write_bytes(part)
+    arguments = ["evaluate", str(run), "--no-files", "--json", "--skip-unreadable", "--engine", engine]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["coverage"]["records"] == 600
+    found = " ".join(report["bad_parts"])
+    assert re.search(
+        r"part-00001.parquet cannot be counted: with it, the records have \d+ classes, more than 200", found
+    )
+    assert "part-00002.parquet cannot be counted: with it, the records have 300 shards and minutes" in found
+
+
+def test_damaged_parts_do_not_restart_the_counting_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part fails after its first batch, so that it cannot be subtracted from the counts."""
+    started = 0
+    add = record_counter.RecordCounter.add
+
+    def count(self: record_counter.RecordCounter, batch: pa.RecordBatch) -> None:
+        nonlocal started
+        started += 1
+        add(self, batch)
+
+    monkeypatch.setattr(record_counter.RecordCounter, "add", count)
+    good = hostile_parts.parquet(hostile_parts.honest())
+    bad = hostile_parts.parquet(hostile_parts.changed(hostile_parts.honest(), head_us=pa.nulls(300, pa.int64())))
+    run = write_run(tmp_path / "run=a", good)
+    for index in range(1, 60):
+        (run / f"part-{index:05}.parquet").write_bytes(bad if index % 2 else good)
+    counts = count_parts([Part(str(run), index) for index in range(60)])
+    assert len(counts["bad_parts"]) == 30
+    assert started < 200
