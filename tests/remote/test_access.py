@@ -1,6 +1,7 @@
 """Who may use a server, and how much of it: tokens, TLS, client certificates, limits of each client."""
 
 import hashlib
+import os
 import signal
 import ssl
 import subprocess
@@ -80,6 +81,13 @@ def test_a_token_file_of_all_users_is_refused(tmp_path, mode, capfd):
     said = capfd.readouterr().err
     assert "chmod 600" in said
     assert said.count("\n") == 1
+
+
+def test_a_pipe_is_no_token_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(WrongUsage, match=r"regular file|cannot be read"):
+            TokenFile(str(path))
 
 
 def test_unusable_options_are_one_sentence_and_exit_code_2(tmp_path, capfd):

@@ -254,6 +254,18 @@ def test_a_body_in_tiny_chunks_is_refused_before_it_costs_time(server):
         assert status_of(read_all(client, until_reply=True)) == 200
 
 
+def test_a_request_with_two_lengths_is_refused(server):
+    """A proxy that believes the other one would take the rest of the body for a request of someone else."""
+    lines = ("Host: x", f"Content-Length: {len(BODY)}", "Transfer-Encoding: chunked")
+    for order in (lines, lines[::-1]):
+        with server.connect() as client:
+            head = "\r\n".join([f"POST {INFER} HTTP/1.1", *order, "", ""]).encode()
+            client.sendall(head + b"0\r\n\r\n" + METADATA)
+            reply = read_all(client)
+        assert status_of(reply) == 400
+        assert reply.count(b"HTTP/1.1 ") == 1, "the rest was served as a request"
+
+
 def test_idle_connections_close_first_and_the_longest_idle_of_them():
     with limited_server(limits(connections=4)) as small:
         idle = []

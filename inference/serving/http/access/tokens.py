@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from hybrid_batch.data.errors import WrongUsage
 
@@ -54,8 +53,11 @@ def check_private(path: str, mode: int) -> None:
 
 def _read(path: str) -> tuple[_Token, ...]:
     try:
-        with Path(path).open("rb") as file:
-            check_private(path, os.fstat(file.fileno()).st_mode)
+        with open(path, "rb", opener=_open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):  # SIGHUP could not read a pipe again
+                raise WrongUsage(f"The token file {path} is not a regular file.")
+            check_private(path, mode)
             content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise WrongUsage(f"The token file {path} cannot be read ({error.strerror}).") from error
@@ -68,6 +70,11 @@ def _read(path: str) -> tuple[_Token, ...]:
     if len(tokens) > _MAX_TOKENS:
         raise WrongUsage(f"The token file {path} holds {len(tokens)} tokens; the limit is {_MAX_TOKENS}.")
     return tokens
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the writer of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(path: str, number: int, words: list[bytes]) -> _Token:

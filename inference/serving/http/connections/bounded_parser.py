@@ -12,7 +12,7 @@ _FREE_CHUNKS, _BYTES_PER_CHUNK = 256, 64
 
 class BoundedParser(h11.Connection):
     """The server's side of a connection. `next_event` also raises RemoteProtocolError for a header of more than 16 KiB
-    or 100 lines, and for a body in many small chunks."""
+    or 100 lines or with two lengths of the body, and for a body in many small chunks."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEADER_BYTES)
@@ -38,6 +38,9 @@ class BoundedParser(h11.Connection):
 
 
 def _check_header(request: h11.Request) -> None:
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names and b"content-length" in names:  # a proxy may see another end of the body
+        raise h11.RemoteProtocolError("a request has both Content-Length and Transfer-Encoding")
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
     if len(request.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise h11.RemoteProtocolError(

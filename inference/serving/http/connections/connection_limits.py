@@ -15,8 +15,8 @@ class ConnectionLimits:
     `connections` are open at once, `for_peer` of them from one address: half by default, all for loopback addresses,
     because all users of a machine and of its proxy share one. A header has `header_s` to arrive, each body and reply
     `request_s`. Each has `grace_s` and then must have moved at `bytes_per_s` on average. `body_bytes` is the memory of
-    bodies that are being received, `reply_bytes` of replies that clients have not read. A connection that has moved nothing for `stall_s` may be closed when there is no
-    room for another."""
+    bodies that are being received, `reply_bytes` of replies that clients have not read. A connection that has moved
+    nothing for `stall_s` may be closed when there is no room for another."""
 
     connections: int = 4096
     for_peer: int | None = None

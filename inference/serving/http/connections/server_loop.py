@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from hybrid_batch.data.errors import WrongUsage
 from hybrid_batch.data.terminal.messages import print_warning
@@ -116,9 +117,9 @@ class Listener:
         connection.setblocking(False)
         if not self._table.may_add(peer, self._loop.time()):
             self._table.refuse(Refusal.CONNECTIONS)
-            if self._loop.tls is None:
-                connection.send(_REFUSAL)
-            connection.close()
+            with connection, suppress(OSError):  # the client may have reset it already
+                if self._loop.tls is None:
+                    connection.send(_REFUSAL)
             return
         handshake = _Handshake(peer, self._loop.time())
         handshake.task = self._loop.create_task(self._connect(connection))
