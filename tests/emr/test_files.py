@@ -64,6 +64,7 @@ def test_the_policy_rejects_other_actions() -> None:
         ("elasticmapreduce:TerminateJobFlows", cluster, steps),  # a cluster of the user
         ("elasticmapreduce:AddJobFlowSteps", cluster, foreign),
         ("elasticmapreduce:AddJobFlowSteps", cluster, {}),
+        ("elasticmapreduce:AddJobFlowSteps", cluster, steps | {"ExecutionRoleArn": "arn:aws:iam::1:role/Admin"}),
         ("elasticmapreduce:ListSteps", cluster, foreign),  # the arguments of steps
         ("elasticmapreduce:CancelSteps", cluster, foreign),
         # A foreign cluster cannot get the tag, nor a cluster of the user the tag of a temporary one.
