@@ -130,7 +130,7 @@ max_compiled_option = click.option(
     type=click.IntRange(1),
     default=640,
     show_default=True,
-    help="Memory of compiled cuts, in MiB; the least used are removed.",
+    help="Memory of compiled cuts in each process, in MiB; the least used are removed.",
 )
 plot_option = click.option("--plot", type=FigureFile(), help="Draw the result to a file (png, svg, pdf).")
 

@@ -67,6 +67,11 @@ class TailExecutor:
         """Compile a tail, unless it is compiled. Raises Overloaded if there is no room for it."""
         self.segments.get(cut, computes=False).release()
 
+    def warm_up(self, cut: Cut) -> None:
+        """Compute one image of zeros, so that no request waits for what a runtime does in its first call."""
+        zeros = [np.zeros((1, *tensor.shape), NUMPY_DTYPES[tensor.datatype]) for tensor in cut.boundary]
+        self.run(cut, zeros, counts=False)
+
     def check_bundle(self, frame: Frame) -> None:
         """Raises BundleMismatch if the frame names another bundle."""
         sha256 = frame.parameters.get(BUNDLE, self.bundle.sha256)
@@ -102,8 +107,9 @@ class TailExecutor:
         pixels, errors = images.finish()
         return DecodedBatch([pixels], errors)
 
-    def run(self, cut: Cut, tensors: Sequence[np.ndarray]) -> np.ndarray:
-        """Compute scores, float32 (batch, *output shape), from boundary tensors, each (batch, *shape)."""
+    def run(self, cut: Cut, tensors: Sequence[np.ndarray], *, counts: bool = True) -> np.ndarray:
+        """Compute scores, float32 (batch, *output shape), from boundary tensors, each (batch, *shape). `counts` is
+        whether this is a use of the compiled tail, which keeps it from being evicted."""
         if len(tensors[0]) == 0:
             return np.zeros((0, *self.bundle.output.shape), np.float32)
         parts: list[np.ndarray] = []
@@ -111,7 +117,7 @@ class TailExecutor:
         together = len(tensors[0])
         if self._max_call_bytes is not None:
             together = max(1, min(together, self._max_call_bytes // per_image))
-        with self.segments.get(cut) as lease:
+        with self.segments.get(cut, computes=counts) as lease:
             lease.reserve_working(together * per_image)
             for start in range(0, len(tensors[0]), together):
                 (scores,) = lease.segment([tensor[start : start + together] for tensor in tensors])

@@ -170,6 +170,33 @@ def test_a_client_that_leaves_keeps_no_cut_in_use(compiler, bundle):
     assert segments.state.cuts == 1
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_first_call_of_a_cut_is_part_of_its_compilation(runtime, bundle, fails):
+    executor, computed = TailExecutor(bundle, runtime, LIMIT), []
+    executor.segments.get(bundle.cuts[3]).release()
+
+    def warm_up(cut: Cut) -> None:
+        computed.append((cut.id, threading.current_thread().name))
+        executor.warm_up(cut)
+        if fails:
+            raise MemoryError
+
+    queue = CompileQueue(executor.segments, warm_up)
+
+    async def lease() -> None:
+        if fails:
+            with pytest.raises(MemoryError):
+                await queue.lease(bundle.cuts[2], is_check=True)
+        for _ in range(2):
+            (await queue.lease(bundle.cuts[2], is_check=True)).release()
+        executor.segments.get(bundle.cuts[0]).release()  # evicts the second, which nobody used
+
+    asyncio.run(lease())
+    queue.close()
+    assert computed == [(bundle.cuts[2].id, "compile_0")]
+    assert compiled(executor.segments, bundle) == {bundle.cuts[3].id, bundle.cuts[0].id}
+
+
 def test_a_compilation_that_fails_blocks_nothing(runtime, bundle):
     failing = [True]
 

@@ -84,7 +84,7 @@ class AsyncRequestHandler:
         segments = self._handler.executor.segments
         segments.observe = self.metrics.set_compiled
         self.metrics.set_compiled(segments.state)
-        self._compilations = CompileQueue(segments)
+        self._compilations = CompileQueue(segments, self._handler.executor.warm_up)
         self._documents = MetricDocuments(settings.bundle.name, self.metrics)
         self._batcher = DynamicBatcher(self._handler.executor, settings.max_batch)
         self._decoding = DecodingQueue(settings.pixels.image_bytes)

@@ -1,6 +1,7 @@
 """Compilations for a server: one at a time in a thread of its own, few waiting, and no other request waits for them."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -23,10 +24,11 @@ class _Compilation:
 
 
 class CompileQueue:
-    """Leases of compiled tails for an event loop, on which all methods but `close` are called."""
+    """Leases of compiled tails for an event loop, on which all methods but `close` are called. `warm_up` is called
+    after each compilation, in its thread: runtimes finish the compilation in the first call, which takes up to 4 s."""
 
-    def __init__(self, segments: SegmentCache) -> None:
-        self._segments = segments
+    def __init__(self, segments: SegmentCache, warm_up: Callable[[Cut], object] = lambda _: None) -> None:
+        self._segments, self._warm_up = segments, warm_up
         self._queued: dict[str, _Compilation] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compile")
 
@@ -67,7 +69,13 @@ class CompileQueue:
         return compilation
 
     def _compile(self, cut: Cut, is_check: bool) -> Lease:
-        return self._segments.get(cut, computes=not is_check)
+        lease = self._segments.get(cut, computes=not is_check)
+        try:
+            self._warm_up(cut)
+        except BaseException:
+            lease.release()
+            raise
+        return lease
 
     def _finish(self, cut: Cut, compiled: "asyncio.Future[Lease]") -> None:
         """Hand the lease to the requests that wait; without any, it ends."""
