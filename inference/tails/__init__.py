@@ -62,10 +62,10 @@ class TailKind:
     accepts_only_images: bool = False
 
 
-def _open_local(_: str, bundle: Bundle, runtime: Runtime, __: TailSettings) -> Tail:
+def _open_local(_: str, bundle: Bundle, runtime: Runtime, settings: TailSettings) -> Tail:
     from hybrid_batch.inference.tails.local import LocalTail
 
-    return LocalTail(bundle, runtime)
+    return LocalTail(bundle, runtime, settings.pixels)
 
 
 def _remote(name: str) -> TailOpener:

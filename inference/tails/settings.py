@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hybrid_batch.data.backoff import Backoff
+from hybrid_batch.data.images.decoding.pixel_budget import RUNNER_BUDGET, PixelBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,11 @@ class RetryPolicy:
 class TailSettings:
     """Up to `in_flight` threads use the tail at once. `spill` is the S3 prefix for bodies too large for the transport,
     `token_file` holds the token of a tail behind HTTP. `notify` is called with a line when the user should know why
-    nothing happens."""
+    nothing happens. `pixels` limits the image files of the local tail."""
 
     in_flight: int = 4
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     spill: str | None = None
     token_file: str | None = None
     notify: Callable[[str], None] = lambda _: None
+    pixels: PixelBudget = RUNNER_BUDGET

@@ -19,7 +19,7 @@ from hybrid_batch.data.images.decoding.opened_image import open_image
 from hybrid_batch.data.images.decoding.pixel_budget import MEGA, SERVER_BUDGET, PixelBudget
 
 SMALL = Preprocessing(32, 32)
-CPU_S = 2.0  # of a refusal; without checks these files took from 10 s to minutes, or gigabytes
+CPU_S = 2.0  # of a refusal; decoding most of these files takes time or memory without a limit as they grow
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -153,6 +153,7 @@ def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str
 
 
 def _tail_settings(options: RunOptions) -> "TailSettings":
+    from hybrid_batch.data.images.decoding.pixel_budget import MEGA, PixelBudget
     from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 
     if options.is_adaptive:  # it gives up early, because it can compute locally
@@ -161,7 +162,8 @@ def _tail_settings(options: RunOptions) -> "TailSettings":
         retries = RetryPolicy(patience_s=options.patience)
     else:
         retries = RetryPolicy(attempts=1)
-    return TailSettings(options.in_flight, retries, options.spill, options.token_file, print_message)
+    pixels = PixelBudget(options.max_pixels * MEGA)
+    return TailSettings(options.in_flight, retries, options.spill, options.token_file, print_message, pixels)
 
 
 def _run_shards(spec: "RunSpec") -> "Totals":
