@@ -72,7 +72,7 @@ _CALLS = """
     StatelessWhile Switch While
 """
 
-_MOST_NAMES = 5
+_MOST_NAMES, _MOST_CHARACTERS = 5, 80
 
 TENSOR_OPS = frozenset(" ".join((_TENSORS, _SEEDED, _LISTS, _CALLS)).split())
 
@@ -80,5 +80,10 @@ TENSOR_OPS = frozenset(" ".join((_TENSORS, _SEEDED, _LISTS, _CALLS)).split())
 def name_others(ops: Iterable[str], allowed: frozenset[str] = TENSOR_OPS) -> str:
     """The ops that are not allowed, for a message, such as `the op PrintV2`; empty if all are allowed."""
     others = sorted({op for op in ops if op not in allowed})
-    shown = ", ".join(others[:_MOST_NAMES]) + (", …" if len(others) > _MOST_NAMES else "")
+    shown = ", ".join(map(_shown, others[:_MOST_NAMES])) + (", …" if len(others) > _MOST_NAMES else "")
     return shown and f"the op{'s' if len(others) > 1 else ''} {shown}"
+
+
+def _shown(op: str) -> str:
+    """The name of an op for a message. One of a stranger may hold anything, at any length."""
+    return op if op.isidentifier() and len(op) <= _MOST_CHARACTERS else ascii(op[:_MOST_CHARACTERS])
