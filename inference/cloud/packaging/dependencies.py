@@ -23,7 +23,7 @@ _TAIL = (
 )  # fmt: skip
 _COMMANDS = (  # of the commands in a container
     "anyio", "certifi", "click", "h11", "httpcore", "httpx", "idna", "markdown-it-py", "mdurl", "psutil",
-    "pyarrow", "pygments", "rich", "starlette", "typing_extensions", "uvicorn",
+    "prometheus_client", "pyarrow", "pygments", "rich", "starlette", "typing_extensions", "uvicorn",
 )  # fmt: skip
 # The last OpenVINO for ARM that runs with glibc 2.34 and the libstdc++ of GCC 11, and a NumPy that it supports.
 _ARM64 = {"openvino": "2025.2.0", "numpy": "2.2.6"}
