@@ -85,6 +85,17 @@ def icns_of_one_byte_blocks(size: int) -> bytes:
     return b"icns" + size.to_bytes(4) + b"xxxx" + (1).to_bytes(4) * (size // 4)
 
 
+def with_tag_twice(data: bytes, tag: int, first: int) -> bytes:
+    """A TIFF whose directory is moved to the end, with another value of a tag before its own."""
+    (start,) = struct.unpack_from("<L", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    entries = [data[start + 2 + 12 * number : start + 14 + 12 * number] for number in range(count)]
+    place = next(number for number, entry in enumerate(entries) if entry.startswith(tag.to_bytes(2, "little")))
+    entries.insert(place, struct.pack("<HHLL", tag, 4, 1, first))
+    directory = struct.pack("<H", count + 1) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack("<L", len(data)) + data[8:] + directory
+
+
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "many JPEG segments": (lambda: jpeg_with(segment(0xFE, b"") * 500_000), "4,096 segments"),
     "padding between JPEG markers": (lambda: jpeg_with(b"\xff" * 4_000_000), "4,096 segments"),
@@ -108,6 +119,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "narrow TIFF in wide tiles": (
         lambda: tiff(width=1, height=900_000, tile_width=65_536, tile_height=16, tiles=8),
         "pixels, more",
+    ),
+    "a tag that two libraries read differently": (
+        lambda: with_tag_twice(encoded(Image.new("L", (64, 64)), "TIFF", compression="tiff_lzw"), 278, 1 << 30),
+        "twice",
     ),
     "a TIFF of a codec with unbounded memory": (lambda: tiff(compression=34_887), "TIFF compression 34887"),
     "chunks of a PNG": (lambda: png_with(chunk(b"abCd", b"") * 300_000), "20,000 chunks"),

@@ -1,11 +1,14 @@
 """The structure of TIFF files (TIFF 6.0): strips, tiles and the compression of the first image."""
 
+from collections import Counter
+
 from hybrid_batch.data.images.decoding.headers.ifd import TagEntry, check_tags, first_directory
 from hybrid_batch.data.images.decoding.pixel_budget import Structure, UndecodableImage
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS = 256, 257, 258, 259, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT, _PLANAR = 322, 323, 284
 _PARTS = (273, 279, 324, 325)
+_STRUCTURE = (_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_HEIGHT, _PLANAR, *_PARTS)
 _MAX_PARTS = 100_000
 _MAX_SAMPLES = 8
 _MAX_TAGS = 4096
@@ -22,6 +25,9 @@ def check(data: bytes) -> Structure:
         raise UndecodableImage(f"the TIFF file has {len(entries):,} tags, more than {_MAX_TAGS:,}")
     check_tags(data, entries)
     tags = {entry.tag: entry for entry in entries}
+    counts = Counter(entry.tag for entry in entries)
+    if any(counts[tag] > 1 for tag in _STRUCTURE):  # Pillow takes the last, libtiff the first
+        raise UndecodableImage("the TIFF file has a tag of its size or its parts twice")
     parts = max((tags[tag].count for tag in _PARTS if tag in tags), default=0)
     if parts > _MAX_PARTS:
         raise UndecodableImage(f"the TIFF file has {parts:,} strips or tiles, more than {_MAX_PARTS:,}")
