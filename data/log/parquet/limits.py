@@ -148,7 +148,7 @@ def _pages(headers: "_Headers", path: str, chunk: pq.ColumnChunkMetaData) -> Ite
     if dictionary is not None and 0 < dictionary < start:
         start = dictionary
     end, most_pages = start + chunk.total_compressed_size, 16 + values // 8
-    if not 0 < start <= end <= headers.size:
+    if values and not 0 < start <= end <= headers.size:  # a row group without rows has no pages
         raise pa.ArrowInvalid(f"the column {path} is outside the file")
     pages = seen = 0
     while seen < values and start < end:
