@@ -52,16 +52,16 @@ def write_sbom(lock: Path, folder: Path) -> int:
 
 def validate(text: str) -> None:
     """Raise SystemExit if a document violates the strict schema of CycloneDX 1.6, or names an unknown reference."""
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
-
-    if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
-        sys.exit(f"The SBOM is not valid CycloneDX: {problem}")
     document = json.loads(text)
     known = {component["bom-ref"] for component in document["components"]}
     named = {reference for entry in document["dependencies"] for reference in entry["dependsOn"]}
     if lost := named - known:
         sys.exit(f"The SBOM names {sorted(lost)[0]} as a dependency and has no such component.")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+        sys.exit(f"The SBOM is not valid CycloneDX: {problem}")
 
 
 def read_requirers(lock: Path) -> dict[str, set[str]]:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -196,33 +195,65 @@ def test_an_environment_file_of_the_folder_is_not_read(folder, capsys):
     assert not capsys.readouterr().out.startswith("[")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not installed")
-def test_a_library_of_models_reads_no_settings_of_the_folder(folder):
-    """Keras imports matplotlib, which reads its file, here a pipe without a writer, and imports the module it names."""
-    for name in ("matplotlibrc", "keras.json", ".env", "pyvenv.cfg", "plugins.xml", ".netrc"):
-        os.mkfifo(folder / name)
-    done = subprocess.run(
-        [COMMAND, "cuts", "digits", "--runtime", "tensorflow", "--verify"],
-        cwd=folder, capture_output=True, text=True, timeout=HANG_S, check=False,
-    )  # fmt: skip
+def run_in(folder: Path, *command: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
 
 
-DRAW = ("plan", "digits", "--images", IMAGES, "--json", "--plot", "plan.svg")
+IMPORT = """
+import sys
+from hybrid_batch.inference.model import tensorflow_loader
+sys.path.append(sys.argv[1])
+assert tensorflow_loader._import("drawing_library").figures is None
+import matplotlib
+"""
+
+
+def test_a_library_of_models_does_not_import_matplotlib(folder, tmp_path):
+    """As Keras does: matplotlib would read its file, here a pipe without a writer, and import the module it names."""
+    (tmp_path / "drawing_library.py").write_text(
+        "try:\n    import matplotlib.pyplot as figures\nexcept ImportError:\n    figures = None\n"
+    )
+    os.mkfifo(folder / "matplotlibrc")
+    run_in(folder, sys.executable, "-P", "-c", IMPORT.replace("import matplotlib\n", ""), str(tmp_path))
+    (folder / "matplotlibrc").unlink()
+    run_in(folder, sys.executable, "-P", "-c", IMPORT, str(tmp_path))  # later imports are not prevented
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [(COMMAND, *DRAW), (sys.executable, "-m", "hybrid_batch", "cuts", "--verify")], ids=["draw", "module"]
-)
-def test_modules_and_settings_of_libraries_in_the_folder_are_not_read(folder, command):
-    """Beside the program's own file: modules that its processes import, and the file of matplotlib."""
+def test_keras_reads_no_settings_of_the_folder(folder, rounds):
+    for name in ("matplotlibrc", "keras.json", ".env", "pyvenv.cfg", "plugins.xml", ".netrc"):
+        os.mkfifo(folder / name)
+    for _ in range(rounds(0, 1)):
+        run_in(folder, COMMAND, "cuts", "digits", "--runtime", "tensorflow", "--verify")
+
+
+DRAW = """
+from hybrid_batch.inference.planner.plan.plot import import_figure
+import_figure()().savefig("figure.svg")
+"""
+
+
+def test_drawings_do_not_read_the_file_of_matplotlib_in_the_folder(folder):
+    (folder / "matplotlibrc").write_text("savefig.facecolor: red\n")
+    run_in(folder, sys.executable, "-P", "-c", DRAW)
+    assert "#ff0000" not in (folder / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize("program", [(COMMAND,), (sys.executable, "-m", "hybrid_batch")], ids=["command", "module"])
+def test_modules_in_the_folder_are_not_imported(folder, program):
     marker = folder / "imported"
-    for name in ("numpy", "click", "openvino", "multiprocessing", "socket", "matplotlib", "sitecustomize"):
+    for name in ("numpy", "click", "msgspec", "multiprocessing", "socket", "sitecustomize"):
         (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'a').write({name!r})\n")
-    (folder / "matplotlibrc").write_text("figure.facecolor: red\nbackend: module://numpy\n")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG_S, check=False)
-    assert (done.returncode, marker.exists()) == (0, False), done.stderr
-    drawn = folder / "plan.svg"
-    assert "#ff0000" not in (drawn.read_text() if drawn.exists() else "")
+    run_in(folder, *program, "cuts")
+    assert not marker.exists()
+
+
+def test_child_processes_do_not_import_modules_of_the_folder(folder, monkeypatch):
+    """multiprocessing starts `python -c`, which puts the working folder first on the path."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # so that the former value returns
+    monkeypatch.delenv("PYTHONSAFEPATH")
+    monkeypatch.setattr(sys, "argv", ["hybrid-batch", "completion", "bash"])
+    assert main() == 0
+    (folder / "json.py").write_text("raise SystemExit(3)\n")
+    run_in(folder, sys.executable, "-c", "import json; json.dumps")
