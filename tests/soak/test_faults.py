@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -51,8 +51,9 @@ QUEUE = {
 class Soak:
     """One episode after another until as many faults are injected as wanted."""
 
-    def __init__(self, folder: Path, seed: int, images: int) -> None:
-        self.folder, self.chance = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, images: int, often: float) -> None:
+        """`often` multiplies the rates of faults."""
+        self.folder, self.chance, self.often = folder, random.Random(seed), often
         self.injected: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.images = folder / "images"
@@ -79,9 +80,15 @@ class Soak:
         assert with_aws is None or environment.get("AWS_ENDPOINT_URL") != with_aws  # what is checked is not disturbed
         check_log(log, self.expected, injected["runner killed"])
 
+    def faults(
+        self, rates: Mapping[str, float], limit: int, hooks: Mapping[str, Callable[[], None]] | None = None
+    ) -> Faults:
+        rates = {kind: rate * self.often for kind, rate in rates.items()}
+        return Faults(random.Random(self.chance.random()), rates, limit, hooks or {})
+
     def bucket(self, aws: str, bucket: str, weights: Weights, kills: int, faults: int) -> None:
         """A log in a bucket behind a failing S3."""
-        drawn = Faults(random.Random(self.chance.random()), S3, faults)
+        drawn = self.faults(S3, faults)
         with FaultProxy(aws.removeprefix("http://"), drawn) as proxy:
             log = f"s3://{bucket}/{self.episodes}"
             self.run(log, weights, kills, AWS_ENDPOINT_URL=proxy.url)
@@ -97,7 +104,7 @@ class Soak:
             servers[-1].wait()
             servers.append(start_server(port))
 
-        drawn = Faults(random.Random(self.chance.random()), TAIL, faults, {"server killed": kill})
+        drawn = self.faults(TAIL, faults, {"server killed": kill})
         try:
             with FaultProxy(f"127.0.0.1:{port}", drawn) as proxy:
                 self.run(str(self.folder / f"log-{self.episodes}"), weights, kills, "--tail", proxy.url)
@@ -118,7 +125,7 @@ class Soak:
             workers[-1].kill()
             workers.append(start_worker(work_queue))
 
-        drawn = Faults(random.Random(self.chance.random()), QUEUE, faults, {"worker killed": kill})
+        drawn = self.faults(QUEUE, faults, {"worker killed": kill})
         with FaultProxy(aws.removeprefix("http://"), drawn) as proxy:
             log = str(self.folder / f"log-{self.episodes}")
             self.run(log, weights, kills, "--tail", f"sqs:{work_queue.name}", AWS_ENDPOINT_URL=proxy.url)
@@ -154,7 +161,7 @@ def test_every_image_once_after_any_faults(
     seed = random.randrange(1 << 32) if is_long else 7
     began = time.monotonic()
     print(f"\nsoak: seed {seed}")  # noqa: T201
-    soak = Soak(tmp_path, seed, images=180 if is_long else 12)
+    soak = Soak(tmp_path, seed, images=180 if is_long else 12, often=1.0 if is_long else 2.5)
     kills, faults = (6, 120) if is_long else (1, 10)
     bucket_runs, tail_runs, queue_runs = Weights(), Weights(), Weights(clock=0)
     if not is_long:
