@@ -248,9 +248,8 @@ def test_triton_and_our_client_send_their_token(guarded, token_file, tmp_path, b
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_sighup_reads_the_tokens_again_and_keeps_them_if_the_file_is_invalid(tmp_path, processes):
-    path = write_tokens(tmp_path, ALICE)
+def test_sighup_reads_the_tokens_again_and_keeps_them_if_the_file_is_invalid(tmp_path):
+    path, processes = write_tokens(tmp_path, ALICE), 2
     with limited_server(f"access=AccessSettings({str(path)!r})", processes=processes) as server:
 
         def status(token):

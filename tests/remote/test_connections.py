@@ -47,9 +47,8 @@ def drip(client, stop):
         pass
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_slow_bodies_take_no_place_of_others(processes):
-    with limited_server(processes=processes) as server:
+def test_slow_bodies_take_no_place_of_others(rounds):
+    with limited_server(processes=rounds(1, 2)) as server:
         clients = [server.connect() for _ in range(130)]
         for client in clients:
             client.sendall(request()[:-40])
