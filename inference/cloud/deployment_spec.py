@@ -14,7 +14,7 @@ _API_TIMEOUT_S = 30
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
-    """The requested deployment. `entry_points` are some of ENTRY_POINTS, `cuts` are compiled while the function starts,
+    """The requested deployment. `entry_points` are some of ENTRY_POINTS, only `cuts` are served unless it is empty,
     `concurrency` 0 is the account's limit, `auth` ("token" or "iam") applies to the HTTP API, `boundary` is the name or
     ARN of the roles' permissions boundary, "none" for none."""
 

@@ -11,7 +11,7 @@ it decodes requests in several threads and computes those together that are pend
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from hybrid_batch.data.images.decoding.pixel_budget import SERVER_BUDGET, PixelBudget
@@ -117,7 +117,7 @@ class RequestHandler:
         HttpError for an operation that needs a server with counters."""
         if target.model is None:
             return self._describe_server(target.operation)
-        cut = self.find_cut(target)
+        cut = self.find_cut(self._with_version(target))
         if target.operation is Operation.MODEL_READY:
             self.compile_cut(cut)
             return json_reply(oip.describe_ready(self.bundle, cut))
@@ -130,6 +130,14 @@ class RequestHandler:
         return json_reply(
             oip.describe_model(self.bundle, cut, self._runtime_name, announced, spill=spill, served=self._served)
         )
+
+    def _with_version(self, target: RequestTarget) -> RequestTarget:
+        """The target, with the first served cut for metadata that name no version where the whole model is not served:
+        clients read there which bundle and which versions this is."""
+        if target.version is None and target.operation is Operation.MODEL_METADATA and self._served is not None:
+            whole = self.bundle.input_cut
+            return replace(target, version=(whole if whole in self._served else self._served[0]).id)
+        return target
 
     def _describe_server(self, operation: Operation) -> Reply:
         match operation:

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from hybrid_batch.data.errors import TailRefused
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import Segment, compile_tail
 from hybrid_batch.inference.protocol.codecs import wire_tensors
@@ -270,7 +271,7 @@ def test_a_client_is_answered_while_another_goes_through_all_cuts(small_server, 
     assert metric(small_server, "hybrid_batch_compiled_bytes") <= LIMIT + 2 * CUT_BYTES
 
 
-def test_only_the_chosen_cuts_are_served(serve, bundle, local, heads, pixels):
+def test_only_the_chosen_cuts_are_served(serve, bundle):
     server = serve("--cuts", "c004, c000")
     with httpx.Client(base_url=server.url, trust_env=False, timeout=HANG_S) as client:
         assert client.get("/v2/models/digits").json()["versions"] == ["c004", "c000"]
@@ -285,17 +286,21 @@ def test_only_the_chosen_cuts_are_served(serve, bundle, local, heads, pixels):
             assert "--cuts" in reply.json()["error"]
             assert client.post(f"/v2/models/digits/versions/{version}/infer", content=b"{}").status_code == 404
         assert metric(server, "hybrid_batch_compiled_cuts") == 2
+
+
+def test_a_server_without_the_whole_model_serves_a_run_and_refuses_images(serve, bundle, local, heads, pixels):
+    server = serve("--cuts", "c004")
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=HANG_S) as client:
+        assert client.get("/v2/models/digits").json()["versions"] == ["c004"]
+        for reply in (client.get("/v2/models/digits/ready"), client.post("/v2/models/digits/infer", content=b"{}")):
+            assert reply.status_code == 404
+            assert "this server has c004, chosen by --cuts" in reply.json()["error"]
     frame = Frame(wire_tensors.encode("fp32", bundle.cut("c004").boundary, heads("c004")([pixels[:4]])))
     with open_http_tail(server.url, bundle) as tail:
         tail.check("c004")
         np.testing.assert_array_equal(tail.infer("c004", frame).scores, local.infer("c004", frame).scores)
-
-
-def test_without_the_whole_model_a_request_needs_a_version(serve):
-    server = serve("--cuts", "c004")
-    reply = httpx.get(f"{server.url}/v2/models/digits", trust_env=False, timeout=HANG_S)
-    assert reply.status_code == 404
-    assert "this server has c004, chosen by --cuts" in reply.json()["error"]
+        with pytest.raises(TailRefused, match="--cuts"):
+            tail.check("c005")
 
 
 @pytest.mark.parametrize(("cuts", "message"), [("c099", "No cut named 'c099'"), (" , ", "names no cut")])

@@ -112,7 +112,7 @@ class DeployOptions:
     "--cuts",
     default="",
     metavar="CUT,…",
-    help="Cuts to compile at the start of the function, so that their first request is fast.",
+    help="Serve only these cuts, compiled at the start of the function.  [default: all, each at its first request]",
 )
 @click.option(
     "--auth", type=click.Choice(["token", "iam"]), default="token", show_default=True, help="Authorization of the API."
