@@ -1,5 +1,6 @@
 """Checks who sends a request, before anything of it is read but its header."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http import HTTPStatus
@@ -7,7 +8,7 @@ from http import HTTPStatus
 from starlette.types import Scope
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.terminal.messages import print_message, print_warning
+from hybrid_batch.data.terminal.escapes import write_line
 from hybrid_batch.inference.serving.http.access.access_settings import AccessSettings
 from hybrid_batch.inference.serving.http.access.client_meter import ClientMeter
 from hybrid_batch.inference.serving.http.access.tokens import TokenFile
@@ -60,9 +61,9 @@ class Gate:
         try:
             self._tokens.reload()
         except WrongUsage as error:
-            print_warning(f"the tokens stay as they were: {error}")
+            write_line(sys.stderr, f"Warning: the tokens stay as they were: {error}")
         else:
-            print_message("The token file was read again.")
+            write_line(sys.stderr, "The token file was read again.")
 
     def _find_certificate(self, scope: Scope) -> str:
         connection = scope.get(CONNECTION)

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 from hybrid_batch.data.errors import WrongUsage
-from hybrid_batch.data.terminal.messages import print_warning
+from hybrid_batch.data.terminal.escapes import write_line
 from hybrid_batch.inference.serving.http.access.access_settings import TlsFiles
 from hybrid_batch.inference.serving.http.access.tls import load_certificate, make_tls_context
 from hybrid_batch.inference.serving.http.connections.connection_limits import ConnectionLimits, raise_descriptor_limit
@@ -42,7 +43,7 @@ class ServerLoop(asyncio.SelectorEventLoop):
         try:
             load_certificate(self.tls, self._tls_files)
         except WrongUsage as error:
-            print_warning(f"the certificate stays as it was: {error}")
+            write_line(sys.stderr, f"Warning: the certificate stays as it was: {error}")
 
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Callable[[], asyncio.Protocol], *, sock: socket.socket, **_: object
