@@ -61,6 +61,7 @@ class TailExecutor:
         self.segments = SegmentCache(
             partial(compile_tail, runtime, bundle), _COPIES * bundle.graph_path.stat().st_size, max_compiled_bytes
         )
+        self._working: dict[str, int] = {}
         self._max_call_bytes = None if max_compiled_bytes is None else max_compiled_bytes // 2
 
     def compile_cut(self, cut: Cut) -> None:
@@ -126,8 +127,10 @@ class TailExecutor:
 
     def _working_bytes(self, cut: Cut) -> int:
         """Estimate the working memory of the runtime for one image, from the largest boundary in the tail."""
-        largest = max(later.elements for later in self.bundle.cuts if later.tail_macs <= cut.tail_macs)
-        return _WORKING_COPIES * _ELEMENT_BYTES * largest
+        if (found := self._working.get(cut.id)) is None:
+            largest = max(later.elements for later in self.bundle.cuts if later.tail_macs <= cut.tail_macs)
+            found = self._working[cut.id] = _WORKING_COPIES * _ELEMENT_BYTES * largest
+        return found
 
 
 def bundle_mismatch(sha256: str, bundle: Bundle) -> BundleMismatch:
