@@ -8,8 +8,8 @@ import pytest
 from urllib3.util import parse_url
 
 from hybrid_batch.data.errors import TailRefused, TailUnreachable, WrongUsage
-from hybrid_batch.inference.tails.http import open_http_tail
 from hybrid_batch.inference.tails.access.proxy import find_proxy
+from hybrid_batch.inference.tails.http import open_http_tail
 from hybrid_batch.inference.tails.settings import RetryPolicy, TailSettings
 from tests.conftest import HANG_S
 from tests.scripted_server import error
