@@ -50,10 +50,11 @@ class _BoundedStream(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer
-        left_s = self._deadline_s + self._received / MIN_REPLY_BYTES_PER_S - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError(f"the reply is slower than {MIN_REPLY_BYTES_PER_S} bytes/s")
-        self._socket.settimeout(min(left_s, self._timeout_s))
+        if self._received:  # the first piece has the timeout of the socket
+            left_s = self._deadline_s + self._received / MIN_REPLY_BYTES_PER_S - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(f"the reply is slower than {MIN_REPLY_BYTES_PER_S} bytes/s")
+            self._socket.settimeout(min(left_s, self._timeout_s))
         count: int = self._raw.readinto(buffer) or 0
         self._received += count
         if self._received > self._most:
