@@ -148,7 +148,7 @@ def test_distinct_values_are_counted_up_to_a_limit(
     assert re.search(
         r"part-00001.parquet cannot be counted: with it, the records have \d+ classes, more than 200", found
     )
-    assert "part-00002.parquet cannot be counted: with it, the records have 300 shards and minutes" in found
+    assert re.search(r"part-00002.parquet cannot be counted: with it, the records have \d+ shards and minutes", found)
 
 
 def test_damaged_parts_do_not_restart_the_counting_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybrid_batch.cli import main
-from hybrid_batch.data.log.records import SCHEMA
+from hybrid_batch.data.log.records import SCHEMA, SCHEMA_VERSION
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
 from hybrid_batch.jobs.output.export import FORMATS
@@ -66,7 +66,7 @@ def test_parquet(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     target = tmp_path / "new" / "all.parquet"
     assert export(capsys, run, "--output", target) == f"{target}\n"
     assert pq.ParquetFile(target).read().to_pylist() == RunFolder(open_storage(run)).records().to_pylist()
-    assert pq.read_schema(target).metadata[b"hybrid_batch.schema"] == b"2"
+    assert pq.read_schema(target).metadata[b"hybrid_batch.schema"] == b"%d" % SCHEMA_VERSION
     assert main(["export", run, "--format", "parquet"]) == 2
     assert "not text; give --output FILE" in capsys.readouterr().err
 
