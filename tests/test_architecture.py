@@ -31,10 +31,7 @@ def packages() -> list[Path]:
 
 def modules() -> list[Path]:
     """Every module of the product, by its path below the root."""
-    tops = [
-        ROOT / "hybrid_batch" / name
-        for name in ("cli.py", "completion.py", "__init__.py", "__main__.py")
-    ]
+    tops = [ROOT / "hybrid_batch" / name for name in ("cli.py", "completion.py", "__init__.py", "__main__.py")]
     rooms = [path for path in (ROOT / "hybrid_batch").iterdir() if path.is_dir() and path.name != "__pycache__"]
     return tops + [module for room in rooms for module in sorted(room.rglob("*.py"))]
 

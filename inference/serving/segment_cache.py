@@ -5,7 +5,6 @@ Transactions on Computers 50, 2001). With the plain order of last use, one clien
 the cut that all others use.
 """
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from hybrid_batch.data.freed_memory import return_freed_memory
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import MeasuredSegment, ReleasableSegment, Segment
 from hybrid_batch.inference.serving.monitoring.metric_layout import Refusal
@@ -172,7 +172,7 @@ class SegmentCache:
         """Free memory until `needed` more bytes are within the limit: first the working memory of idle tails, then the
         tails. Returns whether there is room now; a tail that is alone has room."""
         if self.limit_bytes is not None and self._free(needed, self.limit_bytes):
-            _trim()
+            return_freed_memory()
         self.observe(self.state)
         return self.limit_bytes is None or not self._entries or self._held() + needed <= self.limit_bytes
 
@@ -199,10 +199,3 @@ class SegmentCache:
     def _held(self) -> int:
         return sum(entry.held_bytes + entry.working_bytes for entry in list(self._entries.values()))
 
-
-def _trim() -> None:
-    """Return freed memory to the system, which glibc keeps otherwise."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # another libc
-        return

@@ -4,19 +4,19 @@ Self-clocked fair queueing (Golestani, INFOCOM 1994): each image has a tag, the 
 all requests shared the threads equally, and the image with the least tag is next. A small image therefore overtakes
 larger ones that wait, and no request delays another by more than the images that are being decoded."""
 
-import contextlib
-import ctypes
 import heapq
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from hybrid_batch.data.freed_memory import return_freed_memory
 from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost
 
 Steps = Iterator[DecodingCost]
-_M_MMAP_THRESHOLD = -3  # of glibc's mallopt
-_LARGE_BYTES = 4 << 20
+# glibc keeps up to 64 MB of freed blocks in each of its arenas, so memory is returned after decoding this much.
+_RETURN_AFTER_BYTES = 128 << 20
+_SMALL_BYTES = 4 << 20
 
 
 @dataclass(order=True, slots=True)
@@ -33,10 +33,9 @@ class DecodingQueue:
     request, one for each processor. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
-        _return_freed_memory()
         self._max_bytes = max_bytes
         self._waiting: list[_WaitingImage] = []
-        self._clock = self._number = self._held_bytes = self._running = 0
+        self._clock = self._number = self._held_bytes = self._running = self._freed_bytes = 0
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._changed = threading.Condition()
@@ -69,12 +68,22 @@ class DecodingQueue:
     def _work(self) -> None:
         while (image := self._take()) is not None:
             following = next(image.steps, None)
+            if self._has_freed(image.cost.peak_bytes):
+                return_freed_memory()
             with self._changed:
                 self._held_bytes -= image.cost.peak_bytes
                 self._running -= 1
                 if following is not None:
                     self._push(image.tag, following, image.steps)
                 self._changed.notify_all()
+
+    def _has_freed(self, peak_bytes: int) -> bool:
+        """Whether decoded images, this one of `peak_bytes` included, have freed much memory since it was returned."""
+        with self._changed:
+            self._freed_bytes += peak_bytes if peak_bytes > _SMALL_BYTES else 0
+            is_much = self._freed_bytes >= _RETURN_AFTER_BYTES
+            self._freed_bytes = 0 if is_much else self._freed_bytes
+        return is_much
 
     def _take(self) -> _WaitingImage | None:
         """The next image that fits, or None when the queue is closed and empty."""
@@ -98,10 +107,3 @@ class DecodingQueue:
             if not self._held_bytes or self._held_bytes + image.cost.peak_bytes <= self._max_bytes:
                 yield image
                 return
-
-
-def _return_freed_memory() -> None:
-    """Have glibc return large freed blocks to the system. Otherwise it keeps up to 64 MB in each of its arenas, after
-    the first large block was freed. Other C libraries have no such function."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -27,7 +27,7 @@ ZIP, IMAGE, CONTAINER = TARGETS = ("lambda-zip", "lambda-image", "container")
 MAX_UNPACKED_BYTES = 262_144_000  # 250 MiB, the limit of Lambda for zips
 # The modules and whole packages of the code in a package, below `hybrid_batch`.
 _TAIL = (
-    *("data.errors", "data.backoff", "data.aws", "data.images", "data.storage"),
+    *("data.errors", "data.backoff", "data.freed_memory", "data.aws", "data.images", "data.storage"),
     *("inference.model", "inference.protocol", "inference.serving"),
 )
 LAMBDA_CODE = (*_TAIL, "data.terminal.escapes", "data.terminal.numbers", "inference.cloud.function")

@@ -60,7 +60,8 @@ def status(name: str | None, users_policy: bool, as_json: bool) -> None:
         raise DeploymentFailed(missing_message(name, missing))
     if name is not None and (changed := found[0].changed):
         raise DeploymentFailed(
-            f"The code of function {' and '.join(changed)} is not that of the deployed package; deploy again to restore it."
+            f"The code of function {' and '.join(changed)} is not that of the deployed package; "
+            "deploy again to restore it."
         )
 
 
