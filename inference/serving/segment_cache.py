@@ -198,4 +198,3 @@ class SegmentCache:
 
     def _held(self) -> int:
         return sum(entry.held_bytes + entry.working_bytes for entry in list(self._entries.values()))
-
