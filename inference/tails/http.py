@@ -82,6 +82,8 @@ class HttpTransport:
                 response.release_conn()
         except HTTPError as error:
             raise NoResponse(_cause(error)) from error
+        except (ValueError, OverflowError) as error:  # http.client's for a chunk of negative size
+            raise NoResponse(_CAUSES[BadStatusLine]) from error
         return Reply(response.status, response.headers, received, (time.perf_counter_ns() - start) // 1000)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class Outage:
 
     def pause_s(self, retry_after: str | None) -> float:
         """Seconds until the next attempt; patience is not exceeded."""
-        pause_s = self._retries.pause_s(self._failures, retry_after)
+        pause_s = self._retries.pause_s(self._failures, retry_after, self.waited_s)
         left_s = self._retries.patience_s - self.waited_s
         return pause_s if self._failures < self._retries.attempts else max(0.0, min(pause_s, left_s))
 

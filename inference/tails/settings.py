@@ -13,8 +13,8 @@ class RetryPolicy:
     each piece of a request and then waiting for the response. A request that fails is sent again until it has failed
     `attempts` times and `patience_s` has passed since it was first sent. Pauses between the attempts double from
     `first_pause_s` to `max_pause_s`, shortened at random by up to half, and last at least as long as the server's
-    Retry-After asks for, up to `max_retry_after_s`. After an attempt that waited `notice_after_s` in vain, and after
-    `attempts` failures, the user is notified."""
+    Retry-After asks for, up to `max_retry_after_s` and to what is left of the patience, at least 1 s. After an attempt
+    that waited `notice_after_s` in vain, and after `attempts` failures, the user is notified."""
 
     connect_timeout_s: float = 5.0
     response_timeout_s: float = 60.0
@@ -29,11 +29,12 @@ class RetryPolicy:
         """Whether to give up after this many failures, `waited_s` after the request was first sent."""
         return failures >= self.attempts and waited_s >= self.patience_s
 
-    def pause_s(self, failures: int, retry_after: str | None) -> float:
-        """Seconds to pause before the next attempt, after this many failures and the server's Retry-After."""
+    def pause_s(self, failures: int, retry_after: str | None, waited_s: float = 0.0) -> float:
+        """Seconds to pause before the next attempt, after this many failures and the server's Retry-After, `waited_s`
+        after the request was first sent."""
         pause = Backoff(self.first_pause_s, self.max_pause_s, jitter=0.5).pause_s(failures)
         if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-            pause = max(pause, min(float(retry_after), self.max_retry_after_s))
+            pause = max(pause, min(float(retry_after), self.max_retry_after_s, max(1.0, self.patience_s - waited_s)))
         return pause
 
 

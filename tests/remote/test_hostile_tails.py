@@ -29,6 +29,7 @@ DRIPS = {
 FLOODS = {
     "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "trailers": (CHUNKED + b"1\r\nx\r\n0\r\n", b"a: b\r\n"),
+    "a chunk of negative size": (CHUNKED + b"-5\r\n", b"x"),
     "chunk extensions": (CHUNKED, b"1;" + b"e" * 60_000 + b"\r\nx\r\n"),
 }
 

@@ -265,7 +265,7 @@ def test_a_server_with_another_bundle_is_a_mismatch_of_both_hashes(scripted_serv
 
 def test_closing_interrupts_a_wait(scripted_server, bundle, frame):
     server = scripted_server(error(429, "too many", "Retry-After: 9999\r\n"))
-    retries = RetryPolicy(max_retry_after_s=9999)
+    retries = RetryPolicy(max_retry_after_s=9999, patience_s=9999)
     tail = open_http_tail(server.url, bundle, TailSettings(retries=retries))
     raised = []
 
@@ -286,12 +286,14 @@ def test_closing_interrupts_a_wait(scripted_server, bundle, frame):
 
 
 def test_pauses_grow_to_a_limit_and_honour_retry_after():
-    policy = RetryPolicy(first_pause_s=0.1, max_pause_s=1, max_retry_after_s=30)
+    policy = RetryPolicy(first_pause_s=0.1, max_pause_s=1, max_retry_after_s=30, patience_s=60)
     for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (9, 1.0)):
         pauses = [policy.pause_s(failures, None) for _ in range(100)]
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
     assert policy.pause_s(1, "7") == 7
     assert policy.pause_s(1, "9999999") == 30
+    assert policy.pause_s(1, "9999999", waited_s=55) == 5
+    assert policy.pause_s(1, "9999999", waited_s=100) == 1
     assert policy.pause_s(1, "Fri, 31 Dec 1999 23:59:59 GMT") <= 0.1
 
 

@@ -285,12 +285,12 @@ from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from hybrid_batch.inference.serving.http.launch import serve
 from hybrid_batch.inference.serving.executor import TailExecutor
 left, run = int(sys.argv[2]), TailExecutor.run
-def run_or_die(worker, cut, tensors):
+def run_or_die(worker, cut, tensors, **options):
     global left
     left -= len(tensors[0])
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return run(worker, cut, tensors)
+    return run(worker, cut, tensors, **options)
 TailExecutor.run = run_or_die
 serve(ServerSettings(resolve_model("digits")), "127.0.0.1", int(sys.argv[1]), 1, lambda url: print(url, flush=True))
 """
