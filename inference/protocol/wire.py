@@ -122,6 +122,13 @@ def encode_response(frame: Frame, request: Frame, model: str, version: str) -> B
     return _encode(head, "outputs", [tensors[output.name] for output in outputs], [output.binary for output in outputs])
 
 
+def wants_json(request: Frame) -> bool:
+    """Whether a request asks for an output as JSON."""
+    if request.requested_outputs:
+        return not all(output.binary for output in request.requested_outputs)
+    return request.parameters.get(BINARY_OUTPUT) is not True
+
+
 def decode_request(
     body: bytes | memoryview, header_bytes: int | None, reserve: Callable[[int], None] = lambda _: None
 ) -> Frame:
@@ -152,20 +159,28 @@ def parse_header_length(text: str | None) -> int | None:
 
 
 def _encode(head: dict[str, Any], key: str, tensors: Sequence[WireTensor], binary: Sequence[bool]) -> Body:
-    entries: list[dict[str, Any]] = []
+    entries: list[bytes] = []
     pieces: list[bytes | memoryview] = []
     for tensor, as_binary in zip(tensors, binary, strict=True):
-        entry = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
         parameters = dict(tensor.parameters)
         if as_binary:
             parameters[_SIZE] = len(tensor.data)
             pieces.append(tensor.data)
-        else:
-            entry["data"] = to_json(tensor.data, tensor.datatype, math.prod(tensor.shape))
-        entries.append(entry | {"parameters": parameters} if parameters else entry)
-    header = json.dumps(head | {key: entries}, separators=(",", ":")).encode()
-    header += b" " * _padding(head.get("parameters", {}))
+        if parameters:
+            entry["parameters"] = parameters
+        text = _dump(entry)
+        if not as_binary:
+            data = to_json(tensor.data, tensor.datatype, math.prod(tensor.shape))
+            text = b"".join((text[:-1], b',"data":[', *data, b"]}"))
+        entries.append(text)
+    blanks = b" " * _padding(head.get("parameters", {}))
+    header = b"".join((_dump(head)[:-1], b',"%b":[' % key.encode(), b",".join(entries), b"]}", blanks))
     return Body((header, *pieces), len(header) if pieces else None)
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _padding(parameters: Mapping[str, Any]) -> int:
@@ -244,4 +259,6 @@ def _with_outputs(frame: Frame, requested: Sequence[JsonOutput]) -> Frame:
         if not isinstance(binary, bool):
             raise InvalidFrame("A requested output has a binary_data that is not true or false.")
         outputs.append(RequestedOutput(entry.name, binary))
+    if len({output.name for output in outputs}) != len(outputs):
+        raise InvalidFrame("The request names an output twice; name each output once.")
     return replace(frame, requested_outputs=tuple(outputs))

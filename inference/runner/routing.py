@@ -107,7 +107,7 @@ def plan_batches(
     """The batches of these shards, in order. None crosses the end of a shard.
 
     The router gives the split and the largest size of a batch when it is formed. Unless it has one image only, a batch
-    has at most FILES_BYTES of files, and at most BOUNDARY_BYTES of tensors to send."""
+    has at most FILES_BYTES of files, BOUNDARY_BYTES of tensors to send, and files for SERVED_BYTES of tensors."""
     for shard, rows in shards:
         part = images.slice(rows.start, len(rows))
         sizes = part["size"].to_pylist()
@@ -139,9 +139,11 @@ def _batch_end(sizes: Sequence[int], start: int, batch_size: int) -> int:
 
 
 def _largest_batch(split: Split, bundle: Bundle) -> int:
-    """The number of images whose tensors at the split have BOUNDARY_BYTES."""
+    """The number of images whose tensors at the split have BOUNDARY_BYTES, or that a server decodes from files."""
     match split:
-        case UploadSplit() if not split.sends_files:
+        case UploadSplit() if split.sends_files:
+            return max(1, wire_tensors.SERVED_BYTES // wire_tensors.decoded_bytes(bundle.input_cut.boundary, 1))
+        case UploadSplit():
             boundary = bundle.input_cut.boundary
         case CutSplit(cut):
             boundary = cut.boundary

@@ -14,6 +14,7 @@ from hybrid_batch.inference.model.cuts import INPUT_CUT, Cut
 from hybrid_batch.inference.model.datatypes import NUMPY_DTYPES
 from hybrid_batch.inference.model.runtimes import Runtime, compile_tail
 from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.codecs.wire_tensors import FrameCost
 from hybrid_batch.inference.protocol.wire import BUNDLE, Frame
 from hybrid_batch.inference.serving.segment_cache import SegmentCache
 
@@ -79,11 +80,18 @@ class TailExecutor:
         if sha256 != self.bundle.sha256:
             raise bundle_mismatch(str(sha256), self.bundle)
 
-    def decoded_bytes(self, cut: Cut, frame: Frame) -> int:
-        """Size in memory of the frame's tensors after decoding. Raises InvalidFrame."""
+    def batch_size(self, cut: Cut, frame: Frame) -> int:
+        """Number of images in a frame. Raises InvalidFrame."""
         if wire_tensors.holds_images(frame) and cut.id != INPUT_CUT:
             raise InvalidFrame(f"Image files are for the whole model, {INPUT_CUT}; cut {cut.id} takes tensors.")
-        return wire_tensors.decoded_bytes(cut.boundary, wire_tensors.frame_batch_size(cut.boundary, frame))
+        return wire_tensors.frame_batch_size(cut.boundary, frame)
+
+    def decoding_cost(self, cut: Cut, frame: Frame) -> FrameCost:
+        """What decoding a frame takes; of image files only the pixels that they become. Raises InvalidFrame."""
+        batch = self.batch_size(cut, frame)
+        if wire_tensors.holds_images(frame):
+            return FrameCost(wire_tensors.decoded_bytes(cut.boundary, batch), 0)
+        return wire_tensors.decoding_cost(cut.boundary, frame)
 
     def decode(self, cut: Cut, frame: Frame) -> DecodedBatch:
         """Decode the frame's tensors, or decode and preprocess its image files. Raises InvalidFrame."""
@@ -96,7 +104,7 @@ class TailExecutor:
     def open_images(self, cut: Cut, frame: Frame, check: Callable[[], None] = lambda: None) -> ImageBatch | None:
         """The image files of a frame, not decoded yet; None for a frame of tensors. See ImageBatch for `check`. Raises
         InvalidFrame."""
-        self.decoded_bytes(cut, frame)
+        self.batch_size(cut, frame)
         if not wire_tensors.holds_images(frame):
             return None
         files = wire_tensors.image_files(cut.boundary[0], frame)

@@ -11,8 +11,14 @@ from hybrid_batch.data.images.decoding.pixel_budget import DecodingCost
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.protocol import wire
+from hybrid_batch.inference.protocol.codecs import wire_tensors
+from hybrid_batch.inference.protocol.codecs.wire_tensors import FrameCost
 from hybrid_batch.inference.protocol.infer_response import ServerTimings, response_frame
+from hybrid_batch.inference.serving import oip
 from hybrid_batch.inference.serving.executor import DecodedBatch, TailExecutor
+
+# For one score: its float, its text of up to 22 characters in pieces and joined, or its bytes and their copy.
+_JSON_SCORE_BYTES, _BINARY_SCORE_BYTES = 64, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +50,16 @@ class StartedRequest:
     cut: Cut
     frame: wire.Frame
     images: ImageBatch | None
+    cost: FrameCost
     received_ns: int
     decode_ns: int
+    tensors: DecodedBatch | None = None
 
-    def decode_images(self) -> Iterator[DecodingCost]:
-        """Decode the images one by one; yields the cost of each before it is decoded. Raises what `check` of the images
-        raises."""
+    def decode_steps(self) -> Iterator[DecodingCost]:
+        """Decode the images one by one, or the tensors; yields the cost of each step before it. Raises InvalidFrame,
+        and what `check` of the images raises."""
         if self.images is None:
+            yield from self._decode_tensors()
             return
         while True:
             start = time.perf_counter_ns()
@@ -63,11 +72,18 @@ class StartedRequest:
             self.images.decode_next()
             self.decode_ns += time.perf_counter_ns() - start
 
+    def _decode_tensors(self) -> Iterator[DecodingCost]:
+        if self.cost.work:
+            yield DecodingCost(0, 0, self.cost.work, 1, self.cost.peak_bytes)
+            start = time.perf_counter_ns()
+            self.tensors = self.executor.decode(self.cut, self.frame)
+            self.decode_ns += time.perf_counter_ns() - start
+
     def finish(self) -> PendingRequest:
         """Decode what is left. Raises InvalidFrame, and what `check` of the images raises."""
         start = time.perf_counter_ns()
         if self.images is None:
-            decoded = self.executor.decode(self.cut, self.frame)
+            decoded = self.tensors or self.executor.decode(self.cut, self.frame)
         else:
             decoded = self.executor.finish_images(self.images)
         decode_us = (self.decode_ns + time.perf_counter_ns() - start) // 1000
@@ -81,13 +97,14 @@ def start_request(
     header_length: str | None,
     *,
     received_ns: int,
+    max_decoded_bytes: int = wire_tensors.SERVED_BYTES,
     reserve: Callable[[int], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> StartedRequest:
     """Parse the body of a request for a cut. `reserve` is called with the bytes that parsing a large JSON takes, then
-    with the size of the tensors, each time before they are allocated; the time it takes does not count as decoding.
-    `check` is for image files; see ImageBatch. Raises InvalidFrame, BundleMismatch, and whatever
-    `reserve` raises."""
+    with those that decoding the tensors and encoding the reply take, each time before they are allocated; the time it
+    takes does not count as decoding. `check` is for image files; see ImageBatch. Raises InvalidFrame, BundleMismatch,
+    HttpError with status 413 for several images with more than `max_decoded_bytes`, and whatever `reserve` raises."""
     start = time.perf_counter_ns()
 
     def reserve_untimed(size: int) -> None:
@@ -98,9 +115,19 @@ def start_request(
 
     frame = wire.decode_request(body, wire.parse_header_length(header_length), reserve_untimed)
     executor.check_bundle(frame)
-    reserve_untimed(executor.decoded_bytes(cut, frame))
+    batch = executor.batch_size(cut, frame)
+    size = wire_tensors.decoded_bytes(cut.boundary, batch)
+    if batch > 1 and size > max_decoded_bytes:
+        raise oip.too_large_decoded(batch, size, max_decoded_bytes)
+    cost = executor.decoding_cost(cut, frame)
+    reserve_untimed(cost.peak_bytes + reply_bytes(executor.bundle, frame, batch))
     images = executor.open_images(cut, frame, check)
-    return StartedRequest(executor, cut, frame, images, received_ns, time.perf_counter_ns() - start)
+    return StartedRequest(executor, cut, frame, images, cost, received_ns, time.perf_counter_ns() - start)
+
+
+def reply_bytes(bundle: Bundle, frame: wire.Frame, batch: int) -> int:
+    """The memory that the scores of a request and their encoding take at most."""
+    return batch * bundle.output.elements * (_JSON_SCORE_BYTES if wire.wants_json(frame) else _BINARY_SCORE_BYTES)
 
 
 def compute(executor: TailExecutor, cut: Cut, requests: Sequence[Sequence[np.ndarray]]) -> list[InferenceResult]:

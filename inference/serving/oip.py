@@ -125,6 +125,15 @@ def too_large(size: int, limit: int) -> HttpError:
     )
 
 
+def too_large_decoded(batch: int, size: int, limit: int) -> HttpError:
+    """The error of a request whose tensors have `size` bytes after decoding, at a tail that decodes up to `limit`."""
+    return HttpError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"A request of {batch} images has {size} bytes decoded, more than the limit of {limit}; "
+        "send fewer images at once, or serve with a greater --max-request-mb.",
+    )
+
+
 def describe_server() -> dict[str, Any]:
     """The metadata of the server."""
     from importlib.metadata import version

@@ -18,6 +18,7 @@ from hybrid_batch.data.images.decoding.pixel_budget import SERVER_BUDGET, PixelB
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.model.runtimes import Runtime
+from hybrid_batch.inference.protocol.codecs.wire_tensors import SERVED_BYTES
 from hybrid_batch.inference.protocol.spill import Spill, is_spilled, read_spilled_request
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import HEADER_LENGTH
@@ -43,14 +44,16 @@ MAX_DECODED_BYTES = 512 << 20
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of a RequestHandler: `request_bytes` of a body that is read, `announced_bytes` of a body as the metadata
-    report it to clients, `batch` images in one call of the runtime, and `decoded_bytes` of the tensors of requests
-    that are computed together; a single request may exceed the last two. Compiled tails hold `compiled_bytes`. `pixels`
-    limits image files."""
+    report it to clients, `batch` images in one call of the runtime, and `decoded_bytes` of the tensors and replies of
+    requests that are computed together. A single request may exceed the last two, with tensors of up to
+    `request_decoded_bytes` if it has several images. Compiled tails hold `compiled_bytes`. `pixels` limits image
+    files."""
 
     request_bytes: int = oip.MAX_REQUEST_BYTES
     announced_bytes: int = oip.MAX_REQUEST_BYTES
     batch: int = MAX_BATCH
     decoded_bytes: int = MAX_DECODED_BYTES
+    request_decoded_bytes: int = SERVED_BYTES
     compiled_bytes: int | None = DEFAULT_COMPILED_BYTES
     pixels: PixelBudget = SERVER_BUDGET
 
@@ -186,6 +189,7 @@ class RequestHandler:
             request.content,
             header_length,
             received_ns=received_ns,
+            max_decoded_bytes=self._limits.request_decoded_bytes,
             reserve=reserve,
             check=check,
         )

@@ -1,5 +1,7 @@
 """Admission control of the HTTP server."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from hybrid_batch.inference.serving.http.admission import AdmissionController
@@ -18,7 +20,7 @@ def test_the_bytes_of_all_requests_are_limited():
     controller = AdmissionController(requests=2, reserved_bytes=100)
     with controller.admit() as first, controller.admit() as second:
         first.reserve(60)
-        second.reserve(40)
+        second.reserve(32)
         with pytest.raises(Overloaded, match="60 bytes"):
             second.reserve(1)
         with pytest.raises(Overloaded):
@@ -40,9 +42,26 @@ def test_reserved_bytes_are_released_with_the_permit():
         first.reserve(400)
     with controller.admit() as first, controller.admit() as second:
         first.reserve(60)
-        second.reserve(40)
+        second.reserve(32)
         with pytest.raises(Overloaded, match="60 bytes"):
             second.reserve(1)
+
+
+def test_the_requests_of_one_client_leave_bytes_for_others():
+    controller = AdmissionController(requests=9, reserved_bytes=1000)
+    with ExitStack() as stack:
+        greedy = [stack.enter_context(controller.admit(client="greedy")) for _ in range(3)]
+        for permit in greedy[:2]:
+            permit.reserve(400)
+        with pytest.raises(Overloaded):
+            greedy[2].reserve(1)
+        others = [stack.enter_context(controller.admit(client=name)) for name in ("b", "c", None, None)]
+        for permit in others:
+            permit.reserve(30)
+        assert not controller.is_saturated
+    with controller.admit(client="greedy") as first, controller.admit(client="greedy") as second:
+        first.reserve(400)
+        second.reserve(400)
 
 
 def test_nothing_is_admitted_during_shutdown():

@@ -24,7 +24,7 @@ from hybrid_batch.inference.protocol.wire import Frame, encode_request
 from hybrid_batch.inference.serving.monitoring.metric_layout import OPERATIONS, Refusal
 from hybrid_batch.inference.serving.monitoring.metrics import InferenceTimes, ServerMetrics
 from hybrid_batch.inference.serving.monitoring.request_log import RequestLog
-from hybrid_batch.inference.serving.monitoring.saturation import Saturation
+from hybrid_batch.inference.serving.monitoring.saturation import SUSTAINED_S, Saturation
 from hybrid_batch.inference.serving.monitoring.shared_counters import SharedCounters, create_counters_file
 from hybrid_batch.inference.serving.oip import Operation
 from hybrid_batch.inference.tails.http import open_http_tail
@@ -183,9 +183,26 @@ def test_without_the_option_only_errors_are_logged():
 
 
 def test_a_saturated_server_is_not_ready_until_it_has_recovered():
-    saturation = Saturation()
+    now = [0.0]
+    saturation = Saturation(lambda: now[0])
     shares = (0.5, 0.89, 0.9, 0.7, 0.6, 0.59, 0.7, 1.2)
-    assert [saturation.update(share) for share in shares] == [False, False, True, True, True, False, False, True]
+
+    def update(share):
+        saturation.update(share)
+        now[0] += SUSTAINED_S
+        return saturation.update(share)
+
+    assert [update(share) for share in shares] == [False, False, True, True, True, False, False, True]
+
+
+def test_a_short_burst_leaves_the_server_ready():
+    now = [0.0]
+    saturation = Saturation(lambda: now[0])
+    for _ in range(10):
+        assert not saturation.update(1.0)
+        now[0] += 0.9 * SUSTAINED_S
+        assert not saturation.update(1.0)
+        assert not saturation.update(0.5)
 
 
 def test_readiness_follows_the_pending_requests_and_liveness_does_not(bundle):
@@ -196,7 +213,8 @@ def test_readiness_follows_the_pending_requests_and_liveness_does_not(bundle):
     from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 
     app = make_app(ServerSettings(bundle, max_pending=10))
-    admission = app.state.handler.admission
+    admission, now = app.handler.admission, [0.0]
+    admission._saturation = Saturation(lambda: now[0])
 
     async def states() -> tuple[int, int]:
         transport = httpx.ASGITransport(app)
@@ -209,6 +227,7 @@ def test_readiness_follows_the_pending_requests_and_liveness_does_not(bundle):
         permits = [admission.admit() for _ in range(9)]
         for permit in permits:
             permit.__enter__()
+        now[0] += SUSTAINED_S
         found.append(await states())
         for count, permit in enumerate(permits, 1):
             permit.__exit__(None, None, None)
@@ -217,7 +236,7 @@ def test_readiness_follows_the_pending_requests_and_liveness_does_not(bundle):
         return found
 
     assert asyncio.run(fill_and_empty()) == [(200, 200), (503, 200), (503, 200), (200, 200)]
-    app.state.handler.close()
+    app.handler.close()
 
 
 def test_triton_client_reads_index_configuration_and_statistics(monitored, bundle, body):
@@ -320,7 +339,7 @@ async def send():
             )
 
 asyncio.run(send())
-app.state.handler.close()
+app.handler.close()
 server, client = exporter.get_finished_spans()
 assert (server.name, client.name) == ("infer", "client"), (server.name, client.name)
 assert server.context.trace_id == client.context.trace_id

@@ -22,6 +22,7 @@ from hybrid_batch.inference.protocol.wire import (
     encode_request,
     parse_header_length,
 )
+from hybrid_batch.inference.serving.inference_request import reply_bytes
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
 from tests.conftest import HANG_S, ROOT
 from tests.remote.conftest import Serve, Server
@@ -183,6 +184,7 @@ def test_requests_computed_together_get_the_bits_of_each_alone(bundle: Bundle) -
 def test_decoded_bytes_are_limited(bundle: Bundle) -> None:
     runtime = CountingRuntime(open_runtime("openvino", bundle))
     image_bytes = wire_tensors.decoded_bytes(bundle.cut("c004").boundary, 1)
+    image_bytes += reply_bytes(bundle, tensors_frame(bundle, images=1), 1)
     handler = RequestHandler(bundle, runtime, Limits(decoded_bytes=5 * image_bytes))
     sent = [post(tensors_frame(bundle, images=count)) for count in (2, 3, 1, 9, 4, 1)]
     alone = [content_of(handler.handle(request)) for request in sent]

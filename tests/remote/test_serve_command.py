@@ -87,7 +87,7 @@ def test_opening_the_runtime_sends_no_telemetry(tmp_path):
 
 def test_during_shutdown_new_requests_are_503_and_the_server_is_not_ready(bundle):
     app = make_app(ServerSettings(bundle))
-    app.state.handler.admission.shutting_down = True
+    app.handler.admission.shutting_down = True
 
     async def send_requests():
         transport = httpx.ASGITransport(app)
@@ -96,7 +96,7 @@ def test_during_shutdown_new_requests_are_503_and_the_server_is_not_ready(bundle
             return infer, await client.get("/v2/health/ready"), await client.get("/v2/health/live")
 
     infer, ready, live = asyncio.run(send_requests())
-    app.state.handler.close()
+    app.handler.close()
     assert (infer.status_code, infer.headers["Retry-After"]) == (503, "1")
     assert "shutting down" in infer.json()["error"]
     assert (ready.status_code, live.status_code) == (503, 200)

@@ -289,13 +289,13 @@ def test_too_many_pending_requests_are_429_with_retry_after(bundle, frame):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
             path = "/v2/models/digits/versions/c004/infer"
-            with app.state.handler.admission.admit():
+            with app.handler.admission.admit():
                 busy = await client.post(path, content=body.join(), headers=body.headers)
                 ready = await client.get("/v2/health/live")
             return busy, ready, await client.post(path, content=body.join(), headers=body.headers)
 
     busy, live, admitted = asyncio.run(send())
-    app.state.handler.close()
+    app.handler.close()
     assert (busy.status_code, busy.headers["Retry-After"]) == (429, "1")
     assert "retry later" in busy.json()["error"]
     assert (live.status_code, admitted.status_code) == (200, 200)
@@ -364,7 +364,7 @@ def test_a_slow_client_is_waited_for(bundle, frame, pause_s, status):
     loop = ManualClockLoop()
     loop.run_until_complete(app(scope, receive, send))
     loop.close()
-    app.state.handler.close()
+    app.handler.close()
     assert sent[0]["status"] == status
 
 

@@ -31,7 +31,14 @@ from hybrid_batch.inference.protocol.codecs.codec import NativeCodec, PackedCode
 from hybrid_batch.inference.protocol.codecs.entropy.coder import MAX_LEVELS, decode_levels, encode_levels
 from hybrid_batch.inference.protocol.codecs.entropy.context_model import max_model_bytes
 from hybrid_batch.inference.protocol.codecs.error_feedback import ErrorFeedback
-from hybrid_batch.inference.protocol.codecs.quantised import dequantise, join, split, to_finite, unpack_empty
+from hybrid_batch.inference.protocol.codecs.quantised import (
+    dequantise,
+    join,
+    peak_bytes,
+    split,
+    to_finite,
+    unpack_empty,
+)
 
 _STEPS_PER_OCTAVE = 8
 _HEAD = struct.Struct("<Bf")
@@ -96,6 +103,13 @@ def unpack(data: bytes | memoryview, shape: tuple[int, ...], dtype: np.dtype) ->
     return dequantise(decode_levels(coded, shape, count), offsets, scales, dtype)
 
 
+def _pack_nothing(tensor: np.ndarray) -> bytes:
+    raise TypeError(f"A tensor {tensor.shape} is encoded with a grid.")
+
+
+DECODER = PackedCodec(_pack_nothing, unpack, peak_bytes)
+
+
 def _quantiser(grid: Grid) -> Callable[[np.ndarray], np.ndarray]:
     """The function from the values of an image to its levels."""
     if grid.feedback:
@@ -135,7 +149,7 @@ def read_grids(codec: str, boundary: Sequence[TensorSpec]) -> list[Grid | None]:
 def open_codecs(codec: str, boundary: Sequence[TensorSpec]) -> list[TensorCodec]:
     """Return the codec of each tensor of a boundary. Raises WrongUsage as `read_grids` does."""
     return [
-        PackedCodec(partial(pack, grid=grid), unpack) if grid else NativeCodec(None)
+        PackedCodec(partial(pack, grid=grid), unpack, peak_bytes) if grid else NativeCodec(None)
         for grid in read_grids(codec, boundary)
     ]
 

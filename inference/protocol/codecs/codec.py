@@ -1,6 +1,7 @@
 """The kinds of codecs, and the functions that packed codecs share."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from hybrid_batch.data.images.decoding.pixel_budget import PixelBudget
 
 Pack = Callable[[np.ndarray], bytes]
 Unpack = Callable[[bytes | memoryview, tuple[int, ...], np.dtype], np.ndarray]
+# Codecs decode bands of about this many values, so that intermediate results stay small and in the processor's cache.
+BAND_VALUES = 1 << 16
+FIXED_BYTES = 4 << 20  # that decoding a tensor of any shape takes at most beside `peak_bytes`
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +26,25 @@ class NativeCodec:
     datatype: str | None
 
 
+def intermediate_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """The peak for a codec that states none: its result and three arrays of doubles."""
+    return math.prod(shape) * (dtype.itemsize + 24)
+
+
 @dataclass(frozen=True, slots=True)
 class PackedCodec:
     """Sends float tensors as bytes in a format of its own.
 
     `pack` encodes a tensor (batch, …, channels). `unpack` decodes it from the bytes, its shape and its dtype, and
-    raises InvalidFrame unless the bytes are exactly those of such a tensor. Infinities become finite and NaN 0."""
+    raises InvalidFrame unless the bytes are exactly those of such a tensor. Infinities become finite and NaN 0.
+
+    `peak_bytes` is the largest memory of `unpack` for a shape and dtype, with its result, but without the bytes that it
+    decodes and FIXED_BYTES; `weight` is the time for a value in units of a JPEG's pixel, about 5 ns."""
 
     pack: Pack
     unpack: Unpack
+    peak_bytes: Callable[[tuple[int, ...], np.dtype], int] = intermediate_bytes
+    weight: int = 8
 
 
 TensorCodec = NativeCodec | PackedCodec
@@ -47,6 +61,15 @@ class ImageCodec:
     """Sends image files. `recompress` returns the file to send for a file, and raises UndecodableImage."""
 
     recompress: Recompress
+
+
+def bands(batch: int, positions: int, channels: int) -> Iterator[tuple[slice, slice]]:
+    """Divide (batch, positions, channels) into slices of images and positions with about BAND_VALUES values each."""
+    images = max(1, BAND_VALUES // max(1, positions * channels))
+    rows = positions if images > 1 else max(1, BAND_VALUES // max(1, channels))
+    for image in range(0, batch, images):
+        for row in range(0, positions, max(1, rows)):
+            yield slice(image, image + images), slice(row, row + rows)
 
 
 def largest_finite(dtype: np.dtype) -> float:

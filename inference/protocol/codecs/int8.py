@@ -16,7 +16,7 @@ import numpy as np
 import zstandard
 
 from hybrid_batch.data.errors import InvalidFrame
-from hybrid_batch.inference.protocol.codecs.codec import PackedCodec, decompress, largest_finite
+from hybrid_batch.inference.protocol.codecs.codec import PackedCodec, bands, decompress, largest_finite
 
 _MAX_LEVEL = 255
 _ZSTD_LEVEL = 1
@@ -27,7 +27,7 @@ _MIN_POSITIONS = 32
 def open_codec(name: str) -> PackedCodec:
     """Return the codec `int8`."""
     del name
-    return PackedCodec(pack, unpack)
+    return PackedCodec(pack, unpack, peak_bytes, weight=1)
 
 
 def pack(tensor: np.ndarray) -> bytes:
@@ -57,9 +57,17 @@ def unpack(data: bytes | memoryview, shape: tuple[int, ...], dtype: np.dtype) ->
     levels = np.frombuffer(raw, np.uint8, offset=split).reshape(batch, channels, positions)
     steps = (high - low) / _MAX_LEVEL
     images = np.empty((batch, positions, channels), dtype)
-    for index in range(batch):
-        images[index] = (levels[index] * steps[index] + low[index]).T
+    for some, rows in bands(batch, positions, channels):
+        values = levels[some, :, rows] * steps[some]
+        values += low[some]
+        images[some, rows] = values.transpose(0, 2, 1)
     return images.reshape(shape)
+
+
+def peak_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """See PackedCodec: the result, the levels, and ranges in two precisions with their differences."""
+    channels, _ = _layout(shape)
+    return math.prod(shape) * (dtype.itemsize + 1) + shape[0] * channels * 48
 
 
 def _layout(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -21,8 +21,13 @@ import numpy as np
 import zstandard
 
 from hybrid_batch.data.errors import InvalidFrame
-from hybrid_batch.inference.protocol.codecs.codec import PackedCodec, decompress, largest_finite
-from hybrid_batch.inference.protocol.codecs.entropy.coder import CodedLevels, decode_levels, encode_levels
+from hybrid_batch.inference.protocol.codecs.codec import PackedCodec, bands, decompress, largest_finite
+from hybrid_batch.inference.protocol.codecs.entropy.coder import (
+    CodedLevels,
+    decode_levels,
+    decoding_bytes,
+    encode_levels,
+)
 from hybrid_batch.inference.protocol.codecs.entropy.context_model import max_model_bytes
 
 # Half the clip in standard deviations, by bits: Banner et al. give 2.83 to 7.41 of a Laplace's scale.
@@ -36,7 +41,7 @@ _HEAD_LEVEL = 9  # of zstd; 0.02 ms more than level 3 for a head that is 2 % sma
 def open_codec(name: str) -> PackedCodec:
     """Return the codec `qN` for N bits from 2 to 6."""
     bits = int(name.removeprefix("q"))
-    return PackedCodec(partial(pack, bits=bits), partial(unpack, bits=bits))
+    return PackedCodec(partial(pack, bits=bits), partial(unpack, bits=bits), peak_bytes)
 
 
 def pack(tensor: np.ndarray, bits: int) -> bytes:
@@ -61,8 +66,14 @@ def unpack(data: bytes | memoryview, shape: tuple[int, ...], dtype: np.dtype, bi
     grid, coded = split(data, 8 * batch, max_model_bytes(shape, count))
     scales = np.frombuffer(grid, "<f4", batch)
     offsets = np.frombuffer(grid, "<i4", batch, 4 * batch)
-    per_image = (batch, *[1] * (len(shape) - 1))
-    return dequantise(decode_levels(coded, shape, count), offsets.reshape(per_image), scales.reshape(per_image), dtype)
+    levels = decode_levels(coded, shape, count)
+    return dequantise(levels, offsets.reshape(batch, 1, 1), scales.reshape(batch, 1, 1), dtype)
+
+
+def peak_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """See PackedCodec: the levels while they are decoded, or the levels and the result."""
+    head = 48 * shape[0] + 64 * (shape[-1] if len(shape) > 1 else 1)
+    return head + max(decoding_bytes(shape), math.prod(shape) * (dtype.itemsize + 2))
 
 
 def _choose_scale(values: np.ndarray, bits: int) -> tuple[float, int]:
@@ -93,13 +104,21 @@ def to_finite(image: np.ndarray) -> np.ndarray:
 
 
 def dequantise(levels: np.ndarray, offsets: np.ndarray, scales: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return (levels + offsets) · scales, clipped to the finite values of `dtype`. Raises InvalidFrame."""
+    """Return (levels + offsets) · scales of levels (batch, …, channels), clipped to the finite values of `dtype`.
+
+    Offsets and scales are (channels), or (batch, 1, 1). Raises InvalidFrame."""
     if not (np.isfinite(scales) & (scales > 0)).all():
         raise InvalidFrame("A quantised tensor has a scale that is not a positive number.")
     limit = largest_finite(dtype)
-    values: np.ndarray = (levels + offsets.astype(np.float64)) * scales
-    np.clip(values, -limit, limit, out=values)
-    return values.astype(dtype, copy=False)
+    shape, doubles = levels.shape, offsets.astype(np.float64)
+    batch, channels = shape[0], shape[-1] if len(shape) > 1 else 1
+    levels = levels.reshape(batch, -1, channels)
+    result = np.empty(levels.shape, dtype)
+    for some, rows in bands(*levels.shape):
+        own = some if scales.ndim > 1 else slice(None)
+        values: np.ndarray = (levels[some, rows] + doubles[own]) * scales[own]
+        result[some, rows] = np.clip(values, -limit, limit, out=values)
+    return result.reshape(shape)
 
 
 def join(grid: bytes, coded: CodedLevels) -> bytes:
@@ -118,7 +137,7 @@ def split(data: bytes | memoryview, grid_bytes: int, model_bytes: int) -> tuple[
         raise InvalidFrame(f"A quantised tensor of {len(view)} bytes ends within its head.")
     sizes = range(grid_bytes + 1, grid_bytes + model_bytes + 1)
     head = decompress(view[_HEAD_SIZE.size : end], sizes, "A quantised tensor's head")
-    return head[:grid_bytes], CodedLevels(head[grid_bytes:], bytes(view[end:]))
+    return head[:grid_bytes], CodedLevels(head[grid_bytes:], view[end:])
 
 
 def unpack_empty(data: bytes | memoryview, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,23 @@ from hybrid_batch.data.errors import InvalidFrame
 from hybrid_batch.inference.model.cuts import TensorSpec
 from hybrid_batch.inference.model.datatypes import BYTES, FLOAT_DATATYPES, NUMPY_DTYPES, join_bytes, split_bytes
 from hybrid_batch.inference.protocol.codecs import CALIBRATED, IMAGE, TENSOR_CODECS, is_calibrated, open_tensor_codec
-from hybrid_batch.inference.protocol.codecs.codec import NativeCodec, Pack, PackedCodec, TensorCodec, Unpack
+from hybrid_batch.inference.protocol.codecs.codec import NativeCodec, Pack, PackedCodec, TensorCodec
 from hybrid_batch.inference.protocol.wire import Frame, WireTensor, is_shape
 
 MAX_BATCH = 1024
 MAX_DECODED_BYTES = 1 << 29
+SERVED_BYTES = 64 << 20  # of the tensors of several images in one request, which every server decodes
 _FP16_MAX = float(np.finfo(np.float16).max)
 _OWN_DATATYPE = NativeCodec(None)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCost:
+    """What decoding the tensors of a frame takes: the largest memory, without the frame's data, and the time in units
+    of a JPEG's pixel."""
+
+    peak_bytes: int
+    work: int
 
 
 def encode(codec: str, boundary: Sequence[TensorSpec], tensors: Sequence[np.ndarray]) -> tuple[WireTensor, ...]:
@@ -88,6 +99,23 @@ def decoded_bytes(boundary: Sequence[TensorSpec], batch: int) -> int:
     return batch * sum(spec.elements * NUMPY_DTYPES[spec.datatype].itemsize for spec in boundary)
 
 
+def decoding_cost(boundary: Sequence[TensorSpec], frame: Frame) -> FrameCost:
+    """The cost of `decode` for a frame that `frame_batch_size` has checked. Tensors in their own datatype are
+    counted too, because they are copied unless their data are aligned."""
+    received = {tensor.name: tensor for tensor in frame.tensors}
+    batch = frame_batch_size(boundary, frame)
+    results = extra = work = 0
+    for spec in boundary:
+        tensor, shape, dtype = received[spec.name], (batch, *spec.shape), NUMPY_DTYPES[spec.datatype]
+        size = math.prod(shape) * dtype.itemsize
+        results += size
+        codec = _find_codec(tensor.parameters.get("codec"))
+        if codec is not None:
+            extra = max(extra, codec.peak_bytes(shape, dtype) - size)
+            work += math.prod(shape) * codec.weight
+    return FrameCost(results + extra, work)
+
+
 def _encode(name: str, codec: TensorCodec, spec: TensorSpec, tensor: np.ndarray) -> WireTensor:
     if isinstance(codec, PackedCodec):
         return _packed(name, codec.pack, spec, tensor)
@@ -106,29 +134,29 @@ def _packed(name: str, pack: Pack, spec: TensorSpec, tensor: np.ndarray) -> Wire
 
 def _decode(spec: TensorSpec, tensor: WireTensor, batch: int) -> np.ndarray:
     shape, dtype = (batch, *spec.shape), NUMPY_DTYPES[spec.datatype]
-    unpack = _find_unpack(tensor.parameters.get("codec"))
-    if unpack is not None:
-        return unpack(tensor.data, shape, dtype)
+    codec = _find_codec(tensor.parameters.get("codec"))
+    if codec is not None:
+        return codec.unpack(tensor.data, shape, dtype)
     array = np.frombuffer(tensor.data, NUMPY_DTYPES[tensor.datatype]).reshape(shape).astype(dtype, copy=False)
     return np.require(array, requirements="A")
 
 
-def _find_unpack(name: object) -> Unpack | None:
-    """Return the decoder of a packed codec by the name in a frame; None for other names."""
+def _find_codec(name: object) -> PackedCodec | None:
+    """Return the packed codec by the name in a frame, to decode; None for other names."""
     if name == CALIBRATED:
-        from hybrid_batch.inference.protocol.codecs.calibrated import unpack
+        from hybrid_batch.inference.protocol.codecs.calibrated import DECODER
 
-        return unpack
+        return DECODER
     codec = open_tensor_codec(name) if isinstance(name, str) and name in TENSOR_CODECS else None
-    return codec.unpack if isinstance(codec, PackedCodec) else None
+    return codec if isinstance(codec, PackedCodec) else None
 
 
 def _declared_shape(spec: TensorSpec, tensor: WireTensor) -> tuple[int, ...]:
     """Return batch and shape of a tensor after decoding, as the sender declares them."""
     codec = tensor.parameters.get("codec")
-    packed = _find_unpack(codec) is not None
+    packed = _find_codec(codec) is not None
     if codec is not None and not packed:
-        known = [name for name in (*TENSOR_CODECS, CALIBRATED) if _find_unpack(name)]
+        known = [name for name in (*TENSOR_CODECS, CALIBRATED) if _find_codec(name)]
         raise InvalidFrame(f"Tensor {spec.name!r} has codec {codec!r}; use one of {', '.join(known)}, or none for raw.")
     if packed and (tensor.datatype != "UINT8" or spec.datatype not in FLOAT_DATATYPES):
         raise InvalidFrame(

@@ -4,18 +4,19 @@ The Open Inference Protocol v2 for one bundle: every cut is a version of the mod
 """
 
 import asyncio
+import re
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
 import starlette.requests
-from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.serving import oip
@@ -26,25 +27,39 @@ from hybrid_batch.inference.serving.http.connections.server_loop import ServerLo
 from hybrid_batch.inference.serving.http.request_body import BodyReader
 from hybrid_batch.inference.serving.monitoring.observation import RequestObservation
 from hybrid_batch.inference.serving.oip import Operation
-from hybrid_batch.inference.serving.replies import error_reply
+from hybrid_batch.inference.serving.replies import HttpError, error_reply
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
-def make_app(settings: ServerSettings) -> Starlette:
+class Application:
+    """An ASGI application without routes: `endpoint` answers every target, so that none escapes its checks."""
+
+    def __init__(self, handler: AsyncRequestHandler, endpoint: ASGIApp, lifespan: Lifespan) -> None:
+        self.handler = handler
+        self._endpoint = endpoint
+        self._lifespan = Router(lifespan=lifespan)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See https://asgi.readthedocs.io/en/latest/specs/main.html."""
+        await (self._lifespan if scope["type"] == "lifespan" else self._endpoint)(scope, receive, send)
+
+
+def make_app(settings: ServerSettings) -> Application:
     """The server as an ASGI application. Raises WrongUsage for a bad `spill`, MissingExtra if the runtime is not
     installed."""
     handler = AsyncRequestHandler(settings)
     gate = Gate(settings.access, settings.max_pending, time.monotonic)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[None]:
         _reject_requests_after_signals(handler)
         _attach_to_loop(handler, gate, settings)
         yield
         handler.close()
 
-    app = Starlette(routes=[Route("/{path:path}", _Endpoint(handler, gate))], lifespan=lifespan)
-    app.state.handler = handler
-    return app
+    return Application(handler, _Endpoint(handler, gate), lifespan)
 
 
 class _Endpoint:
@@ -56,6 +71,7 @@ class _Endpoint:
         self._bodies = BodyReader(settings.connections, settings.max_request_bytes, settings.read_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = _in_origin_form(scope)
         received = starlette.requests.Request(scope, receive)
         observation, error = RequestObservation(self._handler.metrics, self._handler.log, received), None
         try:
@@ -69,7 +85,11 @@ class _Endpoint:
 
     async def _handle(self, received: starlette.requests.Request, observation: RequestObservation) -> Reply:
         path = _raw_path(received)
-        target = oip.parse_target(received.method, path)
+        try:
+            target = oip.parse_target(received.method, path)
+        except HttpError:
+            with self._gate.use(received.scope, self._gate.authenticate(received.scope, None)):
+                raise
         observation.operation = target.operation
         client = self._gate.authenticate(received.scope, target.operation)
         with self._gate.use(received.scope, client) as count:
@@ -81,12 +101,23 @@ class _Endpoint:
             observation.read(content)
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in received.headers.raw}
             request = Request(received.method, path, headers, content)
-            with self._handler.admission.admit(has_begun=True) as permit:
+            with self._handler.admission.admit(
+                has_begun=True, client=self._gate.sharing(received.scope, client)
+            ) as permit:
                 permit.reserve(len(content))
                 if (connection := received.scope.get(CONNECTION)) is not None:
                     connection.on_lost = permit.cancel
                 with observation.span("infer"):
                     return await self._handler.infer(target, request, permit, observation.stages_ms)
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """The scope with the path of a target in absolute form, which a server must accept (RFC 9112, 3.2.2)."""
+    raw: bytes = scope.get("raw_path") or b""
+    if not (match := _ABSOLUTE.match(raw)):
+        return scope
+    raw = raw[match.end() :] or b"/"
+    return {**scope, "raw_path": raw, "path": unquote(raw.decode("latin-1"))}
 
 
 def _raw_path(received: starlette.requests.Request) -> str:
@@ -101,8 +132,6 @@ def _attach_to_loop(handler: AsyncRequestHandler, gate: Gate, settings: ServerSe
     if not isinstance(loop, ServerLoop):
         return
     loop.connections.metrics = handler.metrics
-    if settings.access.token_file is None and settings.access.tls is None:
-        return
 
     def reload() -> None:
         gate.reload()

@@ -12,25 +12,31 @@ from hybrid_batch.data.images.decoding.decoding_queue import DecodingQueue
 from hybrid_batch.data.images.decoding.pixel_budget import SERVER_BUDGET, DecodingCost, PixelBudget
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes import open_runtime
+from hybrid_batch.inference.protocol.codecs.wire_tensors import SERVED_BYTES
 from hybrid_batch.inference.protocol.spill import Spill, is_spilled
 from hybrid_batch.inference.protocol.transport import Reply, Request
+from hybrid_batch.inference.protocol.wire import wants_json
 from hybrid_batch.inference.serving.http.access.access_settings import AccessSettings
 from hybrid_batch.inference.serving.http.admission import AdmissionController, Permit
 from hybrid_batch.inference.serving.http.compile_queue import CompileQueue
 from hybrid_batch.inference.serving.http.connections.connection_limits import ConnectionLimits
 from hybrid_batch.inference.serving.http.dynamic_batcher import DynamicBatcher
-from hybrid_batch.inference.serving.inference_request import InferenceResult, PendingRequest, StartedRequest
+from hybrid_batch.inference.serving.inference_request import (
+    InferenceResult,
+    PendingRequest,
+    StartedRequest,
+)
 from hybrid_batch.inference.serving.monitoring.metric_documents import MetricDocuments
 from hybrid_batch.inference.serving.monitoring.metric_layout import Stage
 from hybrid_batch.inference.serving.monitoring.metrics import InferenceTimes, ServerMetrics
 from hybrid_batch.inference.serving.monitoring.request_log import LogFormat, RequestLog
-from hybrid_batch.inference.serving.monitoring.saturation import Saturation
 from hybrid_batch.inference.serving.oip import MAX_REQUEST_BYTES, Operation, RequestTarget
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
 from hybrid_batch.inference.serving.segment_cache import DEFAULT_COMPILED_BYTES
 
 _COMPILED_AT_ONCE_NS = 1_000_000
 _WORK_AT_ONCE = 4_000_000  # pixels of a request that are decoded in the thread that parsed it, about 20 ms
+_SCORES_AT_ONCE = 10_000  # that are encoded as JSON in the thread that computed them, about 10 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,6 @@ class AsyncRequestHandler:
         self.metrics = ServerMetrics([cut.id for cut in settings.bundle.cuts], settings.counters_path)
         self.log = RequestLog(settings.log_format, every=settings.access_log)
         self.admission = AdmissionController(settings.max_pending, observe=self.metrics.set_load)
-        self._saturation = Saturation()
         self._handler = RequestHandler(
             settings.bundle,
             open_runtime(settings.runtime, settings.bundle),
@@ -74,6 +79,7 @@ class AsyncRequestHandler:
                 max(MAX_REQUEST_BYTES, settings.max_request_bytes),
                 settings.max_request_bytes,
                 settings.max_batch,
+                request_decoded_bytes=max(SERVED_BYTES, settings.max_request_bytes),
                 compiled_bytes=settings.max_compiled_bytes,
                 pixels=settings.pixels,
             ),
@@ -157,7 +163,7 @@ class AsyncRequestHandler:
         self._compilations.close()
 
     def _is_ready(self) -> bool:
-        return not self._saturation.update(self.admission.used_share) and not self.admission.shutting_down
+        return not self.admission.is_saturated and not self.admission.shutting_down
 
     def _infer(
         self,
@@ -166,14 +172,15 @@ class AsyncRequestHandler:
         replied: Future[Reply],
         stages_ms: dict[str, float],
     ) -> None:
-        """Decode, compute and encode in one thread; if the runtime is busy, another thread computes and encodes. Image
-        files that take longer are decoded by the threads for that. `check` raises once the client is gone."""
+        """Decode, compute and encode in one thread; if the runtime is busy, another thread computes and encodes. What
+        takes longer is decoded by the threads for that, and encoded by another thread while the runtime computes what
+        is next. `check` raises once the client is gone."""
         if not replied.set_running_or_notify_cancel():
             return
         try:
             check()
             started = start()
-            steps, cost, work = started.decode_images(), None, 0
+            steps, cost, work = started.decode_steps(), None, 0
             while (cost := next(steps, None)) is not None and work + cost.work <= _WORK_AT_ONCE:
                 work += cost.work
             if cost is not None:
@@ -193,7 +200,7 @@ class AsyncRequestHandler:
         replied: Future[Reply],
         stages_ms: dict[str, float],
     ) -> Iterator[DecodingCost]:
-        """Decode the other images step by step, and have the request computed."""
+        """Decode the rest step by step, and have the request computed."""
         try:
             yield from steps
             self._threads.submit(self._compute, started.finish(), check, replied, stages_ms)
@@ -213,8 +220,16 @@ class AsyncRequestHandler:
             except Exception as error:
                 replied.set_exception(error)
 
+        def encode_elsewhere(computed: Future[InferenceResult]) -> None:
+            try:
+                self._threads.submit(encode, computed)
+            except RuntimeError:  # the server is being closed
+                encode(computed)
+
         computed = Future[InferenceResult]()
-        computed.add_done_callback(encode)
+        scores = len(pending.decoded.errors) * self.settings.bundle.output.elements
+        is_long = scores > _SCORES_AT_ONCE and wants_json(pending.frame)
+        computed.add_done_callback(encode_elsewhere if is_long else encode)
         self._batcher.compute(pending.cut, pending.decoded.tensors, computed, check)
 
     def _encode(self, pending: PendingRequest, result: InferenceResult, stages_ms: dict[str, float]) -> Reply:

@@ -16,6 +16,8 @@ from hybrid_batch.inference.model.cuts import Cut
 from hybrid_batch.inference.serving.executor import TailExecutor
 from hybrid_batch.inference.serving.inference_request import InferenceResult, compute
 
+_MAX_COPIED_BYTES = 64 << 20  # of tensors of several requests that are computed in one call, which copies them
+
 
 @dataclass(frozen=True, slots=True)
 class _QueuedTensors:
@@ -27,6 +29,10 @@ class _QueuedTensors:
     @property
     def size(self) -> int:
         return len(self.tensors[0])
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors)
 
 
 class DynamicBatcher:
@@ -78,13 +84,15 @@ class DynamicBatcher:
 
     def _take_batch(self) -> list[_QueuedTensors]:
         """Take the oldest request and, in order, those for the same cut that fit into a batch with it."""
-        cut, images = self._queue[0].cut, 0
+        cut, images, copied = self._queue[0].cut, 0, 0
         taken: list[_QueuedTensors] = []
         left: deque[_QueuedTensors] = deque()
         for queued in self._queue:
-            if queued.cut is cut and (not taken or images + queued.size <= self._max_batch):
+            fits = images + queued.size <= self._max_batch and copied + queued.bytes <= _MAX_COPIED_BYTES
+            if queued.cut is cut and (not taken or fits):
                 taken.append(queued)
                 images += queued.size
+                copied += queued.bytes
             else:
                 left.append(queued)
         self._queue = left

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from hybrid_batch.data.errors import WrongUsage
@@ -25,7 +24,7 @@ from hybrid_batch.inference.serving.http.access.access_settings import AccessSet
 from hybrid_batch.inference.serving.http.access.gate import SECURITY_HEADERS
 from hybrid_batch.inference.serving.http.access.tls import make_tls_context
 from hybrid_batch.inference.serving.http.access.tokens import TokenFile
-from hybrid_batch.inference.serving.http.app import make_app
+from hybrid_batch.inference.serving.http.app import Application, make_app
 from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from hybrid_batch.inference.serving.http.connections.http_connection import HttpConnection
 from hybrid_batch.inference.serving.http.connections.peers import is_loopback
@@ -160,7 +159,7 @@ def _is_ready(address: str, port: int, *, has_tls: bool) -> bool:
         connection.close()
 
 
-def _make_child_app(settings: ServerSettings) -> Starlette:
+def _make_child_app(settings: ServerSettings) -> Application:
     """The application in one of several processes, which ends with its parent even if the parent is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     return make_app(settings)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 from hybrid_batch.data.terminal.escapes import escape_controls, escape_json, write_line
 
 LogFormat = Literal["text", "json"]
-_PATH_CHARACTERS = 200
+_METHOD_CHARACTERS, _PATH_CHARACTERS = 20, 200
 _MAX_FAILURES, _WINDOW_S = 10, 10.0
 
 
@@ -59,7 +59,7 @@ class RequestLog:
 
     def request(self, record: RequestRecord) -> None:
         """Write the line of a request; without `every` only of failures, within their limit."""
-        record.path = record.path[:_PATH_CHARACTERS]
+        record.method, record.path = record.method[:_METHOD_CHARACTERS], record.path[:_PATH_CHARACTERS]
         record.duration_ms = round(record.duration_ms, 3)
         record.stages_ms = {stage: round(duration, 3) for stage, duration in record.stages_ms.items()}
         if self.every or self._admit_failure():

@@ -18,7 +18,7 @@ class CodedLevels:
     """Levels as bytes: their context model, which compresses further, and the data."""
 
     model: bytes
-    data: bytes
+    data: bytes | memoryview
 
 
 def encode_levels(levels: np.ndarray, count: int) -> CodedLevels:
@@ -60,14 +60,13 @@ def _decode(lanes: Lanes, data: bytes | memoryview, model: ContextModel) -> np.n
     size = len(data) - 2 * lanes.count
     if size < 0:
         raise InvalidFrame(f"A quantised tensor has {len(data)} bytes for the states of {lanes.count} lanes.")
-    state = np.frombuffer(data, "<u2", lanes.count).astype(np.intp)
-    rest = np.zeros(size + lanes.count, np.intp)
-    rest[:size] = np.frombuffer(data, np.uint8, offset=2 * lanes.count)
+    state = np.frombuffer(data, "<u2", lanes.count).astype(np.int32)
+    rest = np.frombuffer(data, np.uint8, offset=2 * lanes.count)
     symbol_of, size_of, bias_of = _slot_tables(model.frequencies)
     first_slot_of = model.context_of << _TOTAL_BITS
-    left_weights, up_weights, added = model.weights
-    means = lanes.expand(model.means)
-    levels = np.empty((lanes.steps, lanes.count), np.intp)
+    left_weights, up_weights, added = (part.astype(np.int16) for part in model.weights)
+    means = lanes.expand(model.means).astype(np.uint8)
+    levels = np.empty((lanes.steps, lanes.count), np.uint8)
     slot = np.empty(lanes.count, np.intp)
     position = 0
     for step in range(lanes.steps):
@@ -79,19 +78,19 @@ def _decode(lanes: Lanes, data: bytes | memoryview, model: ContextModel) -> np.n
         weighted_sum += up_weights[channel] * (left if above is None else above)
         weighted_sum += added[channel]
         first_slot_of.take(weighted_sum, out=slot, mode="clip")
-        slot += state & (TOTAL - 1)
+        slot += state & np.int32(TOTAL - 1)
         symbol_of.take(slot, out=levels[step], mode="clip")
         state >>= _TOTAL_BITS
         state *= size_of.take(slot)
         state += bias_of.take(slot)
         low = (state < _MIN_STATE).nonzero()[0]
-        state[low] = state.take(low) << 8 | rest[position : position + len(low)]
-        position += len(low)
+        start, position = position, position + len(low)
         if position > size:
             raise InvalidFrame("A quantised tensor ends before its last level.")
+        state[low] = state.take(low) << 8 | rest[start:position]
     if position != size or (state != _MIN_STATE).any():
         raise InvalidFrame("A quantised tensor does not end with its last level.")
-    return levels.astype(np.uint8)
+    return levels
 
 
 def _slot_tables(frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,4 +101,13 @@ def _slot_tables(frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     owner = np.repeat(np.arange(flat.size), flat)
     start = np.cumsum(flat) - flat
     inside = np.arange(owner.size) - start[owner]
-    return owner % filled.shape[1], flat[owner], inside
+    sizes = flat[owner].astype(np.int32)
+    return (owner % filled.shape[1]).astype(np.uint8), sizes, inside.astype(np.int32)
+
+
+def decoding_bytes(shape: tuple[int, ...]) -> int:
+    """The largest memory of `decode_levels` for a shape, without the bytes that it decodes: the levels, their copy in
+    the order of the tensor, the weights, and what one step needs. The tables of the context model have a fixed size."""
+    lanes = Lanes.of_shape(shape)
+    weights = lanes.group * lanes.count
+    return 2 * lanes.steps * lanes.count + 48 * weights + 64 * lanes.count

@@ -34,10 +34,11 @@ class Gate:
         self._requires_certificate = settings.tls is not None and settings.tls.client_ca is not None
         self._meter = ClientMeter(settings.limits, max(1, int(max_pending * _CONCURRENT_SHARE)), now)
 
-    def authenticate(self, scope: Scope, operation: Operation) -> str | None:
+    def authenticate(self, scope: Scope, operation: Operation | None) -> str | None:
         """The name of the client by its token or certificate, None if it needs neither. Liveness and readiness of the
-        server need neither. Raises HttpError with status 401 for a missing or unknown token, 403 for a missing
-        certificate, and for a request of a web page to a server without authentication."""
+        server need neither; `operation` is None for an unknown target. Raises HttpError with status 401 for a missing
+        or unknown token, 403 for a missing certificate, and for a request of a web page to a server without
+        authentication."""
         if operation in _PUBLIC:
             return None
         name = self._find_certificate(scope) if self._requires_certificate else None
@@ -53,6 +54,14 @@ class Gate:
             return self._meter.use(f"name {client}", is_identified=True)
         host = peer_of(scope["client"][0]) if scope.get("client") else "local"
         return self._meter.use(f"peer {host}", is_identified=not is_loopback(host))
+
+    def sharing(self, scope: Scope, client: str | None) -> str | None:
+        """With which other requests this one shares the memory of its client; None on loopback, where one address is
+        many clients."""
+        if client is not None:
+            return f"name {client}"
+        host = peer_of(scope["client"][0]) if scope.get("client") else "local"
+        return None if is_loopback(host) or host == "local" else f"peer {host}"
 
     def reload(self) -> None:
         """Read the token file again; an invalid one is reported, and the present tokens stay."""
