@@ -5,17 +5,17 @@ force, and the result or the error.
 """
 
 import ctypes
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybrid_batch.inference.model.importing.sandbox.landlock import FileAccess, landlock_version, restrict_files
+from hybrid_batch.inference.model.importing.sandbox.landlock import FileAccess, restrict_files
 from hybrid_batch.inference.model.importing.sandbox.limits import ImportLimits, Protections, limit_process
 from hybrid_batch.inference.model.importing.sandbox.seccomp import restrict_calls
 
@@ -32,7 +32,10 @@ _NO_MEMORY_FOR = (
     "cannot allocate memory",
     "bad_alloc",
 )
+# A system call that is not listed, and one with arguments that are not.
+_FORBIDDEN = tuple(os.strerror(number) for number in (errno.ENOSYS, errno.EPERM))
 UNEXPECTED = "Unexpected"
+FORBIDDEN = "Forbidden"
 TOO_LARGE = "OutOfMemory"
 
 
@@ -60,26 +63,30 @@ def run(line: str) -> None:
     for stream in (0, 1):  # libraries print there
         os.dup2(null, stream)
     access = FileAccess(**{name: tuple(map(Path, paths)) for name, paths in stored["access"].items()})
-    protections = protect(ImportLimits(**stored["limits"]), access, network=stored["network"])
-    reply.write(f"{json.dumps(protections.to_dict())}\n")
-    reply.flush()
-    reply.write(json.dumps(answer(stored["reference"], Path(stored["output"]), stored["settings"])))
+    limits = ImportLimits(**stored["limits"])
+    try:
+        protections = protect(limits, access, network=stored["network"])
+    except OSError as error:
+        message = f"This system has protections for the process of imports and refuses them ({error})."
+        none = Protections(0, False, stored["network"], limits.memory_bytes, limits.time_s)
+        reply.write(f"{json.dumps(none.to_dict())}\n{json.dumps({'error': 'ModelRefused', 'message': message})}")
+    else:
+        reply.write(f"{json.dumps(protections.to_dict())}\n")
+        reply.flush()
+        reply.write(json.dumps(answer(stored["reference"], Path(stored["output"]), stored["settings"])))
     reply.close()
     os._exit(0)  # without the code that a model may have registered for the end of the process
 
 
 def protect(limits: ImportLimits, access: FileAccess, *, network: bool) -> Protections:
-    """Take from this process what an import does not need. Must run before any thread is started."""
+    """Take from this process what an import does not need. Must run before any thread is started.
+
+    Raises OSError if the kernel has a protection and refuses it; one that it lacks is left out."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     limit_process(limits)
-    version = 0
-    with suppress(OSError):
-        version = restrict_files(access, network=network) if landlock_version() else 0
-    filtered = False
-    with suppress(OSError):
-        filtered = restrict_calls(network=network)
-    return Protections(version, filtered, network, limits.memory_bytes, limits.time_s)
+    version = restrict_files(access, network=network)
+    return Protections(version, restrict_calls(network=network), network, limits.memory_bytes, limits.time_s)
 
 
 def answer(reference: str, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -95,15 +102,20 @@ def answer(reference: str, output: Path, settings: dict[str, Any]) -> dict[str, 
         built = build_bundle(reference, output, stated)
         store_bundle(output, built.bundle, built.graph)
     except HybridBatchError as error:
-        kind = TOO_LARGE if _is_out_of_memory(error) else type(error).__name__
-        return {"error": kind, "message": str(error)}
+        return {"error": _kind(error, type(error).__name__), "message": str(error)}
     except BaseException as error:
         import traceback
 
-        kind = TOO_LARGE if _is_out_of_memory(error) else UNEXPECTED
         message = f"{type(error).__name__}: {error}"
-        return {"error": kind, "message": message[:1000], "trace": traceback.format_exc()[-10_000:]}
+        return {"error": _kind(error, UNEXPECTED), "message": message[:1000], "trace": traceback.format_exc()[-10_000:]}
     return {"notes": list(built.notes)}
+
+
+def _kind(error: BaseException, other: str) -> str:
+    """What the parent makes of an error: a limit that was reached, a right that is missing, or `other`."""
+    if _is_out_of_memory(error):
+        return TOO_LARGE
+    return FORBIDDEN if any(text in str(cause) for cause in _causes(error) for text in _FORBIDDEN) else other
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -27,7 +27,7 @@ from hybrid_batch.data.errors import (
     StorageFailed,
     WrongUsage,
 )
-from hybrid_batch.inference.model.importing.sandbox.child_process import TOO_LARGE, ImportRequest
+from hybrid_batch.inference.model.importing.sandbox.child_process import FORBIDDEN, TOO_LARGE, ImportRequest
 from hybrid_batch.inference.model.importing.sandbox.limits import GIBIBYTE, Protections
 from hybrid_batch.inference.model.importing.sandbox.search_paths import environment
 
@@ -152,7 +152,8 @@ def _end_of(request: ImportRequest, code: int) -> HybridBatchError:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
     return ModelRefused(
         f"The import of {request.reference} was ended by {name}: it needs more memory than {memory}"
-        " (`hybrid-batch import --max-memory-gb` allows more), or the model is damaged or hostile."
+        " (`hybrid-batch import --max-memory-gb` allows more) or a system call that it may not make, or the model is"
+        " damaged or hostile."
     )
 
 
@@ -163,6 +164,11 @@ def _error_of(request: ImportRequest, result: _Reply) -> HybridBatchError:
         error: HybridBatchError = ModelRefused(
             f"The import of {request.reference} needs more than {request.limits.memory_bytes / GIBIBYTE:g} GiB of"
             " memory; `hybrid-batch import --max-memory-gb` allows more."
+        )
+    elif result.error == FORBIDDEN:
+        error = ModelRefused(
+            f"The import of {request.reference} needs a system call that the process of imports may not make"
+            f" ({message.rstrip('.')})."
         )
     elif result.error in _ERRORS:
         error = _ERRORS[result.error](message)

@@ -7,10 +7,13 @@ stranger.
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from hybrid_batch.data.errors import HybridBatchError, NotABundle
+from hybrid_batch.data.storage.temporary_files import lock
 from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import (
     BUNDLE_FILES,
@@ -57,10 +60,24 @@ def import_isolated(
     try:
         check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as name:
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as name,
+            _held(Path(name)),
+        ):
             return _import_in(Path(name), reference, path, settings, limits)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Mark a folder as in use, so that no writer of the same bundle, this process included, takes it for abandoned."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _import_in(work: Path, reference: str, path: Path, settings: ImportSettings, limits: ImportLimits) -> ImportResult:
@@ -80,8 +97,15 @@ def _import_in(work: Path, reference: str, path: Path, settings: ImportSettings,
     bundle = _checked(made, Path(reference).name)
     with atomic_directory(path) as folder:
         for name in BUNDLE_FILES:
-            (made / name).rename(folder / name)
+            _publish(made / name, folder / name)
     return ImportResult(replace(bundle, path=path), notes, protections)
+
+
+def _publish(made: Path, target: Path) -> None:
+    """Move a file of the other process to its place, with the mode that a new file of this process has there."""
+    target.touch()
+    made.chmod(stat.S_IMODE(target.stat().st_mode))
+    made.replace(target)
 
 
 def _inputs(reference: str, settings: ImportSettings) -> tuple[Path, ...]:
@@ -110,9 +134,10 @@ def _checked(folder: Path, source: str) -> Bundle:
 
     Its graph is checked again, because the runtimes of this process will open it."""
     try:
-        found = {entry.name: entry.lstat().st_mode for entry in folder.iterdir()}
+        found = {entry.name: entry.lstat() for entry in folder.iterdir()}
+        own_files = all(stat.S_ISREG(entry.st_mode) and entry.st_nlink == 1 for entry in found.values())
         is_own = folder.resolve() == folder.parents[1].resolve() / folder.parent.name / folder.name
-        if not is_own or sorted(found) != sorted(BUNDLE_FILES) or not all(map(stat.S_ISREG, found.values())):
+        if not is_own or sorted(found) != sorted(BUNDLE_FILES) or not own_files:
             raise NotABundle("it has other files than a bundle")
         bundle = read_bundle(folder)
         check_graph(bundle)

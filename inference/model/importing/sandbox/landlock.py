@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
             rule = _PathRule(rights if path.is_dir() else rights & _FILE_RIGHTS, opened)
             if not rule.allowed:  # a file has no right to be listed
                 continue
-            _call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), ctypes.byref(rule), ctypes.c_uint32(0))
+            with suppress(OSError):  # a kind of file without rules, which stays out of reach
+                _call(_ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(_PATH_BENEATH), ctypes.byref(rule), 0)
         finally:
             os.close(opened)
 
