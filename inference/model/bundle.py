@@ -36,9 +36,12 @@ OutputKind = Literal["probabilities", "logits"]
 BUNDLE_FILES = _DESCRIPTION_FILE, _GRAPH_FILE = "bundle.json", "graph.pb"
 _WEIGHTS, _RANDOM = "weights", "random"  # not in the hash, so that older bundles keep theirs
 _MAX_ELEMENTS = 1 << 31  # of a tensor, for one image
+_MOST_CLASSES, _MOST_CUTS = 1 << 18, 1 << 12
 
 Entry = TypeVar("Entry")
-Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+_LINE = r"^[^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*\Z"  # text that cannot print a line of its own
+Name = Annotated[str, Meta(min_length=1, max_length=1024, pattern=_LINE)]
+CutId = Annotated[str, Meta(pattern=r"^c[0-9]{1,6}\Z")]
 Size = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Macs = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -79,7 +82,7 @@ class Bundle:
             return None
         return (
             f"{self.name} has random weights, so its predictions carry no meaning; for trained weights use"
-            f" `hybrid-batch import {self.source} --weights imagenet` or --weights FILE."
+            f" `hybrid-batch import {shlex.quote(self.source)} --weights imagenet` or --weights FILE."
         )
 
     def cut(self, id_or_name: str) -> Cut:
@@ -197,7 +200,7 @@ class _TensorEntry(msgspec.Struct, frozen=True):
 class _CutEntry(msgspec.Struct, frozen=True):
     """A cut; its number of elements follows from its boundary."""
 
-    id: Name
+    id: CutId
     name: Name
     boundary: Annotated[list[_TensorEntry], Meta(min_length=1, max_length=MAX_TENSORS)]
     head_macs: Macs
@@ -209,14 +212,14 @@ class _Description(msgspec.Struct, frozen=True):
 
     format: int
     name: Name
-    source: str
+    source: Name
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     input: _TensorEntry
     output: _TensorEntry
     preparation: dict[str, Any]
-    labels: Annotated[list[str], Meta(min_length=1)]
+    labels: Annotated[list[Name], Meta(min_length=1, max_length=_MOST_CLASSES)]
     output_kind: OutputKind
-    cuts: Annotated[list[_CutEntry], Meta(min_length=1)]
+    cuts: Annotated[list[_CutEntry], Meta(min_length=1, max_length=_MOST_CUTS)]
     weights: str | None = None
 
 
@@ -242,6 +245,8 @@ def _parse_description(content: bytes) -> _Description:
         raise ValueError(f"the first cut is not {INPUT_CUT}")
     if len({cut.id for cut in found.cuts}) != len(found.cuts):
         raise ValueError("two cuts have the same id")
+    if len(set(found.labels)) != len(found.labels):
+        raise ValueError("two classes have the same name")
     outputs = math.prod(found.output.shape)
     if len(found.labels) != (2 if outputs == 1 else outputs):  # one output is the score of the second of two classes
         raise ValueError(f"there are {len(found.labels)} classes for an output of shape {found.output.shape}")
@@ -291,10 +296,5 @@ def _tensor(stored: _TensorEntry) -> TensorSpec:
 
 
 def _cut(stored: _CutEntry) -> Cut:
-    return Cut(
-        id=stored.id,
-        name=stored.name,
-        boundary=tuple(map(_tensor, stored.boundary)),
-        head_macs=stored.head_macs,
-        tail_macs=stored.tail_macs,
-    )
+    boundary = tuple(map(_tensor, stored.boundary))
+    return Cut(stored.id, stored.name, boundary, head_macs=stored.head_macs, tail_macs=stored.tail_macs)

@@ -82,6 +82,15 @@ def test_a_changed_value_of_the_description_is_detected(bundle: Bundle, change: 
         lambda stored: stored.update(cuts=["c000"]),
         lambda stored: stored["input"].update(shape="wide"),
         lambda stored: stored.update(labels=7),
+        lambda stored: stored["labels"].__setitem__(1, stored["labels"][0]),
+        lambda stored: stored["labels"].__setitem__(1, ""),
+        lambda stored: stored["labels"].__setitem__(1, "a\n c999 *  fake"),
+        lambda stored: stored["labels"].__setitem__(1, "a" * 1025),
+        lambda stored: stored.update(source="x; touch y\u2028Note: trusted."),
+        lambda stored: stored.update(name="made\nhybrid-batch: all good"),
+        lambda stored: stored["cuts"][1].update(id="c1;touch y"),
+        lambda stored: stored["cuts"][1].update(id="local"),
+        lambda stored: stored.update(cuts=[stored["cuts"][0] | {"id": f"c{i:03}"} for i in range(4097)]),
     ],
 )
 def test_a_description_of_the_wrong_form_is_damaged(bundle: Bundle, change: Callable[[dict], object]) -> None:  # type: ignore[type-arg]
