@@ -1,8 +1,12 @@
 """Requests whose few bytes stand for much memory or time, and targets and methods beyond the protocol's."""
 
+import asyncio
+import gc
 import json
 import signal
+import tracemalloc
 
+import httpx
 import numpy as np
 import pytest
 
@@ -10,6 +14,8 @@ from hybrid_batch.inference.protocol.codecs import open_tensor_codec
 from hybrid_batch.inference.protocol.codecs.wire_tensors import SERVED_BYTES
 from hybrid_batch.inference.protocol.transport import Request
 from hybrid_batch.inference.protocol.wire import HEADER_LENGTH, Frame, WireTensor, encode_request
+from hybrid_batch.inference.serving.http.app import make_app
+from hybrid_batch.inference.serving.http.async_handler import ServerSettings
 from hybrid_batch.inference.serving.inference_request import reply_bytes
 from hybrid_batch.inference.serving.oip import Operation, RequestTarget
 from hybrid_batch.inference.serving.replies import HttpError
@@ -134,3 +140,25 @@ def test_hostile_decoded_sizes_raise_http_errors(bundle, runtime):
     with pytest.raises(HttpError, match="1000 images"):
         start(handler, "c004", body.join(), body.headers, reserved.append)
     assert not reserved, "nothing is reserved, and nothing decoded, for what is refused"
+
+
+def test_a_refused_request_is_freed_at_once(bundle):
+    """Errors hold the calls that they passed, and these the request, until cycles are collected."""
+    app, content = make_app(ServerSettings(bundle)), b'{"inputs":[' + b" " * (4 << 20) + b"]}"
+
+    async def refuse() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            return [(await client.post("/v2/models/digits/infer", content=content)).status_code for _ in range(4)]
+
+    asyncio.run(refuse())
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert asyncio.run(refuse()) == [400] * 4
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        gc.enable()
+        tracemalloc.stop()
+        app.handler.close()
+    assert held < len(content)

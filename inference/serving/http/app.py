@@ -82,6 +82,7 @@ class _Endpoint:
             reply, error = error_reply(caught, self._handler.log.failure), caught
         await Response(reply.content, reply.status, dict(reply.headers))(scope, receive, send)
         observation.finish(reply, error)
+        _forget_frames(error)
 
     async def _handle(self, received: starlette.requests.Request, observation: RequestObservation) -> Reply:
         path = _raw_path(received)
@@ -109,6 +110,14 @@ class _Endpoint:
                     connection.on_lost = permit.cancel
                 with observation.span("infer"):
                     return await self._handler.infer(target, request, permit, observation.stages_ms)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of the calls that an error has passed: they hold the request, and otherwise do until the next collection
+    of cycles, because a future that one of them knows holds the error."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _in_origin_form(scope: Scope) -> Scope:
