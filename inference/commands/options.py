@@ -53,12 +53,14 @@ class CutReference(click.ParamType):  # type: ignore[type-arg]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The cuts of the model on the command line, by id or, where that does not fit, by name."""
-        from hybrid_batch.inference.model.model_names import BUILT_IN, list_cuts
+        from hybrid_batch.inference.model.model_names import BUILT_IN, is_plain, list_cuts
 
         cuts = list(list_cuts(str(ctx.params.get("model") or BUILT_IN)))
         items = [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
         items += [CompletionItem(cut, help=name) for cut, name in cuts if cut.startswith(incomplete)]
-        return items or [CompletionItem(name, help=cut) for cut, name in cuts if name.startswith(incomplete)]
+        return items or [
+            CompletionItem(name, help=cut) for cut, name in cuts if name.startswith(incomplete) and is_plain(name)
+        ]
 
 
 class TableChoice(click.ParamType):  # type: ignore[type-arg]

@@ -6,16 +6,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from hybrid_batch.cli import main
 from hybrid_batch.data.errors import CutNotFound, MissingExtra, NotABundle
+from hybrid_batch.inference.commands.options import CutReference
 from hybrid_batch.inference.model import cache
 from hybrid_batch.inference.model.bundle import Bundle, read_bundle
 from hybrid_batch.inference.model.importing.importer import ImportSettings, import_model
 from hybrid_batch.inference.model.importing.keras import keras_applications
 from hybrid_batch.inference.model.importing.resolve_model import BUILT_IN_PATH, resolve_model
-from hybrid_batch.inference.model.model_names import list_cuts
+from hybrid_batch.inference.model.model_names import list_cuts, list_models
 
 NOTE = "Note: digits is the built-in model; ./digits names the one in the working folder."
 
@@ -66,6 +68,34 @@ def test_completion_lists_the_cuts_of_the_built_in_model() -> None:
     description.write_text(json.dumps({"cuts": [{"id": "c000", "name": "theirs"}]}))
     assert list(list_cuts("digits")) == expected
     assert list(list_cuts("./digits")) == [("c000", "theirs")]
+
+
+@pytest.mark.parametrize(
+    "name", ["$(id)", "a;id", "a`id`", "a b", "a\nplain,b", "~root", "a\u202eb", "-v", "=ls", "a'b"]
+)
+def test_completion_leaves_out_names_that_a_shell_interprets(name: str) -> None:
+    copy_as(f"{name}.bundle")
+    description = copy_as("plain.bundle") / "bundle.json"
+    assert list(list_models("")) == ["digits", "app:", "plain.bundle"]
+    cuts = [{"id": name, "name": "x"}, {"id": f"c1{name}", "name": "x"}, {"id": "f000", "name": name}]
+    description.write_text(json.dumps({"cuts": cuts}))
+    assert [cut for cut, _ in list_cuts("plain.bundle")] == ["f000"]
+    (context := click.Context(click.Command("run"))).params["model"] = "plain.bundle"
+    items = CutReference().shell_complete(context, click.Option(["--split"]), name[:1])
+    assert [item.value for item in items] == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "nested"])
+def test_completion_reads_only_descriptions_with_an_end(kind: str) -> None:
+    description = copy_as("a.bundle") / "bundle.json"
+    description.unlink()
+    if kind == "pipe":
+        os.mkfifo(description)
+    elif kind == "device":
+        description.symlink_to("/dev/zero")
+    else:
+        description.write_text("[" * 200_000)
+    assert list(list_cuts("a.bundle")) == []
 
 
 def test_a_folder_with_the_name_of_an_application_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
