@@ -38,10 +38,14 @@ _swept: set[Path] = set()  # the folders to which this process has written
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
-    """The storage of `folder`; `uri` is the path as the user wrote it."""
+    """The storage of `folder`; `uri` is the path as the user wrote it.
+
+    `inside` are the folders of `folder` below the one that the user named. The named one may be a symbolic link; below
+    it no link is followed to write or delete, because the content of a log may be a stranger's."""
 
     folder: Path
     uri: str
+    inside: tuple[str, ...] = ()
 
     def read(self, name: str, limit: int | None = None) -> bytes:
         path = self._path(name)
@@ -60,6 +64,7 @@ class LocalStorage:
             return pa.OSFile(path)
 
     def write_once(self, name: str, data: bytes) -> bool:
+        self._refuse_links("write", name)
         path = self.folder / name
         try:
             _write(path, data, os.link)
@@ -70,6 +75,7 @@ class LocalStorage:
         return True
 
     def replace(self, name: str, data: bytes) -> None:
+        self._refuse_links("write", name)
         path = self.folder / name
         try:
             _write(path, data, os.replace)
@@ -77,6 +83,8 @@ class LocalStorage:
             raise _failure("write", path, error) from error
 
     def remove(self, *names: str) -> None:
+        for name in names:
+            self._refuse_links("delete", name)
         for name in names:
             path = Path(self._path(name))
             try:
@@ -116,7 +124,18 @@ class LocalStorage:
                 unlisted.folders[inside.rstrip("/")] = str(_failure("list", folder, error))
 
     def child(self, name: str) -> "LocalStorage":
-        return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}")
+        return LocalStorage(self.folder / name, f"{self.uri.rstrip('/')}/{name}", (*self.inside, *Path(name).parts))
+
+    def _refuse_links(self, verb: str, name: str) -> None:
+        """Raise StorageFailed if a folder of the file, below the one that the user named, is a symbolic link."""
+        above = Path(*self.folder.parts[: len(self.folder.parts) - len(self.inside)])
+        for part in (*self.inside, *Path(name).parts[:-1]):
+            above /= part
+            if above.is_symlink():
+                raise StorageFailed(
+                    f"Cannot {verb} {self.folder / name}: {above} is a symbolic link, and nothing is written or "
+                    "deleted through a link in a log; remove the link, or name another folder."
+                )
 
     def _path(self, name: str) -> str:
         path = f"{self.folder}/{to_file_name(name)}"

@@ -21,6 +21,7 @@ def job_argument(function: Callable[..., None]) -> Callable[..., None]:
 def print_job_report(result_uri: str, as_json: bool, output: str | None) -> None:
     """Fetch the report from the result folder of a job, print it, and write its files to the folder `output`. Raises
     JobFailed, NotARun, StorageFailed."""
+    from hybrid_batch.data.storage.open_storage import open_storage
     from hybrid_batch.emr.jobs.result import evaluated_run, read_report
     from hybrid_batch.evaluation.output.canonical_json import to_json
     from hybrid_batch.evaluation.output.terminal_report import print_report
@@ -32,7 +33,7 @@ def print_job_report(result_uri: str, as_json: bool, output: str | None) -> None
     else:
         print_report(report)
     if output:
-        write_report_files(report, [evaluated_run(result_uri)], output)
+        write_report_files(report, [evaluated_run(result_uri)], open_storage(output))
 
 
 def print_state(state: JobState) -> None:

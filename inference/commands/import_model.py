@@ -94,12 +94,15 @@ def command(model: str, output: Path | None, *, force: bool, as_json: bool, **st
       hybrid-batch import emotions.hdf5 --scale -1-1 --classes emotions.txt -o emotions.bundle
     """
     from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.data.terminal.default_outputs import check_default
     from hybrid_batch.inference.model.bundle import is_bundle
     from hybrid_batch.inference.model.importing.importer import ImportSettings
     from hybrid_batch.inference.model.importing.sandbox.isolated_import import import_isolated
     from hybrid_batch.inference.model.importing.sandbox.limits import GIBIBYTE, ImportLimits
 
     path = output or Path(f"{Path(model).stem.removeprefix('app:')}.bundle")
+    if output is None:
+        check_default(path, "--output")
     if path.exists() and not (force and is_bundle(path)):
         remedy = "; add --force to replace it" if is_bundle(path) else " and is not a bundle; choose another --output"
         raise WrongUsage(f"{path} exists{remedy}.")

@@ -75,14 +75,15 @@ def command(
 def _write(done: "Evaluation", output: str | None) -> str | None:
     """Write the files; returns their folder, None if it cannot be written and the user did not name it."""
     from hybrid_batch.data.errors import StorageFailed
-    from hybrid_batch.jobs.output.report_files import REPORT_FOLDER, write_report_files
+    from hybrid_batch.data.storage.open_storage import open_storage
+    from hybrid_batch.jobs.output.report_files import default_storage, write_report_files
 
-    folder = output or f"{done.runs[0]}/{REPORT_FOLDER}"
+    storage = open_storage(output) if output else default_storage(done.runs[0])
     try:
-        write_report_files(done.report, done.runs, folder, done.notes)
+        write_report_files(done.report, done.runs, storage, done.notes)
     except StorageFailed as error:
         if output:
             raise
         print_note(f"{error} The report was not written; name another folder with --output.")
         return None
-    return folder
+    return output or storage.uri

@@ -8,6 +8,8 @@ import click
 
 from hybrid_batch.data.terminal.messages import ask, print_line, print_note
 
+_DEFAULT = "hybrid-batch-report.html"
+
 
 @click.command("report", short_help="Write the evaluation of runs as one HTML file.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
@@ -15,7 +17,7 @@ from hybrid_batch.data.terminal.messages import ask, print_line, print_note
     "-o",
     "--output",
     metavar="FILE|s3://…",
-    default="hybrid-batch-report.html",
+    default=_DEFAULT,
     show_default=True,
     help="File for the page. An older page remains until the new one is complete.",
 )
@@ -45,6 +47,7 @@ def command(
       hybrid-batch report hybrid-batch-log --open
     """
     from hybrid_batch.data.errors import WrongUsage
+    from hybrid_batch.data.terminal.default_outputs import check_default
     from hybrid_batch.evaluation.output.html import write_html
     from hybrid_batch.jobs.engines.dispatch import EngineChoice, evaluate_runs
     from hybrid_batch.jobs.input.run_facts import read_run_facts
@@ -53,6 +56,8 @@ def command(
 
     if show and "://" in output:
         raise WrongUsage(f"--open needs a local file, not {output}; name one with --output.")
+    if output == _DEFAULT:
+        check_default(output, "--output")
     done = evaluate_runs(runs, by, print_note, EngineChoice(), all_runs=all_runs, skip_unreadable=skip_unreadable)
     facts = read_run_facts(done.runs)
     roots = [images] if images else _image_roots(done.runs)

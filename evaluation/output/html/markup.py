@@ -6,6 +6,8 @@ from html import escape
 
 # Characters that HTML or XML does not allow, and surrogates, which UTF-8 cannot encode.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# A line of a page never begins with text of a log, so that a page is no valid file of another program.
+_LINE_ENDS = re.compile("\r\n|[\n\r\u2028\u2029]")
 
 
 class Markup(str):
@@ -44,7 +46,7 @@ _VOID = frozenset({"br", "col", "img", "meta", "circle", "line", "path", "polyli
 
 
 def _text(text: str) -> str:
-    return escape(_FORBIDDEN.sub("\ufffd", text))
+    return escape(_FORBIDDEN.sub("\ufffd", _LINE_ENDS.sub("\u21b5", text)))
 
 
 def _value(value: object) -> str:

@@ -43,10 +43,13 @@ def package(model: str, *, target: str, architecture: str, python: str, output: 
     """
     from dataclasses import asdict
 
+    from hybrid_batch.data.terminal.default_outputs import check_default
     from hybrid_batch.inference.cloud.packaging.package import PackageSettings, build_package
     from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 
     settings = PackageSettings(resolve_model(model, print_message), target, architecture, python)
+    if output is None:
+        check_default(settings.name, "--output")
     made = build_package(settings, output or Path(settings.name))
     if not made.compiled:
         print_message(f"No python{python} to compile the code with was found; the package starts about 0.3 s slower.")

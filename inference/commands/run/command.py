@@ -18,6 +18,7 @@ from hybrid_batch.inference.commands.options import (
 from hybrid_batch.inference.commands.run.interrupts import interruptible
 from hybrid_batch.inference.commands.run.options import (
     DEFAULT_BATCH_SIZE,
+    DEFAULT_LOG,
     DEFAULT_MAX_PIXELS,
     DEFAULT_PATIENCE_S,
     DEFAULT_SHARD_SIZE,
@@ -65,7 +66,7 @@ from hybrid_batch.inference.protocol.codecs import IMAGE_CODECS, TENSOR_CODECS
     metavar="POINTS",
     help="Limit for --codec auto: points of accuracy, or % of changed predictions without labels.  [default: 0.5]",
 )
-@click.option("--log", default="hybrid-batch-log", show_default=True, metavar="DIR|s3://…", help="Folder of the log.")
+@click.option("--log", default=DEFAULT_LOG, show_default=True, metavar="DIR|s3://…", help="Folder of the log.")
 @click.option(
     "--labels",
     default="folders",

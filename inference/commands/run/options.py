@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+DEFAULT_LOG = "hybrid-batch-log"
 DEFAULT_BATCH_SIZE = 32  # images
 DEFAULT_SHARD_SIZE = 512  # images
 MAX_SHARD_SIZE = 1 << 24  # the records of a part that readers accept
