@@ -12,7 +12,8 @@ from hybrid_batch.data.log.runs import RunFolder, shards
 class RunEntry:
     """One run. `cut` is its id and name, or the ids of an adaptive run's cuts; `tail` names the tails that computed its
     images, or that of an incomplete run. `images` are classified so far, of `images_total`; `errors` and `accuracy` are
-    known for complete runs. Older runs have no `created_at` (ISO, UTC)."""
+    known for complete runs. Older runs have no `created_at` (ISO, UTC). `own`: this user began the run here.
+    """
 
     run: str
     uri: str
@@ -27,13 +28,14 @@ class RunEntry:
     created_at: str | None
     is_complete: bool
     weights: str | None
+    own: bool
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
         return asdict(self)
 
 
-def list_run(run: RunFolder) -> RunEntry:
+def list_run(run: RunFolder, *, own: bool = False) -> RunEntry:
     """The entry of a run. Raises NotARun and StorageFailed."""
     settings, totals = run.settings(), run.totals()
     total = run.count_images()
@@ -59,6 +61,7 @@ def list_run(run: RunFolder) -> RunEntry:
         created_at=settings.get("created_at"),
         is_complete=is_complete,
         weights=settings.get("weights"),
+        own=own,
     )
 
 

@@ -12,9 +12,10 @@ Each object is written completely or not at all, so a run resumes by computing t
 them read a run or a whole log as one table.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -65,10 +66,11 @@ class RunFolder:
         """The name of the folder without `run=`."""
         return self.uri.rstrip("/").rpartition("/")[2].removeprefix(_PREFIX)
 
-    def create(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def create(self, settings: Mapping[str, Any], note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Write the settings unless the run has some, and return those of the run; the caller compares them with its
-        own."""
+        own. Before that, `note` is called with the SHA-256 of the settings to write."""
         text = json.dumps({"format": RUN_FORMAT, **settings}, indent=2, ensure_ascii=False, sort_keys=True)
+        note(hashlib.sha256(text.encode()).hexdigest())
         self.storage.write_once(_SETTINGS, text.encode())
         return self.settings()
 
@@ -93,6 +95,13 @@ class RunFolder:
         if settings.pop("format", None) != RUN_FORMAT:
             raise NotARun(f"The run in {self.uri} does not have format {RUN_FORMAT}; use a matching version.")
         return settings
+
+    def settings_sha256(self) -> str | None:
+        """Return the SHA-256 of the file of the settings in hexadecimal digits; None if it is missing or too large."""
+        try:
+            return hashlib.sha256(self.storage.read(_SETTINGS, MAX_FILE_BYTES)).hexdigest()
+        except (FileNotFoundError, TooLarge):
+            return None
 
     def images(self) -> pa.Table:
         """Return the images of the run in order, a table of IMAGES_SCHEMA."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -59,11 +59,17 @@ class RunInputs:
 
 
 def open_run(
-    folder: RunFolder, identity: RunIdentity, images: ImageSet, shard_size: int, metadata: Mapping[str, Any]
+    folder: RunFolder,
+    identity: RunIdentity,
+    images: ImageSet,
+    shard_size: int,
+    metadata: Mapping[str, Any],
+    *,
+    note: Callable[[str], None] = lambda _: None,
 ) -> RunInputs:
-    """Create the run, or resume it. The first command fixes the images and the shard size. Raises SettingsMismatch when
-    the folder belongs to a run with other settings or images."""
-    stored = folder.create({"identity": asdict(identity), "shard_size": shard_size, **metadata})
+    """Create the run, or resume it. The first command fixes the images and the shard size. `note` is called as
+    `RunFolder.create` does. Raises SettingsMismatch when the folder belongs to a run with other settings or images."""
+    stored = folder.create({"identity": asdict(identity), "shard_size": shard_size, **metadata}, note)
     return _checked(folder.uri, identity, images, stored, folder.freeze_images(images.table))
 
 

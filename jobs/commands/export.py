@@ -34,12 +34,15 @@ def command(*, run: str, format_name: str | None, output: Path | None) -> None:
     """
     from hybrid_batch.data.errors import WrongUsage
     from hybrid_batch.data.log.runs import open_runs
+    from hybrid_batch.jobs.input.foreign_runs import describe_foreign_runs
     from hybrid_batch.jobs.output.export import BINARY_FORMATS, FORMATS
 
     name = format_name or _format_of(output)
     if output is None and name in BINARY_FORMATS:
         raise WrongUsage(f"The format {name} is not text; give --output FILE.")
     (folder,) = open_runs(run)
+    for sentence in describe_foreign_runs([folder.uri]):
+        print_note(sentence)
     if folder.totals() is None:
         shards = format_count(len(folder.parts()), "finished shard")
         print_note(f"{folder.uri} is unfinished; only the records of its {shards} are exported.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_warning
+from hybrid_batch.data.terminal.messages import print_json, print_note, print_warning
 
 if TYPE_CHECKING:
     from hybrid_batch.data.log.run_list import RunEntry
@@ -27,16 +27,21 @@ def command(*, log: str, as_json: bool) -> None:
       hybrid-batch runs s3://bucket/log --json
     """
     from hybrid_batch.data.errors import NotARun
+    from hybrid_batch.data.log.own_runs import describe_writers, is_own
     from hybrid_batch.data.log.run_list import list_run
     from hybrid_batch.data.log.runs import open_log
+    from hybrid_batch.inference.model.cache import cache_folder
 
     entries = []
+    cache = cache_folder("own")
     for run in open_log(log):
         try:
-            entries.append(list_run(run))
+            entries.append(list_run(run, own=is_own(cache, run)))
         except NotARun as error:
             print_warning(f"{str(error).removesuffix('.')}; the run is not listed.")
     entries.sort(key=lambda entry: (entry.created_at or "", entry.run), reverse=True)
+    if foreign := describe_writers([entry.uri for entry in entries if not entry.own]):
+        print_note(foreign)
     if as_json:
         print_json([entry.to_dict() for entry in entries])
     else:

@@ -46,18 +46,20 @@ def evaluate_runs(
 ) -> Evaluation:
     """Evaluate runs together, each a run folder or a log that holds a single run, sliced also by the columns `by`.
 
-    `note` is called with sentences about unfinished runs and repeated images, before the evaluation. Raises NotARun,
-    WrongUsage, StorageFailed, MissingExtra, and JobFailed."""
+    `note` is called with sentences about runs of others, unfinished runs and repeated images, before the evaluation.
+    Raises NotARun, WrongUsage, StorageFailed, MissingExtra, and JobFailed."""
     from hybrid_batch.evaluation.counting.columns import check_sliceable
+    from hybrid_batch.jobs.input.foreign_runs import describe_foreign_runs
     from hybrid_batch.jobs.input.part_list import list_parts
 
     check_sliceable(by)
     evaluate = _job("evaluate", choice)
     listed = list_parts(uris, all_runs)
-    for sentence in listed.notes:
+    folders = tuple(dict.fromkeys(part.run for part in listed.parts))
+    for sentence in (*describe_foreign_runs(folders), *listed.notes):
         note(sentence)
     report = evaluate(listed.parts, by, skip_unreadable)
-    return Evaluation(report, tuple(dict.fromkeys(part.run for part in listed.parts)), tuple(listed.notes))
+    return Evaluation(report, folders, tuple(listed.notes))
 
 
 def compare_runs(
@@ -66,10 +68,11 @@ def compare_runs(
     """Compare two runs image by image, sliced also by the columns `by`. `note` and errors are as in `evaluate_runs`."""
     from hybrid_batch.evaluation.comparison.comparison import build_comparison
     from hybrid_batch.jobs.input.comparison_input import list_comparison_input
+    from hybrid_batch.jobs.input.foreign_runs import describe_foreign_runs
 
     compare = _job("compare", choice)
     runs = list_comparison_input(uris, by, skip_unreadable)
-    for sentence in runs.notes:
+    for sentence in (*describe_foreign_runs(part.run for part in runs.parts), *runs.notes):
         note(sentence)
     return build_comparison(compare(runs), skip_unreadable)
 

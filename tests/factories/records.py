@@ -8,9 +8,11 @@ from random import Random
 import pyarrow as pa
 
 from hybrid_batch.data.images.images import IMAGES_SCHEMA
+from hybrid_batch.data.log.own_runs import note_run, noted_images
 from hybrid_batch.data.log.records import Record, to_table
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.inference.model.cache import cache_folder
 
 PLAIN = Record(
     image="a/1.png",
@@ -86,8 +88,11 @@ def random_records(count: int, classes: Sequence[str], seed: int = 0) -> list[Re
     return records
 
 
-def write_run(uri: str, records: Sequence[Record], shard_size: int, finished: bool = True) -> RunFolder:
-    """A run folder as the runner writes it; an unfinished one has neither the last part nor the totals."""
+def write_run(
+    uri: str, records: Sequence[Record], shard_size: int, finished: bool = True, *, own: bool = True
+) -> RunFolder:
+    """A run folder as the runner writes it, by default noted as the user's own; an unfinished one has neither the last
+    part nor the totals."""
     run = RunFolder(open_storage(uri))
     run.create({"shard_size": shard_size})
     images = {
@@ -101,4 +106,7 @@ def write_run(uri: str, records: Sequence[Record], shard_size: int, finished: bo
         run.commit(index, to_table(records[start : start + shard_size]))
     if finished:
         run.mark_complete({"images": len(records)})
+    if own:
+        cache = cache_folder("own")
+        note_run(cache, run.uri, noted_images(cache, run.uri), run.settings_sha256())
     return run

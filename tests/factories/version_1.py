@@ -7,9 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_batch.data.log.own_runs import note_run
 from hybrid_batch.data.log.records import Record, to_table
 from hybrid_batch.data.log.runs import RunFolder
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.inference.model.cache import cache_folder
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _STAGES = ("decode", "head", "encode", "link", "queue", "tail", "latency")
@@ -58,4 +60,6 @@ def write_run_1(folder: Path, records: Sequence[Record], shard_size: int, finish
         pq.write_table(to_table_1(records[start : start + shard_size]), part, compression="zstd")
     if finished:
         (folder / "_SUCCESS").write_text(json.dumps({"images": len(records)}))
-    return RunFolder(open_storage(str(folder)))
+    run = RunFolder(open_storage(str(folder)))
+    note_run(cache_folder("own"), run.uri, None, run.settings_sha256())
+    return run

@@ -2,18 +2,26 @@
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from hybrid_batch.data.errors import NotARun, WrongUsage
 from hybrid_batch.data.images.images import ImageSet
 from hybrid_batch.data.images.labels import find_labelled_images
+from hybrid_batch.data.log.own_runs import describe_foreign, note_own_run
 from hybrid_batch.data.log.runs import RunFolder, find_runs, run_folder
 from hybrid_batch.data.storage.local_storage import LocalStorage
 from hybrid_batch.data.storage.open_storage import open_storage
+from hybrid_batch.data.terminal.default_outputs import check_default
 from hybrid_batch.data.terminal.messages import print_message, print_note
 from hybrid_batch.data.terminal.numbers import format_count
-from hybrid_batch.inference.commands.run.options import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, RunOptions
+from hybrid_batch.inference.commands.run.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_LOG,
+    DEFAULT_SHARD_SIZE,
+    RunOptions,
+)
 from hybrid_batch.inference.model.bundle import Bundle
+from hybrid_batch.inference.model.cache import cache_folder
 from hybrid_batch.inference.model.cuts import INPUT_CUT
 from hybrid_batch.inference.model.importing.resolve_model import resolve_model
 from hybrid_batch.inference.protocol import codecs
@@ -81,7 +89,8 @@ class PreparedRun:
         return run_folder(open_storage(self.options.log), run_id)
 
     def open(self) -> RunInputs:
-        """Create the run's folder, or open it to continue the run. Raises SettingsMismatch."""
+        """Create the run's folder, or open it to continue the run, with a note in the user's cache before. Raises
+        SettingsMismatch."""
         options = self.options
         tail = redacted_address(options.tail)
         settings = {
@@ -93,7 +102,15 @@ class PreparedRun:
         metadata = run_metadata(self.bundle, self.images, tail, None if options.is_adaptive else self.split) | {
             "settings": settings
         }
-        return open_run(self.folder, self.identity, self.images, options.shard_size, metadata)
+        place = location(self.images.root)
+        note = partial(note_own_run, cache_folder("own"), self.folder, place)
+        return open_run(self.folder, self.identity, self.images, options.shard_size, metadata, note=note)
+
+    def describe_foreign(self) -> str | None:
+        """A sentence about the existing run if this user did not begin it; None also if there is no run."""
+        if self.folder.settings_sha256() is None:
+            return None
+        return describe_foreign(cache_folder("own"), [self.folder])
 
     def existing(self) -> RunInputs | None:
         """The inputs of the existing run; None if it has not begun. Writes nothing. Raises SettingsMismatch; not for a
@@ -133,6 +150,8 @@ def note_other_images(run: PreparedRun) -> None:
 
 def prepare_run(options: RunOptions) -> PreparedRun:
     """Read the model and list the images, with notes on stderr. Raises WrongUsage and StorageFailed."""
+    if options.log == DEFAULT_LOG:
+        check_default(options.log, "--log")
     bundle = resolve_model(options.model, print_message)
     _check(options, bundle)
     split = None if _takes_default_cut(options) else _split(options, bundle)

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """A complete run: its folder, bundle, images and totals. `not_applied` are options of the command that differ from
-    those of a run that was complete before, each as one phrase."""
+    those of a run that was complete before, each as one phrase. `own`: this user began the run on this machine."""
 
     folder: "RunFolder"
     bundle: "Bundle" = field(repr=False)
     images: "ImageSet" = field(repr=False)
     totals: "Totals"
     not_applied: tuple[str, ...] = ()
+    own: bool = True
 
 
 def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: None) -> RunResult:
@@ -51,12 +52,17 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
     from hybrid_batch.inference.tails import open_tail
 
     run = calibrated(prepare_run(options))
+    foreign = None
     existing = find_existing(run.folder) if options.overwrite else ()
     if existing:
         confirm(
             f"Delete the {format_count(len(existing), 'object')} of {run.folder.uri} and classify its images again?"
         )
     else:
+        if foreign := run.describe_foreign():
+            print_note(
+                f"{foreign.removesuffix('.')} (--overwrite classifies the images again, --log names another log)."
+            )
         _verify(run)
     if not existing and (totals := run.finished_totals()) is not None:
         if run.folder.totals() is None:  # it was killed between the last part and the totals
@@ -64,7 +70,7 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
             run.folder.mark_complete(totals.to_dict())
         print_message("This run is complete; nothing to do. (--run-id NAME starts another, --overwrite repeats it.)")
         not_applied = settings_not_applied(run, totals)
-        return RunResult(run.folder, run.bundle, run.images, totals, not_applied)
+        return RunResult(run.folder, run.bundle, run.images, totals, not_applied, foreign is None)
     _print_local_note(run)
     note_other_images(run)
     runtime = open_runtime(options.runtime, run.bundle)
@@ -78,7 +84,7 @@ def run_images(options: RunOptions, confirm: Callable[[str], None] = lambda _: N
 
             spec = replace(spec, router=make_router(options, spec, reachable=reachable))
         totals = _run_shards(spec)
-    return RunResult(run.folder, run.bundle, run.images, totals)
+    return RunResult(run.folder, run.bundle, run.images, totals, own=foreign is None)
 
 
 def _verify(run: "PreparedRun") -> None:
@@ -126,15 +132,11 @@ def _check_tail(run: "PreparedRun", tail: "Tail", events: list[str]) -> bool:
 def _spec(run: "PreparedRun", runtime: "Runtime", tail: "Tail", events: list[str]) -> "RunSpec":
     """What the runner needs. Creates the run's folder, or opens it to continue the run."""
     from hybrid_batch.data.images.decoding.pixel_budget import MEGA, PixelBudget
-    from hybrid_batch.data.log.own_runs import note_run
-    from hybrid_batch.inference.model.cache import cache_folder
     from hybrid_batch.inference.runner.routing import FixedRouter
-    from hybrid_batch.inference.runner.run_identity import location
     from hybrid_batch.inference.runner.runner import Concurrency, RunSpec
     from hybrid_batch.inference.tails import redacted_address
 
     options, inputs = run.options, run.open()
-    note_run(cache_folder("own"), run.folder.uri, location(inputs.images.root))
     if options.shard_size not in (inputs.shard_size, DEFAULT_SHARD_SIZE):
         print_note(f"--shard-size {options.shard_size} is not applied: the run was begun with {inputs.shard_size}.")
     return RunSpec(

@@ -44,14 +44,15 @@ def _unbreakable(words: str) -> str:
 
 
 def summary_facts(result: RunResult) -> dict[str, Any]:
-    """The summary for --json: the totals, the run's folder, the accuracy, and the cut and codec; both are None when
-    the images have several."""
+    """The summary for --json: the totals, the run's folder, whether this user began it here, the accuracy, and the cut
+    and codec; both are None when the images have several."""
     totals = result.totals
     labels = list(totals.cuts)
     cut, _, codec = labels[0].partition(" ") if len(labels) == 1 else (None, None, None)
     seconds = totals.active_s
     facts: dict[str, Any] = {
         "run": result.folder.uri,
+        "own": result.own,
         "model": result.bundle.name,
         "bundle": result.bundle.sha256,
         "cut": cut,
@@ -70,7 +71,8 @@ def summary_facts(result: RunResult) -> dict[str, Any]:
 def _rows(result: RunResult) -> list[tuple[str, str]]:
     """The names and values of the rows."""
     totals, bundle, uri = result.totals, result.bundle, result.folder.uri
-    rows = [("images", _images(totals))]
+    rows = [] if result.own else [("written by", "another user or machine, at least in part")]
+    rows.append(("images", _images(totals)))
     if totals.errors:
         rows.append(("errors", _errors(totals)))
     if skipped := str(result.images.skipped):
