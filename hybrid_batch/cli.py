@@ -16,7 +16,14 @@ import click
 from click.core import ParameterSource
 
 from hybrid_batch.data.terminal.command_group import CommandGroup, nearest, with_verbosity
-from hybrid_batch.data.terminal.messages import Verbosity, is_verbose, print_error, print_note, set_verbosity
+from hybrid_batch.data.terminal.messages import (
+    Verbosity,
+    is_verbose,
+    print_block,
+    print_error,
+    print_note,
+    set_verbosity,
+)
 
 if TYPE_CHECKING:
     from hybrid_batch.data.errors import HybridBatchError
@@ -149,7 +156,7 @@ def _fail_command(error: "HybridBatchError") -> int:
     if is_verbose():
         import traceback
 
-        print_error("".join(traceback.format_exception(error)).rstrip())
+        print_block("".join(traceback.format_exception(error)).rstrip(), err=True)
     return _fail(str(error), 130 if isinstance(error, Interrupted) else 2 if isinstance(error, WrongUsage) else 1)
 
 

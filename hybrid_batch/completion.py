@@ -39,7 +39,7 @@ class _OrFiles(ShellComplete):
                 found = [
                     item for item in super().get_completions(args, incomplete) if _PLAIN_WORD.fullmatch(item.value)
                 ]
-        except Exception:  # noqa: BLE001 - a trace would appear in the middle of the command line
+        except Exception:  # a trace would appear in the middle of the command line
             found = []
         for item in found:
             item.help = item.help if item.help and item.help.isprintable() else None
@@ -99,10 +99,10 @@ def command(ctx: click.Context, shell: str | None) -> None:
       hybrid-batch completion fish > ~/.config/fish/completions/hybrid-batch.fish
     """
     from hybrid_batch.data.errors import WrongUsage
-    from hybrid_batch.data.terminal.messages import print_line
+    from hybrid_batch.data.terminal.messages import print_block
 
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in SHELLS:
         raise WrongUsage(f"Cannot complete in the shell {name!r}; give one of {', '.join(SHELLS)}.")
     root = ctx.find_root()
-    print_line(SHELLS[name](root.command, {}, str(root.info_name), _VARIABLE).source())
+    print_block(SHELLS[name](root.command, {}, str(root.info_name), _VARIABLE).source())

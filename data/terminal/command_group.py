@@ -1,5 +1,6 @@
-"""Groups of commands that suggest the nearest name for a misspelt one, and -v and -q for every command."""
+"""Groups of commands that suggest the nearest name for a misspelt one; -v, -q and finite numbers for every command."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
@@ -41,8 +42,26 @@ class CommandGroup(click.Group):
         return None if command is None else with_verbosity(command)
 
 
+class FiniteFloatRange(click.FloatRange):
+    """A click.FloatRange without `nan`, which no comparison with a limit refuses, and without `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Convert as click.FloatRange does. Raises BadParameter for a number that is not finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
 def with_verbosity(command: click.Command) -> click.Command:
-    """Add `-v` and `-q` to a command, once."""
+    """Add `-v` and `-q` to a command, once, and let its options refuse numbers that are not finite."""
+    for option in command.params:
+        kind = option.type
+        if isinstance(kind, click.FloatRange):
+            limits = {"min_open": kind.min_open, "max_open": kind.max_open, "clamp": kind.clamp}
+            option.type = FiniteFloatRange(kind.min, kind.max, **limits)
+        elif isinstance(kind, click.types.FloatParamType):
+            option.type = FiniteFloatRange()
     if not any(option.name == "quiet" for option in command.params):
         command.params += [
             _option(("-v", "--verbose"), Verbosity.VERBOSE, "Print details on stderr, and the trace of an error."),

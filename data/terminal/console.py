@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from hybrid_batch.data.terminal.escapes import escape_controls
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_line, escape_title
 
 _PIPED_WIDTH = 200
 _MEASURED_WIDTH = 10_000
@@ -33,6 +33,9 @@ class WideConsole(Console):
 
     def print(self, *objects: Any, **settings: Any) -> None:  # noqa: ANN401
         """Print as rich does; a table is given the width that it needs."""
+        objects = tuple(escape_title(item) if isinstance(item, str) else item for item in objects)
+        for table in (item for item in objects if isinstance(item, Table)):
+            _escape_cells(table)
         needed = max((self._needed_width(item) for item in objects if isinstance(item, Table)), default=0)
         if needed <= self.width:
             super().print(*objects, **settings)
@@ -66,6 +69,21 @@ class WideConsole(Console):
         options = self.options.update(width=_MEASURED_WIDTH)
         cells = (column.header, *column.cells)
         return max((Measurement.get(self, options, cell).maximum for cell in cells), default=0)
+
+
+def _escape_cells(table: Table) -> None:
+    """Escape the line feeds and tabs of the cells and headers: a name of others cannot add a row."""
+    for column in table.columns:
+        column.header = _escape_cell(column.header)
+        column._cells = [_escape_cell(cell) for cell in column._cells]
+
+
+def _escape_cell(cell: RenderableType) -> RenderableType:
+    if isinstance(cell, str):
+        return escape_line(cell)
+    if isinstance(cell, Text) and (plain := escape_line(cell.plain)) != cell.plain:
+        return Text(plain, style=cell.style)
+    return cell
 
 
 class _Unpadded(io.StringIO):

@@ -1,7 +1,7 @@
 """Messages of commands: notes, warnings and questions on stderr, JSON and lines on stdout.
 
-Control characters are escaped, because a message may quote a name or an error of others. `-q` and `-v` set how many
-messages a command prints; results and errors are always printed."""
+Control characters and line feeds are escaped, because a message may quote a name or an error of others. `-q` and `-v`
+set how many messages a command prints; results and errors are always printed."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hybrid_batch.data.errors import Declined, WrongUsage
-from hybrid_batch.data.terminal.escapes import escape_controls, escape_json
+from hybrid_batch.data.terminal.escapes import escape_controls, escape_json, escape_line, escape_title
 
 
 class Verbosity(IntEnum):
@@ -44,7 +44,7 @@ def is_verbose() -> bool:
 def print_message(line: str) -> None:
     """Print one line on stderr, unless quiet."""
     if not is_quiet():
-        click.echo(escape_controls(line), err=True)
+        click.echo(escape_line(line), err=True)
 
 
 def print_note(sentence: str) -> None:
@@ -55,7 +55,7 @@ def print_note(sentence: str) -> None:
 def print_detail(line: str) -> None:
     """Print one line on stderr if details are requested with -v."""
     if is_verbose():
-        click.echo(escape_controls(line), err=True)
+        click.echo(escape_line(line), err=True)
 
 
 def print_warning(sentence: str) -> None:
@@ -64,13 +64,19 @@ def print_warning(sentence: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print text on stderr, also when quiet."""
-    click.echo(escape_controls(text), err=True)
+    """Print one line on stderr, also when quiet."""
+    click.echo(escape_line(text), err=True)
 
 
 def print_line(line: str) -> None:
-    """Print one line on stdout: a result, for people."""
-    click.echo(escape_controls(line))
+    """Print one line on stdout: a result, for people. Tabs stay, and line feeds at the start, as empty lines."""
+    first, *cells = line.split("\t")
+    click.echo("\t".join([escape_title(first), *map(escape_line, cells)]))
+
+
+def print_block(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines on stdout or stderr, such as a script or a trace, also when quiet."""
+    click.echo(escape_controls(text), err=err)
 
 
 def print_json(value: Any, indent: int | None = None) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybrid_batch.data.terminal.messages import print_json, print_line
+from hybrid_batch.data.terminal.messages import print_block, print_json, print_line
 from hybrid_batch.emr.commands.output import job_argument, json_option, output_option, print_job_report
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def logs(job: str, line: bool) -> None:
         raise JobFailed(f"No logs of {job} are in {location.storage.uri} yet; try again in some minutes.")
     if not line:
         for name, text in texts.items():
-            print_line(f"== {name}\n{text.rstrip()}")
+            print_block(f"== {name}\n{text.rstrip()}")
     elif found := failure_line(texts.values()):
         print_line(found)
     else:

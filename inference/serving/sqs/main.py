@@ -6,6 +6,7 @@ of a tail.
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -85,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundle", type=Path, default=Path(environment("HYBRID_BATCH_BUNDLE", _BUNDLE)))
     parser.add_argument("--spill", default=environment("HYBRID_BATCH_SPILL"), help="s3://…; or HYBRID_BATCH_SPILL")
     parser.add_argument("--max-batch", type=int, default=64, help="images in one call of the runtime")
-    parser.add_argument("--shutdown-timeout", type=float, default=20.0, help="seconds to finish received requests")
-    parser.add_argument("--idle-timeout", type=float, help="exit after this many idle seconds")
+    parser.add_argument("--shutdown-timeout", type=_seconds, default=20.0, help="seconds to finish received requests")
+    parser.add_argument("--idle-timeout", type=_seconds, help="exit after this many idle seconds")
     cuts = environment("HYBRID_BATCH_CUTS", "")
     parser.add_argument("--cuts", default=cuts, help="serve only these, separated by commas; or HYBRID_BATCH_CUTS")
     parser.add_argument(
@@ -108,6 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HybridBatchError as error:
         sys.exit(escape_controls(f"hybrid-batch: {error}"))
     write_line(sys.stdout, json.dumps(asdict(stats)))
+
+
+def _seconds(text: str) -> float:
+    """A finite number. Raises ValueError, which argparse reports."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _notify(line: str) -> None:
