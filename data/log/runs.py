@@ -197,11 +197,11 @@ def run_folder(log: Storage, run_id: str) -> RunFolder:
 
 
 def find_runs(log: Storage) -> list[RunFolder]:
-    """Return the runs of a log, sorted by name."""
+    """Return the runs of a log, sorted by name. Folders whose names are no run ids are none."""
     names = {
         folder
         for folder, _, name in (entry.name.partition("/") for entry in log.list_files(_PREFIX))
-        if name == _SETTINGS
+        if name == _SETTINGS and _RUN_ID.fullmatch(folder.removeprefix(_PREFIX))
     }
     return [RunFolder(log.child(name)) for name in sorted(names)]
 
