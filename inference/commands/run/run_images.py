@@ -106,11 +106,11 @@ def _print_local_note(run: "PreparedRun") -> None:
     options = run.options
     if options.tail != LOCAL or isinstance(run.split, LocalSplit):
         return
-    model = shlex.quote(options.model)
+    model, tail = shlex.quote(options.model), shlex.quote(f"lambda:hybrid-batch-{run.bundle.name}")
     print_message(
         "Head and tail both run in this process, and the log shows what the cut would send; to put the tail elsewhere: "
         f"`hybrid-batch serve {model} --port 8000` on another machine and `run --tail http://HOST:8000`, or "
-        f"`hybrid-batch cloud deploy {model}` and `run --tail lambda:hybrid-batch-{run.bundle.name}`."
+        f"`hybrid-batch cloud deploy {model}` and `run --tail {tail}`."
     )
     print_detail(run.reason or "The cut is the one that --split names.")
 
