@@ -41,7 +41,7 @@ _MOST_CLASSES, _MOST_CUTS = 1 << 18, 1 << 12
 Entry = TypeVar("Entry")
 _LINE = r"^[^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*\Z"  # text that cannot print a line of its own
 Name = Annotated[str, Meta(min_length=1, max_length=1024, pattern=_LINE)]
-CutId = Annotated[str, Meta(pattern=r"^c[0-9]{1,6}\Z")]
+CutId = Annotated[str, Meta(pattern=r"^[cf][0-9]{1,6}\Z")]
 Size = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 Macs = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 

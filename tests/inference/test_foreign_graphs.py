@@ -54,6 +54,27 @@ def cached_data(tf: ModuleType, scores: Any, target: str) -> Any:
     return scores + tf.cast(count, tf.float32)
 
 
+def tile(tf: ModuleType, scores: Any, target: str) -> Any:
+    return scores + tf.reduce_sum(tf.tile(scores, [1, 1 << 26]))
+
+
+def pad(tf: ModuleType, scores: Any, target: str) -> Any:
+    return scores + tf.reduce_sum(tf.pad(scores, [[0, 0], [0, 1 << 29]]))
+
+
+def one_hot(tf: ModuleType, scores: Any, target: str) -> Any:
+    return scores + tf.reduce_sum(tf.one_hot(tf.cast(scores, tf.int32), 1 << 27))
+
+
+def fill(tf: ModuleType, scores: Any, target: str) -> Any:
+    return scores + tf.reduce_sum(tf.fill(tf.constant([3000, 3000]) * 10, 1.0))
+
+
+def multiply(tf: ModuleType, scores: Any, target: str) -> Any:
+    column = tf.ones([1 << 15, 1])
+    return scores + tf.reduce_sum(column * tf.transpose(column))
+
+
 ATTACKS = [print_line, write_file, debug, save, in_a_function, in_a_branch, cached_data]
 
 
@@ -95,6 +116,22 @@ def test_a_cached_segment_is_not_made_of_a_foreign_graph(tf: ModuleType, tmp_pat
     for _ in range(2):
         with pytest.raises(ModelRefused, match="holds the ops PrintV2, StringFormat, "):
             compile_tail(open_runtime(runtime, bundle), bundle, bundle.input_cut)
+
+
+@pytest.mark.parametrize(
+    ("attack", "runtime"),
+    [
+        *((tile, runtime) for runtime in RUNTIMES),
+        *((pad, runtime) for runtime in RUNTIMES),
+        *((one_hot, runtime) for runtime in RUNTIMES),
+        (fill, "tensorflow"),
+        (multiply, "tensorflow"),
+    ],
+)
+def test_an_output_above_the_limit_is_refused(tf: ModuleType, tmp_path: Path, attack: Ops, runtime: str) -> None:
+    bundle = foreign_bundle(tf, tmp_path / "foreign.bundle", attack, tmp_path / "target")
+    with pytest.raises(ModelRefused, match=r"digits makes an output of [0-9,]+ bytes for one image with the op \w+ '"):
+        compile_tail(open_runtime(runtime, bundle, cached=False), bundle, bundle.input_cut)
 
 
 def test_all_ops_are_read(tf: ModuleType) -> None:

@@ -4,13 +4,15 @@ The form is TensorFlow's GraphDef in the wire format of Protocol Buffers. All oc
 parsers differ in which of several they use. Weights are skipped, so that a graph of 100 MB is read in milliseconds.
 """
 
+import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hybrid_batch.data.errors import ModelRefused, NotABundle, one_line
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.runtimes.tensor_ops import name_others
 
+MOST_OUTPUT_BYTES = 1 << 30  # of one op for one image
 OPS_VERSION = 1  # increased when an op is removed from the allowlist, so that no part compiled before is opened
 # Field numbers of graph.proto, function.proto and node_def.proto.
 _GRAPH_NODE, _GRAPH_LIBRARY = 1, 2
@@ -35,6 +37,17 @@ def check_graph(bundle: Bundle) -> None:
         raise ModelRefused(
             f"{bundle.name} holds {others}, which may do more than compute on tensors; import the model again from a"
             " source that you trust."
+        )
+
+
+def check_output(bundle: Bundle, op: str, name: str, sizes: Iterable[int | None], item_bytes: int) -> None:
+    """Raise ModelRefused if an output of an op takes too much memory for one image. Sizes that are unknown before the
+    graph runs, such as that of the batch, are None and count as 1."""
+    size = math.prod(1 if one is None else one for one in sizes) * item_bytes
+    if size > MOST_OUTPUT_BYTES:
+        raise ModelRefused(
+            f"{bundle.name} makes an output of {size:,} bytes for one image with the op {op} {name[:80]!r}, above the"
+            f" limit of {MOST_OUTPUT_BYTES:,}; import a model with smaller tensors."
         )
 
 

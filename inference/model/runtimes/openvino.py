@@ -17,12 +17,12 @@ import numpy as np
 import openvino as ov
 from openvino.frontend import FrontEndManager
 
-from hybrid_batch.data.errors import NotABundle
+from hybrid_batch.data.errors import ModelRefused, NotABundle
 from hybrid_batch.inference.model.atomic_directory import atomic_directory
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cache import cache_folder, prune
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.model.runtimes.graph_nodes import OPS_VERSION, check_graph
+from hybrid_batch.inference.model.runtimes.graph_nodes import OPS_VERSION, check_graph, check_output
 
 _REASON_CHARACTERS = 300
 _MODEL_FILE, _WEIGHTS_FILE = "segment.xml", "segment.bin"
@@ -80,14 +80,26 @@ class OpenVinoRuntime:
         """See Runtime."""
         try:
             model = self._load(inputs, outputs) if self._cached else self._convert(inputs, outputs)
+            self._check_sizes(model)
             weight_bytes = _weight_bytes(model)  # before compilation, which may replace constants
             return OpenVinoSegment(self._core.compile_model(model, "CPU", _PRECISION), inputs, outputs, weight_bytes)
+        except ModelRefused:
+            raise
         except Exception as error:  # OpenVINO raises many kinds of exceptions for a damaged graph
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:_REASON_CHARACTERS].rstrip(".")
             raise NotABundle(
                 f"OpenVINO cannot compile {self._bundle.name} ({reason}); import the model again, or use"
                 " --runtime tensorflow."
             ) from error
+
+    def _check_sizes(self, model: Any) -> None:  # noqa: ANN401
+        for node in model.get_ops():
+            kind = node.get_type_name()
+            for output in node.outputs() if kind != "Constant" else ():
+                shape, name = output.get_partial_shape(), node.get_friendly_name()
+                if shape.rank.is_static:
+                    sizes = [size.get_length() if size.is_static else None for size in shape]
+                    check_output(self._bundle, kind, name, sizes, output.get_element_type().size)
 
     def _load(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:  # noqa: ANN401
         """Read the converted part from the cache, or convert and cache it.

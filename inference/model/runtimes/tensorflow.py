@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_batch.data.errors import NotABundle, one_line
+from hybrid_batch.data.errors import ModelRefused, NotABundle, one_line
 from hybrid_batch.inference.model.bundle import Bundle
 from hybrid_batch.inference.model.cuts import TensorSpec
-from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph
+from hybrid_batch.inference.model.runtimes.graph_nodes import check_graph, check_output
 from hybrid_batch.inference.model.runtimes.graph_part import extract_part
 from hybrid_batch.inference.model.tensorflow_loader import import_tensorflow, suppress_output
 
@@ -53,6 +53,7 @@ class TensorFlowRuntime:
             # TensorFloat-32 on GPUs would round the factors of products to 10 bits.
             tf.config.experimental.enable_tensor_float_32_execution(False)
             tf.import_graph_def(tf.compat.v1.GraphDef.FromString(bundle.graph_path.read_bytes()), name="")
+            self._check_sizes()
             self._options = tf.compat.v1.ConfigProto(gpu_options=tf.compat.v1.GPUOptions(allow_growth=True))
             # Fusing ops removes tensors that are fed: ResNet50's tails at its additions would not start.
             self._options.graph_options.rewrite_options.remapping = RewriterConfig.OFF
@@ -74,6 +75,13 @@ class TensorFlowRuntime:
             )
             return TensorFlowSegment(run, part.ByteSize())
 
+    def _check_sizes(self) -> None:
+        for op in self._graph.get_operations():
+            for tensor in op.outputs if op.type != "Const" else ():
+                if tensor.shape.rank is not None and tensor.dtype.is_numpy_compatible:
+                    sizes = tensor.shape.as_list()
+                    check_output(self._bundle, op.type, op.name, sizes, tensor.dtype.size)
+
     def _tensor(self, spec: TensorSpec) -> Any:  # noqa: ANN401
         found = self._graph.get_tensor_by_name(spec.name)
         if not found.shape.is_compatible_with([None, *spec.shape]):
@@ -86,6 +94,8 @@ def _described(bundle: Bundle) -> Iterator[None]:
     """Raise NotABundle for the many kinds of exceptions that TensorFlow raises for a damaged graph."""
     try:
         yield
+    except ModelRefused:
+        raise
     except Exception as error:
         raise NotABundle(
             f"TensorFlow cannot open {bundle.name} ({one_line(error)[:_REASON_CHARACTERS]}); import the model again."
