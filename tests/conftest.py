@@ -52,8 +52,10 @@ def rounds(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     return lambda short, long: long if is_long else short
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow the tests that use a slow fixture, directly or through another."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow the tests that use a slow fixture, directly or through another; leave out those of --long."""
+    if not config.getoption("--long"):
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
     for item in items:
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

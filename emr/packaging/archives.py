@@ -29,8 +29,17 @@ _UNUSED_LIBRARY = "flight"  # a fifth of Arrow, used by no other part of it
 _SERVICES = {"s3", "sso", "sso-oidc", "sts"}  # of botocore's 400 services: data and credentials
 _LAYOUT = "1"  # increase it when the same requirements give another archive
 _MODULES = (
-    *("data.aws", "data.backoff", "data.errors", "data.images", "data.log", "data.storage", "data.terminal"),
-    *("evaluation", "jobs.engines", "jobs.input", "jobs.output"),
+    *(
+        "data.aws",
+        "data.backoff",
+        "data.errors",
+        "data.freed_memory",
+        "data.images",
+        "data.log",
+        "data.storage",
+        "data.terminal",
+    ),
+    *("evaluation", "inference.model.cache", "jobs.engines", "jobs.input", "jobs.output"),
     *("jobs.compare_inline", "jobs.compare_mrjob", "jobs.compare_spark"),
     *("jobs.evaluate_inline", "jobs.evaluate_mrjob", "jobs.evaluate_spark"),
 )

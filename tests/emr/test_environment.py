@@ -90,7 +90,7 @@ def test_the_archive_contains_no_path_of_this_machine(package: Path) -> None:
 def test_the_code_archive_contains_only_the_rooms_that_evaluate(package: Path) -> None:
     assert [path.name for path in (package / "code").iterdir()] == ["hybrid_batch"]
     rooms = {path.name for path in (package / "code" / "hybrid_batch").iterdir()}
-    assert rooms == {"__init__.py", "data", "evaluation", "jobs"}
+    assert rooms == {"__init__.py", "data", "evaluation", "inference", "jobs"}
     assert not (package / "code" / "hybrid_batch" / "data" / "digits").exists()
     assert code_archive() == code_archive()
 

@@ -386,7 +386,7 @@ def test_a_codec_is_calibrated_without_a_writable_cache(tmp_path, capsys, monkey
     (tmp_path / "file").touch()
     command = ["run", str(ROOT / "data/digits/images"), "--split", "c008", "--codec", "auto", "--log", str(tmp_path)]
     assert main(command) == 0
-    assert capsys.readouterr().err.count("cannot be written (Not a directory)") == 1
+    assert capsys.readouterr().err.count("cannot be used (Not a directory)") == 1
 
 
 def test_image_codecs_are_chosen_without_a_writable_cache(digits, runtime, tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_the_reply_queue_has_a_retention_period_and_tags(work_queue):
     assert attributes["MessageRetentionPeriod"] == "3600"
     tags = work_queue.client.list_queue_tags(QueueUrl=url)["Tags"]
     assert tags.pop("alive").isdecimal()
-    assert tags == {"hybrid-batch": "replies"}
+    assert tags == {"hybrid-batch": "replies", "owner": "000000000000"}
     transport.close()
 
 

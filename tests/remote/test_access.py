@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import re
 import signal
 import ssl
 import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import tritonclient.http
 
@@ -247,6 +250,20 @@ def test_triton_and_our_client_send_their_token(guarded, token_file, tmp_path, b
         tail.check("c004")
 
 
+def await_handlers(pid, count):
+    """Wait until so many child processes handle SIGHUP: the server is ready when the first of them is."""
+    end, bit = time.monotonic() + HANG_S, 1 << (signal.SIGHUP - 1)
+    while time.monotonic() < end:
+        caught = [
+            int(re.search(r"SigCgt:\s+(\w+)", Path(f"/proc/{child.pid}/status").read_text())[1], 16)
+            for child in psutil.Process(pid).children()
+        ]
+        if sum(bool(signals & bit) for signals in caught) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{count} processes do not handle SIGHUP")
+
+
 @pytest.mark.slow
 def test_sighup_reads_the_tokens_again_and_keeps_them_if_the_file_is_invalid(tmp_path):
     path, processes = write_tokens(tmp_path, ALICE), 2
@@ -261,6 +278,7 @@ def test_sighup_reads_the_tokens_again_and_keeps_them_if_the_file_is_invalid(tmp
                 time.sleep(0.05)
             assert server.log().count(text) >= count, server.log()
 
+        await_handlers(server.process.pid, processes)
         assert (status(ALICE), status(BOB)) == (200, 401)
         write_tokens(tmp_path, BOB)
         server.process.send_signal(signal.SIGHUP)

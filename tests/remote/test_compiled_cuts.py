@@ -311,7 +311,7 @@ def test_an_unknown_cut_is_refused_before_listening(capfd, cuts, message):
     assert message in capfd.readouterr().err
 
 
-@pytest.mark.skipif("not config.getoption('--long')")
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_all_cuts_of_mobilenet_stay_below_a_gigabyte(tmp_path: Path):
     """With three clients that go through all cuts, by checks and by inference, and one that uses one cut."""

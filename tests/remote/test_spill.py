@@ -10,6 +10,7 @@ import pytest
 from hybrid_batch.data.errors import InvalidFrame, StorageFailed, TailRefused, WrongUsage
 from hybrid_batch.inference.protocol.codecs import wire_tensors
 from hybrid_batch.inference.protocol.spill import SPILL_HEADER, Spill
+from hybrid_batch.inference.protocol.trace_context import TRACEPARENT, make_traceparent
 from hybrid_batch.inference.protocol.transport import Reply, Request
 from hybrid_batch.inference.protocol.wire import BUNDLE, HEADER_LENGTH, Frame, encode_request
 from hybrid_batch.inference.serving.request_handler import Limits, RequestHandler
@@ -60,7 +61,8 @@ def test_lambda_at_the_limit_and_a_byte_to_either_side(bucket, versions, bundle,
     address = f"lambda:{make_function(HYBRID_BATCH_SPILL=prefix)}"
     frame = Frame(wire_tensors.encode_images(bundle.input, [digits[0]]), parameters={BUNDLE: bundle.sha256})
     exchange = LambdaTransport(address)
-    max_bytes = exchange.max_content_bytes(Request("POST", INFER, encode_request(frame).headers))
+    headers = {**encode_request(frame).headers, TRACEPARENT: make_traceparent()}
+    max_bytes = exchange.max_content_bytes(Request("POST", INFER, headers))
     exchange.close()
     frame = frame_of(bundle, digits[0], max_bytes + excess)
     with open_lambda_tail(address, bundle, TailSettings(spill=prefix)) as tail:
