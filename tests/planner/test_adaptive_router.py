@@ -1,7 +1,6 @@
 """Adaptive runs with real servers that die, return and change their model, and links that change their rate."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -418,7 +417,7 @@ def test_after_an_interrupt_nothing_more_is_computed_locally(bundle, tmp_path, m
     def interrupt() -> None:
         while len(server.paths) < 3:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with open_http_tail(server.url, bundle, settings) as tail:
         router = AdaptiveRouter(

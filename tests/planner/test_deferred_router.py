@@ -1,6 +1,5 @@
 """A run that is interrupted during the measurement of a tail that started late."""
 
-import os
 import signal
 import threading
 import time
@@ -60,7 +59,7 @@ def test_an_interrupt_ends_the_measurement_and_the_run(tmp_path, digits_server):
     def interrupt() -> None:
         assert measuring.wait(HANG_S)
         time.sleep(0.1)  # for a batch to wait
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     lines: list[str] = []
     folder = RunFolder(open_storage(str(tmp_path / "run=x")))
