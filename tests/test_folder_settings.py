@@ -221,11 +221,12 @@ def test_a_library_of_models_does_not_import_matplotlib(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_keras_reads_no_settings_of_the_folder(folder, rounds):
+@pytest.mark.long
+def test_keras_reads_no_settings_of_the_folder(folder):
+    """A read of one of these pipes would wait for ever, and `run_in` fails a command that does not end."""
     for name in ("matplotlibrc", "keras.json", ".env", "pyvenv.cfg", "plugins.xml", ".netrc"):
         os.mkfifo(folder / name)
-    for _ in range(rounds(0, 1)):
-        run_in(folder, COMMAND, "cuts", "digits", "--runtime", "tensorflow", "--verify")
+    run_in(folder, COMMAND, "cuts", "digits", "--runtime", "tensorflow", "--verify")
 
 
 DRAW = """
