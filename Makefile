@@ -68,6 +68,7 @@ load: $(READY)  ## 1 to 2,000 clients of one server, slow and hostile ones among
 
 soak: $(READY)  ## faults while images are classified: killed runners, servers and workers, failing S3, stalled links
 	$(LONG) tests/soak tests/queue/soak.py
+	$(LONG) tests -m long
 
 sbom: $(READY)  ## a CycloneDX SBOM and the licences of what is locked, validated, in build/sbom
 	$(BIN)/python docs/supply_chain.py sbom requirements.lock build/sbom

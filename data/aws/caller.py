@@ -18,7 +18,7 @@ def caller_id() -> str:
     finally:
         client.close()
     if not is_user_id(answer):
-        raise AwsRefused(f"AWS gives the user id {str(answer)[:60]!r}, which is no name of a folder in S3.")
+        raise AwsRefused(f"AWS gives the user id {str(answer)[:60]!r}, which cannot be the name of a folder in S3.")
     return str(answer)
 
 

@@ -1,4 +1,4 @@
-"""Files of settings and tokens: read only if nobody but the user, or the administrator, can have written them."""
+"""Files of settings and tokens: read only if no user but the owner and the administrator can write them."""
 
 import os
 import stat
@@ -74,7 +74,7 @@ def _read(path: Path, shown: Path, content: str, owners: tuple[int, ...], forbid
 def _check_owner(path: Path, shown: Path, state: os.stat_result, owners: tuple[int, ...], forbidden: int) -> None:
     if state.st_uid not in owners:
         raise WrongUsage(
-            f"{shown} belongs to another user (id {state.st_uid}), who can change it; take it over or away."
+            f"{shown} belongs to another user (id {state.st_uid}), who can change it; change its owner or delete it."
         )
     if state.st_mode & forbidden:
         raise WrongUsage(f"{shown} can be written by other users; run `chmod go-w {path}`.")

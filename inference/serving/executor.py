@@ -66,7 +66,7 @@ class TailExecutor:
         self._max_call_bytes = None if max_compiled_bytes is None else max_compiled_bytes // 2
 
     def compile_cut(self, cut: Cut) -> None:
-        """Compile a tail, unless it is compiled. Raises Overloaded if there is no room for it."""
+        """Compile a tail, unless it is compiled. Raises Overloaded if the limit of bytes leaves no room for it."""
         self.segments.get(cut, computes=False).release()
 
     def warm_up(self, cut: Cut) -> None:

@@ -232,7 +232,7 @@ def test_weights_of_an_application_are_checked_too(tmp_path: Path) -> None:
         assert name
     shards = tmp_path / "model.weights.json"
     shards.write_text('{"metadata": {}, "weight_map": {"a": "../../secret.h5"}}')
-    with pytest.raises(NotABundle, match="is no file of weights"):
+    with pytest.raises(NotABundle, match="is not a file of weights"):
         check_weights(shards)
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 # Characters that HTML or XML does not allow, and surrogates, which UTF-8 cannot encode.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# A line of a page never begins with text of a log, so that a page is no valid file of another program.
+# A line of a page never begins with text of a log, so that another program cannot read a page as its own file format.
 _LINE_ENDS = re.compile("\r\n|[\n\r\u2028\u2029]")
 
 

@@ -107,7 +107,7 @@ class PreparedRun:
         return open_run(self.folder, self.identity, self.images, options.shard_size, metadata, note=note)
 
     def describe_foreign(self) -> str | None:
-        """A sentence about the existing run if this user did not begin it; None also if there is no run."""
+        """A sentence about the existing run if another user began it; None if this user did, or no run exists."""
         if self.folder.settings_sha256() is None:
             return None
         return describe_foreign(cache_folder("own"), [self.folder])

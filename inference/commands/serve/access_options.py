@@ -1,4 +1,4 @@
-"""The options of `hybrid-batch serve` that decide who may use the server, and how much of it."""
+"""The options of `hybrid-batch serve` for authentication, TLS, and the limits of each client."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

@@ -73,7 +73,7 @@ def import_model(reference: str, path: Path, settings: ImportSettings) -> Import
 
 
 def check_reference(reference: str) -> None:
-    """Raise NotABundle if there is no model at `reference`, or its name is that of another kind of file."""
+    """Raise NotABundle if `reference` does not exist, or its name is that of another kind of file."""
     path = Path(reference)
     if reference.startswith(APP) or path.is_dir():
         return

@@ -35,7 +35,7 @@ def check_hdf5(file_name: str, file: Any, size_bytes: int) -> None:  # noqa: ANN
 
 
 def _objects(file_name: str, file: Any) -> Iterator[tuple[str, _Item]]:  # noqa: ANN401
-    """Every group and dataset with its path, each once. Raises ModelRefused for a link that is no name of an object."""
+    """Every group and dataset with its path, each once. Raises ModelRefused for a link to another file or path."""
     from h5py import h5d, h5g, h5l, h5o
 
     seen: set[tuple[int, int]] = set()

@@ -48,7 +48,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile, *, trust: bool) -> None
     names = [member.filename for member in members]
     for name in names:
         if name not in (CONFIG, METADATA, WEIGHTS, "assets/") and not (trust and _is_asset(name)):
-            raise NotABundle(f"{path.name} holds {name[:200]!r}, which is no file of a Keras model without code.")
+            raise NotABundle(f"{path.name} holds {name[:200]!r}, which a Keras model without code does not contain.")
         if names.count(name) > 1:
             raise NotABundle(f"{path.name} holds {name[:200]!r} twice; that is not a Keras model.")
     unpacked = sum(member.file_size for member in members)

@@ -53,7 +53,7 @@ def check_weights(path: Path) -> None:
     """Check a file of weights alone, which refers to no other file and fits its size. Raises ModelRefused, NotABundle,
     MissingExtra."""
     if not path.name.endswith(_WEIGHTS_SUFFIXES):
-        raise NotABundle(f"{path.name} is no file of weights; give a .weights.h5, .h5, .hdf5 or .keras file.")
+        raise NotABundle(f"{path.name} is not a file of weights; give a .weights.h5, .h5, .hdf5 or .keras file.")
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:

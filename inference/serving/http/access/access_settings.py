@@ -1,4 +1,4 @@
-"""Settings of access: who may use a server, and how much of it."""
+"""Settings of access: tokens, TLS files, and the limits of each client."""
 
 from dataclasses import dataclass
 

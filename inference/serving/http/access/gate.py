@@ -1,4 +1,4 @@
-"""Checks who sends a request, before anything of it is read but its header."""
+"""Authenticates the client of a request from the header, before the body is read."""
 
 import sys
 from collections.abc import Callable
